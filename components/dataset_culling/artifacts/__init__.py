@@ -1,0 +1,1 @@
+"""What stages hand to each other: directories with a header. The only place that knows their file names."""

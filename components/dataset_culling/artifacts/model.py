@@ -1,0 +1,82 @@
+"""model/1: a trained detector: model.json (which detector, classes, input side, training record) and safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataset_culling.artifacts.header import Origin, check_file, read_header, read_json_file, write_artifact
+from dataset_culling.errors import CorruptArtifact
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCHEMA = "model/1"
+FILE = "model.json"
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What another program needs to know to run the weights."""
+
+    detector: str  # a name in the table of detectors
+    class_names: tuple[str, ...]
+    side_px: int  # short side of the network's input that it was trained for
+    training: Mapping[str, Any]  # the record: epochs, images, seconds are not in it; losses by epoch are
+
+
+def write_model(path: Path, card: ModelCard, state: Mapping[str, Tensor], origin: Origin) -> None:
+    """Write a model into the directory `path`.
+
+    Args:
+        path: The artifact's directory.
+        card: Which detector it is.
+        state: Tensors on the CPU, contiguous.
+        origin: Who writes it, from what.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    with write_artifact(path, SCHEMA, origin) as artifact:
+        save_file(dict(state), artifact.file(WEIGHTS))
+        artifact.json(
+            FILE,
+            {
+                "detector": card.detector,
+                "class_names": list(card.class_names),
+                "side_px": card.side_px,
+                "training": dict(card.training),
+            },
+        )
+        artifact.counts["parameters"] = sum(tensor.numel() for tensor in state.values())
+
+
+def read_model_card(path: Path) -> ModelCard:
+    """Read and check which detector a model is, without its weights.
+
+    Raises:
+        ArtifactError: If it is no model/1, or damaged.
+    """
+    header = read_header(path, SCHEMA)
+    values = read_json_file(path, header, FILE)
+    try:
+        return ModelCard(
+            values["detector"], tuple(values["class_names"]), int(values["side_px"]), dict(values["training"])
+        )
+    except (KeyError, TypeError) as error:
+        raise CorruptArtifact(path / FILE, expected="a model card", found=repr(error)) from None
+
+
+def weights_file(path: Path) -> Path:
+    """Where a model's checked weights lie.
+
+    Raises:
+        ArtifactError: If it is no model/1, or damaged.
+    """
+    header = read_header(path, SCHEMA)
+    return check_file(path, WEIGHTS, header.files.get(WEIGHTS, {"bytes": 0, "sha256": ""}))

@@ -1,0 +1,310 @@
+"""The command line. Errors of the user's making are one line and an exit code; see `errors` for the table."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from dataset_culling import __version__
+from dataset_culling.config import did_you_mean, merge, parse_config, read_yaml
+from dataset_culling.errors import ConfigError, CullingError
+from dataset_culling.graph import STAGES, PipelineConfig, StageSpec
+from dataset_culling.runner.entry import die_with_parent, run_stage, stage_config, stage_spec
+
+EXIT_CODES = """\b
+Exit codes: 0 done; 1 a bug of ours; 2 an option or configuration is wrong; 3 footage, weights or an artifact
+cannot be used; 4 the object store refused or did not answer; 5 a result cannot be written; 130 Ctrl-C."""
+
+
+class SuggestingGroup(click.Group):
+    """A group of commands that knows what a mistyped one may have meant."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Click's own, with a suggestion added to its error."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            error.message += did_you_mean(args[0], self.list_commands(ctx))
+            raise
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(cls=SuggestingGroup, context_settings=CONTEXT, epilog=EXIT_CODES)
+@click.version_option(__version__, prog_name="culling")
+def cli() -> None:
+    """A small, fast, accurate object detector for every fixed camera.
+
+    \b
+    culling run                                     the main job on a simulated camera
+    culling run --video day.mp4 --classes person,car --student yolox_nano --teacher teacher.yaml
+    culling show runs/demo/tasks/cull-precision/kept
+    """
+
+
+def _split(items: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part.strip() for item in items for part in item.split(",") if part.strip())
+
+
+@cli.command()
+@click.option("--video", "-v", "videos", multiple=True, help="Video, folder of segments, glob or s3:// prefix; may repeat. Without it a simulated camera is used.")
+@click.argument("more_videos", nargs=-1)
+@click.option("--classes", multiple=True, help="The camera's classes, e.g. person,vehicle=car+truck+bus.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/latest"), show_default=True, help="Folder of the run.")
+@click.option("--preset", default="", help="Named settings: see 'culling presets'. [default: demo without --video, else default]")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file laid over the preset.")
+@click.option("--set", "changes", multiple=True, nargs=2, metavar="KEY VALUE", help="One setting, e.g. --set train_student.recipe.epochs 40.")
+@click.option("--student", default="", help="Detector that learns; see 'culling detectors'.")
+@click.option("--student-weights", default="", help="File, torchvision name, model directory or s3:// URI.")
+@click.option("--teacher", default="", help="Detector that is believed, or a .yaml describing an exported network.")
+@click.option("--teacher-weights", default="", help="File, torchvision name, model directory or s3:// URI.")
+@click.option("--target", type=click.IntRange(1), help="Frames to keep for training (the paper's n).")
+@click.option("--pool", type=click.IntRange(1), help="Frames that the confidence cull passes to the teacher.")
+@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frames per second taken from the video.")
+@click.option("--camera", default="", help="The camera's name in the registry.")
+@click.option("--registry", default="", help="Folder or s3:// prefix of the model registry. [default: OUT/registry]")
+@click.option("--truth", default="", help="COCO json with the true boxes of the footage, where they are known.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--fresh", is_flag=True, help="Forget what is finished in OUT and start over.")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the tables.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only the end.")
+def run(
+    videos: tuple[str, ...],
+    more_videos: tuple[str, ...],
+    classes: tuple[str, ...],
+    out: Path,
+    preset: str,
+    config_file: Path | None,
+    changes: tuple[tuple[str, str], ...],
+    student: str,
+    student_weights: str,
+    teacher: str,
+    teacher_weights: str,
+    target: int | None,
+    pool: int | None,
+    fps: float | None,
+    camera: str,
+    registry: str,
+    truth: str,
+    device: str,
+    fresh: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Specialise a student for one camera: video in, trained model and report out.
+
+    Run it again with the same --out to continue a run that was interrupted.
+
+    \b
+    culling run --out runs/demo
+    culling run --video day1.mp4 day2.mp4 --classes person,car --out runs/entrance
+    culling run --video segments/ --classes vehicle=car+truck+bus --student yolox_nano
+        --student-weights yolox_nano.onnx --teacher teacher.yaml
+    """
+    from dataset_culling.runner.job import run_job
+
+    over: dict[str, Any] = {}
+
+    def put(key: str, value: Any) -> None:
+        nested: Any = value
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        over.update(merge(over, nested))
+
+    sources = (*videos, *more_videos)
+    if sources:
+        put("extract_frames.sources", list(sources))
+    if classes:
+        put("classes", list(_split(classes)))
+    for key, value in {
+        "student.name": student,
+        "student.weights": student_weights,
+        "teacher.name": teacher,
+        "teacher.weights": teacher_weights,
+        "camera": camera,
+        "registry": registry,
+        "truth": truth,
+        "cull_precision.budget": target,
+        "cull_confidence.budget": pool,
+        "extract_frames.frames_per_second": fps,
+    }.items():
+        if value:
+            put(key, value)
+    run_job(
+        preset=preset or ("default" if sources else "demo"),
+        config_file=config_file,
+        over=over,
+        changes=changes,
+        out=out,
+        device=device,
+        fresh=fresh,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+@cli.group(cls=SuggestingGroup)
+def stage() -> None:
+    """Run one stage by hand: the very command that a pod of the pipeline runs.
+
+    \b
+    culling stage cull-confidence --config '{"budget": 64}' --detections DIR --selection DIR
+    """
+
+
+def _stage_command(spec: StageSpec) -> click.Command:
+    def callback(**values: Any) -> None:
+        from dataset_culling.runner.entry import write_kfp_metadata
+
+        paths = {name: Path(values[name]) for name in values if name in all_paths and values[name]}
+        config = stage_config(spec, values["config"], values["changes"])
+        report = run_stage(
+            spec,
+            config,
+            {name: path for name, path in paths.items() if name not in spec.writes},
+            {name: path for name, path in paths.items() if name in spec.writes},
+            task=values["task"],
+            device=values["device"],
+        )
+        write_kfp_metadata(values["executor_input"], spec, {name: paths[name] for name in spec.writes})
+        for name, count in report.counts.items():
+            click.echo(f"{name}: {count:,}")
+        for note in report.notes:
+            click.echo(note)
+
+    all_paths = {**spec.reads, **spec.optional_reads, **spec.writes}
+    options: list[click.Parameter] = [
+        click.Option(["--config"], default="", help="Configuration as JSON, or @FILE."),
+        click.Option(["--set", "changes"], multiple=True, nargs=2, metavar="KEY VALUE", help="One setting."),
+        click.Option(["--device"], default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+        click.Option(["--task"], default="", hidden=True),
+        click.Option(["--executor-input"], default="", help="KFP's executor input; its metadata is then written."),
+    ]
+    for name, schema in all_paths.items():
+        what = "written" if name in spec.writes else "read"
+        optional = " Optional." if name in spec.optional_reads else ""
+        options.append(
+            click.Option(
+                [f"--{name.replace('_', '-')}", name],
+                required=name not in spec.optional_reads,
+                metavar="DIR",
+                help=f"Directory of the {schema} artifact that is {what}.{optional}",
+            )
+        )
+    summary = (spec.config.__doc__ or "").strip().splitlines()[0]
+    return click.Command(spec.name, params=options, callback=callback, help=summary, context_settings=CONTEXT)
+
+
+for _spec in STAGES.values():
+    stage.add_command(_stage_command(_spec))
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--rows", default=10, show_default=True, help="How many rows of its content to print.")
+@click.option("--verify", is_flag=True, help="Check every file's size and hash first.")
+def show(directory: Path, rows: int, verify: bool) -> None:
+    """Print an artifact's header and first rows."""
+    from dataset_culling.runner.show import show_artifact
+
+    show_artifact(directory, rows=rows, check=verify)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def detectors(as_json: bool) -> None:
+    """List the detectors: what they are, whether they learn, their default weights."""
+    from dataset_culling.detectors.table import DETECTORS
+
+    if as_json:
+        click.echo(json.dumps({name: {"trainable": s.trainable, "weights": s.default_weights} for name, s in DETECTORS.items()}))
+        return
+    width = max(len(name) for name in DETECTORS)
+    for name, spec in DETECTORS.items():
+        click.echo(f"{name:{width}}  weights: {spec.default_weights or 'give a file':<12} {spec.summary}")
+
+
+@cli.command()
+def presets() -> None:
+    """List the presets and what they are for."""
+    from dataset_culling.presets import describe_presets
+
+    for name, summary in describe_presets().items():
+        click.echo(f"{name:10}  {summary}")
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--scene", default="demo", show_default=True, help="Named scene, or random:SEED.")
+@click.option("--duration", "duration_s", default=600.0, show_default=True, type=click.FloatRange(1), help="Seconds of video.")
+@click.option("--fps", default=2.0, show_default=True, type=click.FloatRange(0.1, 60), help="Frames per second.")
+@click.option("--seed", type=click.IntRange(0), help="Another seed of the same scene.")
+@click.option("--truth", type=click.Path(path_type=Path), help="Where the true boxes go. [default: PATH with .truth.json]")
+def simulate(path: Path, scene: str, duration_s: float, fps: float, seed: int | None, truth: Path | None) -> None:
+    """Film a simulated fixed camera: an ordinary video and, beside it, the true boxes as COCO json."""
+    from dataset_culling.runner.simulate import simulate_video
+
+    simulate_video(path, scene=scene, duration_s=duration_s, fps=fps, seed=seed, truth=truth)
+
+
+@cli.command("compile")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--profile", default="gpu", show_default=True, help="gpu, cpu or kind.")
+@click.option("--image", default="", help="Image of the stages, by immutable tag or digest.")
+def compile_command(path: Path, profile: str, image: str) -> None:
+    """Write the pipeline for Kubeflow as YAML."""
+    from dataset_culling.kubeflow.compile import compile_pipeline
+
+    compile_pipeline(path, profile, image)
+    click.echo(f"{path}")
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Check a configuration file for culling run --config."""
+    parse_config(PipelineConfig, read_yaml(file), where=str(file))
+    click.echo(f"{file}: fine")
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    del frame
+    raise KeyboardInterrupt(signum)
+
+
+def main() -> None:
+    """Entry point: run the command, turn errors into one line and an exit code."""
+    die_with_parent()
+    signal.signal(signal.SIGTERM, _terminate)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    sys.exit(exit_code_of(lambda: cli.main(standalone_mode=False)))
+
+
+def exit_code_of(work: Callable[[], Any]) -> int:
+    """Do the work; print what went wrong in one line; return the exit code. Bugs keep their traceback."""
+    try:
+        result = work()
+        return result if isinstance(result, int) else 0
+    except CullingError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        where = f"{error.ctx.command_path}: " if isinstance(error, click.UsageError) and error.ctx else ""
+        click.echo(f"error: {where}{error.format_message()}", err=True)
+        return ConfigError.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped; the same command continues where it was", err=True)
+        return 130
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The base of every configuration, and validation errors that a person can read."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dataset_culling.errors import ConfigError
+
+Config = TypeVar("Config", bound="StageConfig")
+
+
+class StageConfig(BaseModel):
+    """A stage's knobs: frozen, nothing unknown accepted; numbers lax, as KFP turns 5 into 5.0 inside a dict."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def to_json(self) -> str:
+        """All values as canonical JSON: sorted keys, no white space. Equal configs give equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def replace(self, **changes: Any) -> Self:
+        """A validated copy with some values changed."""
+        return parse_config(type(self), {**self.model_dump(), **changes}, where=type(self).__name__)
+
+
+def parse_config(model: type[Config], values: Mapping[str, Any], *, where: str) -> Config:
+    """Validate `values` against `model`.
+
+    Args:
+        model: The configuration class.
+        values: Keys and values, as from YAML or JSON.
+        where: What the values came from, to open the error with.
+
+    Raises:
+        ConfigError: In one line, naming every offending key, what was wanted, what was there.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {'; '.join(_explain(model, problem) for problem in error.errors())}") from None
+
+
+def parse_config_json(model: type[Config], text: str, *, where: str) -> Config:
+    """Validate a JSON object against `model`; see `parse_config`."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"{where}: expected a JSON object, found {error.msg} at character {error.pos}. "
+            f"""Write it as '{{"key": value}}'."""
+        ) from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: expected a JSON object, found a {type(values).__name__}.")
+    return parse_config(model, values, where=where)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; an empty file is an empty mapping.
+
+    Raises:
+        ConfigError: If the file is missing, unreadable, not YAML or not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a YAML file, found {error.strerror}. Check the path.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected a YAML file in UTF-8, found other bytes. Check the path.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "no YAML"
+        raise ConfigError(f"{path}{line}: expected YAML, found {problem}. Mend the line.") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected 'key: value' lines, found a {type(values).__name__}.")
+    return values
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid on it, mapping by mapping; anything that is no mapping is replaced whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
+    """' Did you mean ...?' when a known word is close, else the empty string."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def _explain(model: type[BaseModel], problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or model.__name__
+    found = problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(model, problem["loc"][:-1])
+        return f"'{where}' is no known key.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"'{where}' is missing"
+    wanted = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"'{where}': wanted {wanted}, found {found!r}" if problem["type"] != "value_error" else f"'{where}': {wanted}"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The field names of the (nested) model that `loc` leads to."""
+    here: type[BaseModel] = model
+    for part in loc:
+        field = here.model_fields.get(str(part))
+        annotation = field.annotation if field is not None else None
+        nested = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
+        if nested:
+            here = nested[0]
+    return list(here.model_fields)

@@ -1,0 +1,1 @@
+"""Detectors behind one protocol: torch modules that learn, exported networks that only look."""

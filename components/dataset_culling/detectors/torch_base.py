@@ -1,0 +1,177 @@
+"""What all torch detectors share: input sizes, batching, mapping boxes back, operation counts, state.
+
+K = boxes in one image, B = images in a batch; h, w = the network's input size, H, W = the original image's.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dataset_culling.detectors.base import NetworkInput
+from dataset_culling.types import ClassMap, ImageArray, ImageDetections
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one training image holds, in network px; boxes marked `ignore` are neither object nor background."""
+
+    boxes_xyxy: Tensor  # (K, 4) float32
+    class_ids: Tensor  # (K,) int64
+    weights: Tensor  # (K,) float32, how much each box counts (soft labels); 1 is a full label
+    ignore: Tensor  # (K,) bool
+
+
+class TorchDetector(ABC):
+    """A detector that is a torch module. Subclasses give `forward`, `losses` and `replace_head`."""
+
+    divisor = 1  # network sides are multiples of this
+    min_side_px = 64
+    max_side_px = 1333
+
+    def __init__(self, name: str, module: nn.Module, class_names: Sequence[str], *, full_side_px: int) -> None:
+        self.name = name
+        self.module = module.eval()
+        self.class_names = tuple(class_names)
+        self.full_side_px = full_side_px
+
+    # -- what a subclass gives
+
+    @abstractmethod
+    def forward(self, batch: Tensor, *, min_score: float) -> list[ImageDetections]:
+        """Boxes in network px for a batch (B, 3, h, w) uint8 RGB on the module's device; module in eval mode."""
+
+    @abstractmethod
+    def losses(self, batch: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """Named scalar losses of a batch (B, 3, h, w) uint8 RGB; their sum is what training minimises."""
+
+    @abstractmethod
+    def replace_head(self, sources: Sequence[Sequence[int]]) -> None:
+        """Give the module a head for len(sources) classes.
+
+        Class c starts from the mean of the old head's weights for the old class ids in sources[c], which is never
+        empty, so that the new head begins by saying about what the old one said.
+        """
+
+    # -- what all share
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module's parameters lie."""
+        return next(self.module.parameters()).device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the module."""
+        self.module.to(device)
+        return self
+
+    def network_size(self, height_px: int, width_px: int, side_px: int = 0) -> tuple[int, int]:
+        """See `Detector.network_size`: aspect kept, sides rounded up to `divisor`, within the limits."""
+        side = min(max(side_px or self.full_side_px, self.min_side_px), self.max_side_px)
+        scale = side / min(height_px, width_px)
+        scale = min(scale, self.max_side_px / max(height_px, width_px))
+        sides = [max(round(full * scale), 1) for full in (height_px, width_px)]
+        return tuple(-(-full // self.divisor) * self.divisor for full in sides)  # type: ignore[return-value]
+
+    def prepare(self, image: ImageArray, side_px: int = 0) -> NetworkInput:
+        """Bring an original (H, W, 3) uint8 RGB to the network's input size; area averaging when it shrinks."""
+        height, width = image.shape[:2]
+        h, w = self.network_size(height, width, side_px)
+        if (h, w) != (height, width):
+            how = cv2.INTER_AREA if h < height else cv2.INTER_LINEAR
+            image = cv2.resize(image, (w, h), interpolation=how).astype(np.uint8, copy=False)
+        return NetworkInput(image, w / width, h / height)
+
+    def predict(
+        self, images: Sequence[ImageArray], *, side_px: int = 0, min_score: float = 0.05, batch_size: int = 8
+    ) -> list[ImageDetections]:
+        """See `Detector.predict`: images are batched by network size."""
+        found: list[ImageDetections] = [ImageDetections.empty()] * len(images)
+        buckets: dict[tuple[int, ...], list[tuple[int, NetworkInput]]] = {}
+        was_training = self.module.training
+        self.module.eval()
+        try:
+            for row, image in enumerate(images):
+                prepared = self.prepare(image, side_px)
+                bucket = buckets.setdefault(prepared.image.shape, [])
+                bucket.append((row, prepared))
+                if len(bucket) == batch_size:
+                    self._predict_bucket(buckets.pop(prepared.image.shape), images, found, min_score)
+            for bucket in buckets.values():
+                self._predict_bucket(bucket, images, found, min_score)
+        finally:
+            self.module.train(was_training)
+        return found
+
+    def _predict_bucket(
+        self,
+        bucket: list[tuple[int, NetworkInput]],
+        images: Sequence[ImageArray],
+        found: list[ImageDetections],
+        min_score: float,
+    ) -> None:
+        stacked = np.stack([prepared.image for _, prepared in bucket])
+        batch = torch.from_numpy(stacked).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            boxes = self.forward(batch, min_score=min_score)
+        for (row, prepared), image in zip(bucket, boxes, strict=True):
+            height, width = images[row].shape[:2]
+            scale = np.array([prepared.scale_x, prepared.scale_y] * 2, np.float32)
+            limit = np.array([width, height] * 2, np.float32)
+            original = np.clip(image.boxes_xyxy / scale, 0, limit).astype(np.float32)
+            order = np.argsort(-image.scores, kind="stable")
+            found[row] = ImageDetections(original, image.scores, image.class_ids).rows(order)
+
+    def gflops(self, height_px: int, width_px: int, side_px: int = 0) -> float:
+        """Measured on a grey image by torch's FlopCounterMode (convolutions and matrix products; 2 per multiply-add).
+
+        A two-stage detector is counted with its full number of proposals' heads only as far as a grey image gives
+        proposals, so the figure is its usual cost, not its worst.
+        """
+        h, w = self.network_size(height_px, width_px, side_px)
+        batch = torch.full((1, 3, h, w), 114, dtype=torch.uint8, device=self.device)
+        was_training = self.module.training
+        self.module.eval()
+        try:
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                self.forward(batch, min_score=0.05)
+        finally:
+            self.module.train(was_training)
+        return counter.get_total_flops() / 1e9
+
+    def num_parameters(self) -> int:
+        """Parameters of the module."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    def specialise(self, class_map: ClassMap) -> Self:
+        """A copy whose classes are the camera's, its head begun from the mapped classes' weights.
+
+        Raises:
+            ConfigError: If one of the camera's classes has no source among this detector's.
+        """
+        index = class_map.index_for(self.name, self.class_names)
+        sources = [np.flatnonzero(index == class_id).tolist() for class_id in range(len(class_map.names))]
+        own = copy.deepcopy(self)
+        if tuple(class_map.names) != self.class_names or any(rows != [c] for c, rows in enumerate(sources)):
+            own.replace_head(sources)
+        own.class_names = tuple(class_map.names)
+        return own
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights for saving: contiguous, on the CPU, names as in the module."""
+        return {key: value.detach().cpu().contiguous().clone() for key, value in self.module.state_dict().items()}
+
+    def load_state(self, state: Mapping[str, Any], *, where: str) -> None:
+        """Load weights; see `dataset_culling.detectors.weights.load_state` for the errors."""
+        from dataset_culling.detectors.weights import load_state
+
+        load_state(self.module, state, where=where)

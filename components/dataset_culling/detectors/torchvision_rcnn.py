@@ -1,0 +1,193 @@
+"""The R-CNN family: torchvision's Faster R-CNN as it stands, the paper's ResNet-18 and ResNet-101 built with its parts.
+
+K = boxes in one image, B = images in a batch; h, w = the network's input size.
+
+Adapted: `_IgnoringRPN` and `_IgnoringRoIHeads` extend torchvision's target assignment (BSD-3-Clause).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights, ResNet101_Weights, WeightsEnum, detection
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import box_iou
+
+from dataset_culling.detectors.torch_base import Target, TorchDetector
+from dataset_culling.detectors.weights import detector_state, torchvision_state
+from dataset_culling.types import ImageDetections
+
+IGNORE_IOU = 0.5
+"""Anchors and proposals that overlap a doubtful box by more than this are no background."""
+
+
+class RCNNDetector(TorchDetector):
+    """Faster R-CNN behind `TorchDetector`. Label weights are not supported: every box counts as 1.
+
+    Its internal resize is switched off: images come prepared, so that scoring and training see the same pixels.
+    """
+
+    def __init__(
+        self, name: str, module: detection.FasterRCNN, class_names: Sequence[str], *, full_side_px: int
+    ) -> None:
+        super().__init__(name, module, class_names, full_side_px=full_side_px)
+        module.transform.__class__ = _PreparedTransform
+        module.rpn.__class__ = _IgnoringRPN
+        module.roi_heads.__class__ = _IgnoringRoIHeads
+
+    def forward(self, batch: Tensor, *, min_score: float) -> list[ImageDetections]:
+        """See `TorchDetector.forward`."""
+        self.module.roi_heads.score_thresh = min_score  # type: ignore[union-attr]
+        found = self.module(list(batch.float().div_(255)))
+        return [
+            ImageDetections(
+                image["boxes"].float().cpu().numpy(),
+                image["scores"].float().cpu().numpy(),
+                image["labels"].cpu().numpy().astype(np.int64) - 1,
+            )
+            for image in found
+        ]
+
+    def losses(self, batch: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """See `TorchDetector.losses`: torchvision's four, RPN and RoI, classification and regression."""
+        wanted = []
+        for target in targets:
+            sure = ~target.ignore
+            wanted.append(
+                {
+                    "boxes": target.boxes_xyxy[sure],
+                    "labels": target.class_ids[sure] + 1,
+                    "ignore_boxes": target.boxes_xyxy[target.ignore],
+                }
+            )
+        losses: dict[str, Tensor] = self.module(list(batch.float().div_(255)), wanted)
+        return losses
+
+    def replace_head(self, sources: Sequence[Sequence[int]]) -> None:
+        """See `TorchDetector.replace_head`; the background row is kept."""
+        predictor: Any = self.module.roi_heads.box_predictor  # type: ignore[union-attr]
+        rows = [[0], *([old + 1 for old in olds] for olds in sources)]
+        predictor.cls_score = _mapped_linear(predictor.cls_score, rows, per_class=1)
+        predictor.bbox_pred = _mapped_linear(predictor.bbox_pred, rows, per_class=4)
+
+
+def _mapped_linear(old: nn.Linear, rows: Sequence[Sequence[int]], *, per_class: int) -> nn.Linear:
+    """A linear layer whose class c has the mean weights of the old classes rows[c]."""
+    new = nn.Linear(old.in_features, len(rows) * per_class).to(old.weight.device)
+    weight = old.weight.detach().reshape(-1, per_class, old.in_features)
+    bias = old.bias.detach().reshape(-1, per_class)
+    with torch.no_grad():
+        new.weight.copy_(torch.stack([weight[list(olds)].mean(0) for olds in rows]).reshape_as(new.weight))
+        new.bias.copy_(torch.stack([bias[list(olds)].mean(0) for olds in rows]).reshape_as(new.bias))
+    return new
+
+
+class _PreparedTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """Normalises and batches, but leaves the size alone: `TorchDetector.prepare` has seen to it."""
+
+    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
+        return image, target
+
+
+class _IgnoringRPN(RegionProposalNetwork):  # type: ignore[misc]
+    def assign_targets_to_anchors(
+        self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        labels, matched = super().assign_targets_to_anchors(anchors, targets)
+        for label, anchor, target in zip(labels, anchors, targets, strict=True):
+            doubtful = target["ignore_boxes"]
+            if len(doubtful):
+                near = box_iou(anchor, doubtful).amax(1) > IGNORE_IOU
+                label[near & (label == 0)] = -1.0
+        return labels, matched
+
+
+class _IgnoringRoIHeads(RoIHeads):  # type: ignore[misc]
+    def select_training_samples(self, proposals: list[Tensor], targets: Any) -> Any:
+        self._ignore_boxes = [target["ignore_boxes"] for target in targets]
+        return super().select_training_samples(proposals, targets)
+
+    def assign_targets_to_proposals(
+        self, proposals: list[Tensor], gt_boxes: list[Tensor], gt_labels: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        matched, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
+        for label, proposal, doubtful in zip(labels, proposals, self._ignore_boxes, strict=True):
+            if len(doubtful):
+                near = box_iou(proposal, doubtful).amax(1) > IGNORE_IOU
+                label[near & (label == 0)] = -1
+        return matched, labels
+
+
+def _build_coco(name: str, weights: str, module: detection.FasterRCNN, enum: WeightsEnum, side_px: int) -> RCNNDetector:
+    categories = enum.COCO_V1.meta["categories"][1:]  # class 0 is the background
+    detector = RCNNDetector(name, module, categories, full_side_px=side_px)
+    state, names = detector_state(name, weights, enum)
+    if names:
+        detector.replace_head([[0]] * len(names))
+        detector.class_names = names
+    if state is not None:
+        detector.load_state(state, where=f"{name} ({weights})")
+    return detector
+
+
+def build_mobilenet_v3_large_320_fpn(weights: str) -> RCNNDetector:
+    """torchvision's fasterrcnn_mobilenet_v3_large_320_fpn; weights: a name, a file, or 'none' for random ones."""
+    module = detection.fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None)
+    enum = detection.FasterRCNN_MobileNet_V3_Large_320_FPN_Weights
+    return _build_coco("fasterrcnn_mobilenet_v3_large_320_fpn", weights, module, enum, 320)
+
+
+def build_resnet50_fpn_v2(weights: str) -> RCNNDetector:
+    """torchvision's fasterrcnn_resnet50_fpn_v2; weights: a name, a file, or 'none' for random ones."""
+    module = detection.fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None)
+    enum = detection.FasterRCNN_ResNet50_FPN_V2_Weights
+    return _build_coco("fasterrcnn_resnet50_fpn_v2", weights, module, enum, 800)
+
+
+def _build_resnet(name: str, backbone: str, weights: str, enum: WeightsEnum) -> RCNNDetector:
+    """The paper's detectors: 600 px short side, 300 proposals at inference, as jwyang's code that it trained with.
+
+    No COCO weights are published for them in torchvision's format. IMAGENET1K_V1 gives the backbone alone.
+    """
+    body = resnet_fpn_backbone(backbone_name=backbone, weights=None, trainable_layers=3)
+    module = detection.FasterRCNN(body, num_classes=91, rpn_post_nms_top_n_test=300, rpn_pre_nms_top_n_test=1000)
+    categories = detection.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.meta["categories"][1:]
+    detector = RCNNDetector(name, module, categories, full_side_px=600)
+    if weights.startswith(("IMAGENET", "DEFAULT")):
+        state = torchvision_state(enum, weights, detector=name)
+        own = body.body.state_dict()
+        body.body.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+        return detector
+    state_or_none, names = detector_state(name, weights, None)
+    if names:
+        detector.replace_head([[0]] * len(names))
+        detector.class_names = names
+    if state_or_none is not None:
+        detector.load_state(state_or_none, where=f"{name} ({weights})")
+    return detector
+
+
+def build_resnet18_fpn(weights: str) -> RCNNDetector:
+    """The paper's student; weights: a file, IMAGENET1K_V1 (backbone only), or 'none' for random ones."""
+    return _build_resnet("fasterrcnn_resnet18_fpn", "resnet18", weights, ResNet18_Weights)
+
+
+def build_resnet101_fpn(weights: str) -> RCNNDetector:
+    """The paper's teacher; weights: a file, IMAGENET1K_V1 (backbone only), or 'none' for random ones."""
+    return _build_resnet("fasterrcnn_resnet101_fpn", "resnet101", weights, ResNet101_Weights)
+
+
+__all__ = [
+    "RCNNDetector",
+    "build_mobilenet_v3_large_320_fpn",
+    "build_resnet18_fpn",
+    "build_resnet50_fpn_v2",
+    "build_resnet101_fpn",
+]

@@ -1,0 +1,109 @@
+"""Every error that a user can cause, as one tree.
+
+CullingError                    1   (never raised itself)
+|-- ConfigError                 2   an option, a preset or a class list is wrong
+|-- InputError                  3   what was read is missing, broken or empty
+|   |-- ArtifactError               a directory written by a stage
+|   |   |-- SchemaMismatch          ... of another kind or version
+|   |   `-- CorruptArtifact         ... whose bytes are not what its header says
+|   |-- FootageError                a video
+|   `-- WeightsError                a detector's weights
+|-- StoreError                  4   the object store
+|   |-- MissingObject               ask for another key
+|   |-- AccessDenied                mend the credentials
+|   |-- TransientStoreError         try again
+|   `-- CorruptObject               write it again
+|-- OutputError                 5   a result cannot be written (permission, disk full)
+`-- StageFailed                 as the stage exited
+
+A message is one line: where, what was wanted, what was there, what to do. The command line prints it and exits with
+the number above; Ctrl-C exits with 130; any other exception is a bug of ours, exits with 1 and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class CullingError(Exception):
+    """What a user can mend. `exit_code` is what the command line exits with."""
+
+    exit_code = 1
+
+
+class ConfigError(CullingError):
+    """An option, a configuration file or a class list is wrong."""
+
+    exit_code = 2
+
+
+class InputError(CullingError):
+    """Something that was to be read is missing, broken or empty."""
+
+    exit_code = 3
+
+
+class ArtifactError(InputError):
+    """A directory that a stage wrote cannot be used."""
+
+
+class SchemaMismatch(ArtifactError):
+    """The artifact's header names another kind or version."""
+
+    def __init__(self, path: Path, *, expected: str, found: str) -> None:
+        kind = expected.split("/")[0]
+        super().__init__(
+            f"{path}: expected artifact {expected}, found {found}. "
+            f"Re-run the stage that writes '{kind}', or pass the right directory to --{kind}."
+        )
+
+
+class CorruptArtifact(ArtifactError):
+    """The artifact's bytes are not what its header says."""
+
+    def __init__(self, path: Path, *, expected: str, found: str) -> None:
+        super().__init__(f"{path}: expected {expected}, found {found}. Delete the directory and re-run its stage.")
+
+
+class FootageError(InputError):
+    """A video cannot be used."""
+
+
+class WeightsError(InputError):
+    """A detector's weights cannot be had or do not fit it."""
+
+
+class StoreError(CullingError):
+    """The object store did not do what was asked."""
+
+    exit_code = 4
+
+
+class MissingObject(StoreError):
+    """No object of that key."""
+
+
+class AccessDenied(StoreError):
+    """The store refused the credentials."""
+
+
+class TransientStoreError(StoreError):
+    """The store did not answer in time or was busy, and retrying did not help."""
+
+
+class CorruptObject(StoreError):
+    """What arrived is not what was stored."""
+
+
+class OutputError(CullingError):
+    """A result cannot be written."""
+
+    exit_code = 5
+
+
+class StageFailed(CullingError):
+    """A stage's process ended with an error, which it has already explained."""
+
+    def __init__(self, message: str, *, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,256 @@
+"""The stages and how they are wired: the one table that the local runner, the command line and the KFP DAG share."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from dataset_culling.config import StageConfig
+from dataset_culling.detectors.base import DetectorRef
+from dataset_culling.stages.base import RunStage
+from dataset_culling.stages.choose_resolution.config import ChooseResolutionConfig
+from dataset_culling.stages.cull_confidence.config import CullConfidenceConfig
+from dataset_culling.stages.cull_precision.config import CullPrecisionConfig
+from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
+from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
+from dataset_culling.stages.label_frames.config import LabelFramesConfig
+from dataset_culling.stages.promote_student.config import PromoteStudentConfig
+from dataset_culling.stages.render_report.config import RenderReportConfig
+from dataset_culling.stages.score_frames.config import ScoreFramesConfig
+from dataset_culling.stages.train_student.config import TrainStudentConfig
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage: its command-line flags are `reads` and `writes`, name -> artifact kind."""
+
+    name: str
+    config: type[StageConfig]
+    reads: Mapping[str, str]
+    writes: Mapping[str, str]
+    run: str  # "module:function", imported only when the stage runs
+    optional_reads: Mapping[str, str] = field(default_factory=dict)
+
+    def load(self) -> RunStage:
+        """The stage's function; this imports what the stage needs, torch among it."""
+        module, _, function = self.run.partition(":")
+        loaded: RunStage = getattr(importlib.import_module(module), function)
+        return loaded
+
+
+def _stage(
+    name: str,
+    config: type[StageConfig],
+    reads: Mapping[str, str],
+    writes: Mapping[str, str],
+    optional_reads: Mapping[str, str] | None = None,
+) -> StageSpec:
+    module = f"dataset_culling.stages.{name.replace('-', '_')}.stage:run"
+    return StageSpec(name, config, reads, writes, module, optional_reads or {})
+
+
+_ALL = (
+    _stage("extract-frames", ExtractFramesConfig, {}, {"pool": "frames/1", "heldout": "frames/1"}),
+    _stage("score-frames", ScoreFramesConfig, {"frames": "frames/1"}, {"detections": "detections/1"}),
+    _stage("cull-confidence", CullConfidenceConfig, {"detections": "detections/1"}, {"selection": "selection/1"}),
+    _stage(
+        "label-frames",
+        LabelFramesConfig,
+        {"frames": "frames/1"},
+        {"labels": "labels/1"},
+        optional_reads={"selection": "selection/1"},
+    ),
+    _stage(
+        "cull-precision",
+        CullPrecisionConfig,
+        {"detections": "detections/1", "labels": "labels/1", "selection": "selection/1"},
+        {"kept": "selection/1"},
+    ),
+    _stage(
+        "choose-resolution",
+        ChooseResolutionConfig,
+        {"frames": "frames/1", "selection": "selection/1", "labels": "labels/1"},
+        {"resolution": "resolution/1"},
+    ),
+    _stage(
+        "train-student",
+        TrainStudentConfig,
+        {"frames": "frames/1", "labels": "labels/1", "selection": "selection/1", "resolution": "resolution/1"},
+        {"model": "model/1"},
+    ),
+    _stage(
+        "evaluate-student",
+        EvaluateStudentConfig,
+        {"frames": "frames/1", "labels": "labels/1", "model": "model/1"},
+        {"metrics": "metrics/1", "raw": "detections/1", "trained": "detections/1"},
+    ),
+    _stage(
+        "promote-student",
+        PromoteStudentConfig,
+        {"model": "model/1", "metrics": "metrics/1"},
+        {"decision": "decision/1"},
+    ),
+    _stage(
+        "render-report",
+        RenderReportConfig,
+        {
+            "pool": "frames/1",
+            "heldout": "frames/1",
+            "detections": "detections/1",
+            "selection": "selection/1",
+            "labels": "labels/1",
+            "kept": "selection/1",
+            "resolution": "resolution/1",
+            "model": "model/1",
+            "heldout_labels": "labels/1",
+            "metrics": "metrics/1",
+            "raw": "detections/1",
+            "trained": "detections/1",
+            "decision": "decision/1",
+        },
+        {"report": "report/1"},
+    ),
+)
+STAGES: Mapping[str, StageSpec] = {spec.name: spec for spec in _ALL}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One node of the DAG: a stage with its inputs connected; `inputs` maps input name -> "task.output"."""
+
+    name: str
+    stage: str
+    display_name: str
+    inputs: Mapping[str, str]
+
+
+WIRING: tuple[TaskSpec, ...] = (
+    TaskSpec("extract-frames", "extract-frames", "Frame extraction", {}),
+    TaskSpec("score-frames", "score-frames", "Student scoring", {"frames": "extract-frames.pool"}),
+    TaskSpec("cull-confidence", "cull-confidence", "Confidence cull", {"detections": "score-frames.detections"}),
+    TaskSpec(
+        "label-selection",
+        "label-frames",
+        "Teacher labeling",
+        {"frames": "extract-frames.pool", "selection": "cull-confidence.selection"},
+    ),
+    TaskSpec(
+        "cull-precision",
+        "cull-precision",
+        "Precision cull",
+        {
+            "detections": "score-frames.detections",
+            "labels": "label-selection.labels",
+            "selection": "cull-confidence.selection",
+        },
+    ),
+    TaskSpec(
+        "choose-resolution",
+        "choose-resolution",
+        "optResolution",
+        {
+            "frames": "extract-frames.pool",
+            "selection": "cull-precision.kept",
+            "labels": "label-selection.labels",
+        },
+    ),
+    TaskSpec(
+        "train-student",
+        "train-student",
+        "Student training",
+        {
+            "frames": "extract-frames.pool",
+            "labels": "label-selection.labels",
+            "selection": "cull-precision.kept",
+            "resolution": "choose-resolution.resolution",
+        },
+    ),
+    TaskSpec("label-heldout", "label-frames", "Teacher labeling (held-out)", {"frames": "extract-frames.heldout"}),
+    TaskSpec(
+        "evaluate-student",
+        "evaluate-student",
+        "Evaluation",
+        {"frames": "extract-frames.heldout", "labels": "label-heldout.labels", "model": "train-student.model"},
+    ),
+    TaskSpec(
+        "promote-student",
+        "promote-student",
+        "Promotion",
+        {"model": "train-student.model", "metrics": "evaluate-student.metrics"},
+    ),
+    TaskSpec(
+        "render-report",
+        "render-report",
+        "Report",
+        {
+            "pool": "extract-frames.pool",
+            "heldout": "extract-frames.heldout",
+            "detections": "score-frames.detections",
+            "selection": "cull-confidence.selection",
+            "labels": "label-selection.labels",
+            "kept": "cull-precision.kept",
+            "resolution": "choose-resolution.resolution",
+            "model": "train-student.model",
+            "heldout_labels": "label-heldout.labels",
+            "metrics": "evaluate-student.metrics",
+            "raw": "evaluate-student.raw",
+            "trained": "evaluate-student.trained",
+            "decision": "promote-student.decision",
+        },
+    ),
+)
+"""In an order in which every task comes after those it reads from."""
+
+
+class PipelineConfig(StageConfig):
+    """A whole run: what the stages share, and one section for each stage's own knobs."""
+
+    camera: str = Field("camera", min_length=1, pattern=r"^[a-z0-9][a-z0-9-]*$", description="The camera's name.")
+    classes: tuple[str, ...] = Field(
+        ("person", "car"), min_length=1, description="The camera's classes: NAME, or NAME=THEIRS+THEIRS."
+    )
+    student: DetectorRef = Field(DetectorRef(name="tiny"), description="The detector that learns.")
+    teacher: DetectorRef = Field(DetectorRef(name="tiny_teacher"), description="The detector that is believed.")
+    registry: str = Field("", description="Folder or s3:// prefix of the model registry; empty: beside the run.")
+    truth: str = Field("", description="COCO json with the true boxes of the footage, where they are known.")
+
+    extract_frames: ExtractFramesConfig = ExtractFramesConfig()
+    score_frames: ScoreFramesConfig = ScoreFramesConfig()
+    cull_confidence: CullConfidenceConfig = CullConfidenceConfig()
+    label_frames: LabelFramesConfig = LabelFramesConfig()
+    cull_precision: CullPrecisionConfig = CullPrecisionConfig()
+    choose_resolution: ChooseResolutionConfig = ChooseResolutionConfig()
+    train_student: TrainStudentConfig = TrainStudentConfig()
+    evaluate_student: EvaluateStudentConfig = EvaluateStudentConfig()
+    promote_student: PromoteStudentConfig = PromoteStudentConfig()
+    render_report: RenderReportConfig = RenderReportConfig()
+
+    def stage_config(self, stage: str) -> StageConfig:
+        """A stage's section with what all stages share laid in, ready to be its `--config`."""
+        section: StageConfig = getattr(self, stage.replace("-", "_"))
+        shared = {
+            name: getattr(self, name)
+            for name in ("camera", "classes", "student", "teacher", "registry", "truth")
+            if name in type(section).model_fields
+        }
+        return section.replace(**shared) if shared else section
+
+
+Externals = Callable[[StageConfig], tuple[str, ...]]
+
+
+def external_inputs(config: StageConfig) -> tuple[str, ...]:
+    """Files and URIs that a stage reads beside its artifacts: footage, weights, truth.
+
+    They take part in a task's identity, so that a video overwritten at the same path is extracted again.
+    """
+    found: list[str] = []
+    for value in (getattr(config, name) for name in type(config).model_fields):
+        if isinstance(value, DetectorRef):
+            found += [part for part in (value.name if value.name.endswith((".yaml", ".yml")) else "", value.weights)]
+    found += list(getattr(config, "sources", ()))
+    found.append(getattr(config, "truth", ""))
+    return tuple(uri for uri in found if uri)

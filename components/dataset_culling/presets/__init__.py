@@ -1,0 +1,38 @@
+"""Named settings: YAML files beside this one, each opening with what it is for and the command that uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dataset_culling.config import did_you_mean, read_yaml
+from dataset_culling.errors import ConfigError
+
+FOLDER = Path(__file__).parent
+
+
+def preset_names() -> list[str]:
+    """Every preset, by name."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def describe_presets() -> dict[str, str]:
+    """Name -> the first line of its file."""
+    return {
+        name: (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        for name in preset_names()
+    }
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """A preset's settings, as laid over the defaults.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    if name not in preset_names():
+        raise ConfigError(
+            f"--preset: no preset is called '{name}'.{did_you_mean(name, preset_names())} "
+            f"Known: {', '.join(preset_names())}."
+        )
+    return read_yaml(FOLDER / f"{name}.yaml")

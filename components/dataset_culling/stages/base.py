@@ -1,0 +1,57 @@
+"""What every stage is given and gives back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataset_culling.artifacts.header import Origin, digest
+from dataset_culling.config import StageConfig
+
+Inputs = Mapping[str, Path]
+"""Input name -> artifact directory."""
+Outputs = Mapping[str, Path]
+"""Output name -> directory to write the artifact into; it need not exist."""
+
+
+def _no_progress(done: int, total: int) -> None:
+    del done, total
+
+
+@dataclass(frozen=True, slots=True)
+class StageContext:
+    """Where a stage runs and whom it tells how far it is."""
+
+    stage: str
+    device: str = "cpu"  # "cpu", "cuda" or "cuda:0"
+    progress: Callable[[int, int], None] = _no_progress  # (done, total) in the stage's own units
+
+    def origin(self, config: StageConfig, inputs: Inputs) -> Origin:
+        """The origin to write into this stage's artifacts."""
+        return Origin(self.stage, config.model_dump(mode="json"), {name: digest(path) for name, path in inputs.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What a stage did, for people and for timing.json; never part of an artifact's digest."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)  # seconds_per_frame and the like, units in the names
+    notes: tuple[str, ...] = ()  # one line each, for the person who reads the log
+
+
+class Stopwatch:
+    """Seconds since it was made, on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._start_s = time.monotonic()
+
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.monotonic() - self._start_s
+
+
+RunStage = Callable[[Any, Inputs, Outputs, StageContext], StageReport]

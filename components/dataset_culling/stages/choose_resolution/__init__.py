@@ -1,0 +1,1 @@
+"""The choose-resolution stage."""

@@ -1,0 +1,20 @@
+"""Knobs of the evaluate-student stage."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dataset_culling.config import StageConfig
+from dataset_culling.detectors.base import DetectorRef
+
+
+class EvaluateStudentConfig(StageConfig):
+    """Raw and trained student on the held-out frames."""
+
+    student: DetectorRef = Field(DetectorRef(name="tiny"), description="The student before training.")
+    classes: tuple[str, ...] = Field(
+        ("person", "car"), min_length=1, description="The camera's classes: NAME, or NAME=THEIRS+THEIRS."
+    )
+    truth: str = Field("", description="COCO json with the true boxes of the footage, where they are known.")
+    min_score: float = Field(0.05, ge=0, le=1, description="Boxes scoring less take no part.")
+    batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")

@@ -1,0 +1,19 @@
+"""Knobs of the score-frames stage."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dataset_culling.config import StageConfig
+from dataset_culling.detectors.base import DetectorRef
+
+
+class ScoreFramesConfig(StageConfig):
+    """The raw student looks at every frame."""
+
+    student: DetectorRef = Field(DetectorRef(name="tiny"), description="The student, untrained on this camera.")
+    classes: tuple[str, ...] = Field(
+        ("person", "car"), min_length=1, description="The camera's classes: NAME, or NAME=THEIRS+THEIRS."
+    )
+    min_score: float = Field(0.05, ge=0, le=1, description="Boxes scoring less are not kept.")
+    batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")

@@ -1,0 +1,53 @@
+"""The knobs of training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dataset_culling.config import StageConfig
+
+
+class Recipe(StageConfig):
+    """How the student is trained. The paper's: 20 epochs, Adam 1e-4, x0.1 at 9 and 18, flips, batches of one."""
+
+    epochs: int = Field(20, ge=1, le=1000, description="Passes over the culled set.")
+    batch_size: int = Field(4, ge=1, le=256, description="Images per step.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="How gradients become steps.")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak learning rate.")
+    weight_decay: float = Field(1e-4, ge=0, le=1, description="Decay of convolution and matrix weights, not of biases.")
+    schedule: Literal["cosine", "step", "constant"] = Field(
+        "cosine", description="How the rate falls: to zero by a cosine, by a tenth at each milestone, or not at all."
+    )
+    milestones: tuple[int, ...] = Field((9, 18), description="Epochs at which the step schedule takes a tenth.")
+    warmup_steps: int = Field(20, ge=0, description="Steps over which the rate rises linearly from near zero.")
+    flip: bool = Field(True, description="Mirror each image with probability one half.")
+    photometric: float = Field(
+        0.2, ge=0, le=1, description="Largest relative change of brightness and contrast; 0 turns it off."
+    )
+    clip_norm: float = Field(5.0, ge=0, description="Largest norm of the gradient; 0 turns clipping off.")
+    ema_decay: float = Field(
+        0.99, ge=0, lt=1, description="Decay of the running mean of weights that is kept as the result; 0: the last."
+    )
+    batch_norm: Literal["frozen", "train"] = Field(
+        "frozen", description="Whether batch norm keeps the pretrained statistics, which few images cannot replace."
+    )
+    seed: int = Field(0, ge=0, description="Seeds shuffling, augmentation and the detector's own sampling.")
+
+
+PAPER = Recipe(
+    epochs=20,
+    batch_size=1,
+    optimizer="adam",
+    learning_rate=1e-4,
+    weight_decay=0.0,
+    schedule="step",
+    milestones=(9, 18),
+    warmup_steps=0,
+    flip=True,
+    photometric=0.0,
+    clip_norm=0.0,
+    ema_decay=0.0,
+)
+"""Yoshioka et al., ICIP 2019, as its released code trains (method notes: its optimiser is Adam whatever one asks)."""
