@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,8 @@ def write_model(path: Path, card: ModelCard, state: Mapping[str, Tensor], origin
     from safetensors.torch import save_file
 
     with write_artifact(path, SCHEMA, origin) as artifact:
-        save_file(dict(state), artifact.file(WEIGHTS))
+        names = json.dumps(list(card.class_names))  # lets a detector's builder size its head
+        save_file(dict(state), artifact.file(WEIGHTS), metadata={"class_names": names})
         artifact.json(
             FILE,
             {

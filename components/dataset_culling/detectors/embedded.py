@@ -37,8 +37,8 @@ class TinySpec:
     side_px: int
 
 
-STUDENT = TinySpec(channels=(12, 24, 40, 64, 96), blocks=1, pyramid=48, head=128, proposals=60, side_px=288)
-TEACHER = TinySpec(channels=(24, 48, 80, 128, 192), blocks=2, pyramid=96, head=384, proposals=150, side_px=288)
+STUDENT = TinySpec(channels=(8, 16, 32, 56, 80), blocks=1, pyramid=40, head=96, proposals=60, side_px=288)
+TEACHER = TinySpec(channels=(16, 32, 64, 128, 192), blocks=2, pyramid=72, head=256, proposals=150, side_px=288)
 
 
 class ConvBlock(nn.Sequential):

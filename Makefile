@@ -1,0 +1,58 @@
+# Everything works from a fresh clone with Python 3.11 and make; .venv is made on the way.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PYTHONHASHSEED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt compile golden lock pretrain bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(READY) ## Set everything up and run the main job on a simulated camera (result: runs/demo)
+	@$(BIN)/culling run --out runs/demo
+
+test: $(READY) ## Set everything up and run the tests
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## Formatting, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(READY) ## Format the code and mend what lint can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+compile: $(READY) ## Compile the Kubeflow pipeline for every profile into pipelines/compiled
+	$(BIN)/python pipelines/compile_all.py
+
+golden: $(READY) ## Write the golden files anew; look at the diff before committing it
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q -k golden
+
+bench: $(READY) ## Run the benchmarks one after another (minutes; results in build/bench)
+	@mkdir -p build/bench
+	@for script in benchmarks/*.py; do name=$$(basename $$script .py); \
+		echo "== $$name"; $(BIN)/python $$script --json build/bench/$$name.json || exit 1; done
+
+pretrain: $(READY) ## Train the embedded student and teacher again from nothing (about two hours)
+	$(BIN)/python pipelines/pretrain_embedded.py
+
+lock: ## Resolve the pinned requirements anew
+	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url -q -o requirements.lock
+
+clean: ## Remove what was built, not what was downloaded
+	rm -rf build runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; pass PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "setting up $(VENV) (about 6 GB, one or two minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet "uv>=0.5,<1"
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)

@@ -1,0 +1,236 @@
+"""Wanted frames of one file, decoded with as little work as the stream allows, as JPEGs ready to be stored.
+
+Per run of packets (see `sampling.plan_runs`): seek to its keyframe, send its packets one by one, let the decoder drop
+what nobody refers to and nobody wants (non-reference frames), drain it after the last wanted one, jump to the next run.
+Scaling, full-range conversion and rotation happen in FFmpeg's scaler, and the picture goes into the JPEG encoder as
+YUV 4:2:0 without a detour over RGB.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
+from dataset_culling.errors import FootageError
+from dataset_culling.footage.packets import NO_TIME, PacketIndex, ReadErrors, packets_of
+from dataset_culling.footage.probe import open_video, quarter_turn, shown_size, video_stream
+from dataset_culling.footage.sampling import Run
+from dataset_culling.types import BoolArray
+
+THUMB_PX = (96, 72)
+"""Width and height of the thumbnails on which damage and near-duplicates are judged."""
+
+_SEEK_PACKETS = 64  # nearer than this, reading on is cheaper than a seek
+
+ByteArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How frames are stored, and how the decoder treats damage."""
+
+    jpeg_quality: int
+    max_side_px: int  # longer side of a stored frame at most; 0: as it is
+    strict: (
+        bool  # True: a damaged packet spoils the rest of its group of pictures; False: what the decoder conceals counts
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A sampled frame: its packet, its JPEG, and what is needed to judge it. `jpeg` is empty where nothing came out."""
+
+    packet: int
+    jpeg: bytes
+    crc32: int  # of the stored picture's luminance: two frames with the same one are the same picture
+    thumb_yuv: ByteArray  # (3, 72, 96) full-range Y, U, V; (3, 0, 0) where nothing came out
+    corrupt: bool  # the decoder met damage between the keyframe and this frame
+
+
+class VideoFile:
+    """One open file with its decoder; not for two threads at once. Close it when done."""
+
+    def __init__(self, path: Path, index: PacketIndex, options: DecodeOptions) -> None:
+        self._path, self._index, self._options = path, index, options
+        self._container: Any = None
+        self._open()
+
+    def _open(self) -> None:
+        self.close()
+        self._container = open_video(self._path)
+        self._stream = video_stream(self._container, self._path)
+        self._context = self._stream.codec_context
+        # One thread per decoder: several files or stretches decode side by side instead, which scales better, and only
+        # so does the n-th packet's skip flag apply to the n-th packet.
+        self._context.thread_type = "NONE"
+        self._context.thread_count = 1
+        if self._options.strict:
+            self._context.options = {"err_detect": "+explode"}
+        self._aspect = float(self._stream.sample_aspect_ratio or 0) or 1.0
+        self._restart()
+
+    def _restart(self) -> None:
+        self._packets = packets_of(self._container, self._stream, ReadErrors())
+        self._at = 0  # the row of the packet that comes next
+
+    def close(self) -> None:
+        """Release the file and the decoder."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def pictures(self, runs: Sequence[Run]) -> Iterator[Picture]:
+        """Decode the wanted frames of some runs, in the order in which they are shown within each run.
+
+        Raises:
+            FootageError: If the file is not the one that was indexed.
+        """
+        for run in runs:
+            yield from self._run(run)
+
+    def _run(self, run: Run) -> Iterator[Picture]:
+        index = self._index
+        by_key = {int(index.pts[row]) if index.timed else int(row): int(row) for row in run.wanted}
+        awaited = deque(int(row) for row in run.wanted[np.argsort(index.time_s[run.wanted], kind="stable")])
+        wanted = np.zeros(run.stop - run.first, np.bool_)
+        wanted[run.wanted - run.first] = True
+        damage = _Damage()
+        out = run.first  # without presentation times the n-th frame out is the n-th in the index
+        for frame in self._frames(run, wanted, damage):
+            row = by_key.get(frame.pts if index.timed else out, -1)
+            out += 1
+            if row not in awaited:
+                continue
+            while awaited[0] != row:
+                yield _nothing(awaited.popleft())
+            yield self._picture(awaited.popleft(), frame, corrupt=frame.is_corrupt or damage.met)
+        for row in awaited:
+            yield _nothing(row)
+
+    def _frames(self, run: Run, wanted: BoolArray, damage: _Damage) -> Iterator[Any]:
+        self._context.flush_buffers()
+        for row, packet in self._read(run):
+            if self._index.timed:
+                self._context.skip_frame = "DEFAULT" if wanted[row - run.first] else "NONREF"
+            try:
+                yield from self._context.decode(packet)
+            except av.error.FFmpegError:
+                damage.met = True
+        self._context.skip_frame = "DEFAULT"
+        try:
+            yield from self._context.decode(None)
+        except av.error.FFmpegError:
+            damage.met = True
+
+    def _read(self, run: Run) -> Iterator[tuple[int, Any]]:
+        self._go_to(run.first)
+        for row in range(run.first, run.stop):
+            packet = next(self._packets, None)
+            if packet is None:
+                return
+            self._at = row + 1
+            yield row, packet
+
+    def _go_to(self, row: int) -> None:
+        """Make `row` the packet that comes next."""
+        if self._at <= row <= self._at + _SEEK_PACKETS:
+            if self._skip_to(row):
+                return
+        elif self._seek(row):
+            return
+        # Seeking did not land where the index says: read from the start, which always does.
+        self._open()
+        if not self._skip_to(row):
+            raise FootageError(f"{self._path}: expected the file that was indexed, found another. Do not write to it.")
+
+    def _skip_to(self, row: int) -> bool:
+        while self._at < row:
+            if next(self._packets, None) is None:
+                return False
+            self._at += 1
+        return True
+
+    def _seek(self, row: int) -> bool:
+        """Seek to a keyframe's row by its time, and make sure by its place in the file that it is the one."""
+        index = self._index
+        if index.pts[row] == NO_TIME or index.position[row] < 0 or index.restarts:
+            return False
+        try:
+            self._container.seek(int(index.pts[row]), stream=self._stream)
+        except av.error.FFmpegError:
+            return False
+        packets = packets_of(self._container, self._stream, ReadErrors())
+        for packet in packets:
+            if packet.pos == index.position[row] and packet.pts == index.pts[row]:
+                self._packets = _with_first(packet, packets)
+                self._at = row
+                return True
+            if packet.pos is not None and packet.pos > index.position[row]:
+                return False
+        return False
+
+    def _picture(self, row: int, frame: Any, *, corrupt: bool) -> Picture:
+        rotation = quarter_turn(frame.rotation)
+        planes = yuv_planes(frame, *self._size(frame, rotation))
+        if rotation:
+            planes = tuple(np.ascontiguousarray(np.rot90(plane, rotation // 90)) for plane in planes)
+        jpeg = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=self._options.jpeg_quality)
+        return Picture(row, jpeg, zlib.crc32(planes[0].data), thumb(planes), corrupt)
+
+    def _size(self, frame: Any, rotation: int) -> tuple[int, int]:
+        """Size to scale to before turning."""
+        width, height = shown_size(frame.width, frame.height, self._aspect, 0)
+        longest = max(width, height)
+        most = self._options.max_side_px
+        if 0 < most < longest:
+            width, height = max(1, round(width * most / longest)), max(1, round(height * most / longest))
+        return width, height
+
+
+@dataclass(slots=True)
+class _Damage:
+    met: bool = False
+
+
+def _nothing(row: int) -> Picture:
+    """What stands for a wanted frame that the decoder did not give."""
+    return Picture(row, b"", 0, np.zeros((3, 0, 0), np.uint8), corrupt=True)
+
+
+def _with_first(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def yuv_planes(frame: Any, width_px: int, height_px: int) -> tuple[ByteArray, ...]:
+    """A decoded frame as full-range BT.601 planes, as JPEG wants them: Y (H, W), U and V (ceil(H/2), ceil(W/2))."""
+    scaled = frame.reformat(
+        width=width_px,
+        height=height_px,
+        format="yuvj420p",
+        dst_colorspace=Colorspace.ITU601,
+        dst_color_range=ColorRange.JPEG,
+        interpolation=Interpolation.AREA,
+    )
+    shapes = [(height_px, width_px)] + [((height_px + 1) // 2, (width_px + 1) // 2)] * 2
+    return tuple(
+        np.ascontiguousarray(np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :wide])
+        for plane, (_, wide) in zip(scaled.planes, shapes, strict=True)
+    )
+
+
+def thumb(planes: Sequence[ByteArray]) -> ByteArray:
+    """The picture at thumbnail size, averaged over areas, shape (3, 72, 96)."""
+    small = [cv2.resize(plane, THUMB_PX, interpolation=cv2.INTER_AREA) for plane in planes]
+    return np.stack(small).astype(np.uint8)

@@ -1,0 +1,134 @@
+"""Sampled frames of many files, in time order, decoded side by side on the cores there are.
+
+The work is cut into pieces of some dozens of samples, each starting at a keyframe. Workers decode pieces ahead; what
+they yield is handed on strictly in order. How pieces are cut does not depend on the number of workers, so neither does
+what comes out. A worker that is too far ahead waits: memory holds a few pieces at most, however long the footage.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from dataset_culling.footage.decode import DecodeOptions, Picture, VideoFile
+from dataset_culling.footage.sampling import Run, cut, plan_runs
+from dataset_culling.footage.timeline import Samples, Segment
+
+SAMPLES_PER_PIECE = 24
+_HELD_PER_PIECE = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One sample: its time in the footage, its file, its picture."""
+
+    time_s: float
+    segment: int
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    segment: int
+    runs: Sequence[Run]
+
+
+def extract(
+    segments: Sequence[Segment], samples: Samples, options: DecodeOptions, *, workers: int
+) -> Iterator[Sampled]:
+    """Decode the samples, in time order.
+
+    Args:
+        segments: The footage.
+        samples: What to take from it.
+        options: How to decode and store.
+        workers: How many pieces are decoded at once; at least 1.
+
+    Raises:
+        FootageError: If a file changes while it is read.
+    """
+    stop = threading.Event()
+    files = _Files(segments, options)
+    flying: deque[tuple[queue.Queue[Picture | None], Future[None], int]] = deque()
+    try:
+        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+            try:
+                for piece in _pieces(segments, samples):
+                    out: queue.Queue[Picture | None] = queue.Queue(_HELD_PER_PIECE)
+                    flying.append((out, pool.submit(_decode, files, piece, out, stop), piece.segment))
+                    if len(flying) > workers + 1:
+                        yield from _drain(segments, *flying.popleft())
+                while flying:
+                    yield from _drain(segments, *flying.popleft())
+            finally:
+                stop.set()
+                for _, future, _ in flying:
+                    future.cancel()
+    finally:
+        files.close()
+
+
+def _pieces(segments: Sequence[Segment], samples: Samples) -> Iterator[_Piece]:
+    for row, segment in enumerate(segments):
+        wanted = samples.packet[samples.segment == row]
+        for runs in cut(plan_runs(segment.index, wanted), SAMPLES_PER_PIECE):
+            yield _Piece(row, runs)
+
+
+def _drain(
+    segments: Sequence[Segment], out: queue.Queue[Picture | None], future: Future[None], row: int
+) -> Iterator[Sampled]:
+    segment = segments[row]
+    while (picture := out.get()) is not None:
+        yield Sampled(float(segment.index.time_s[picture.packet]) + segment.start_s, row, picture)
+    future.result()
+
+
+def _decode(files: _Files, piece: _Piece, out: queue.Queue[Picture | None], stop: threading.Event) -> None:
+    try:
+        for picture in files.of(piece.segment).pictures(piece.runs):
+            _put(out, picture, stop)
+            if stop.is_set():
+                return
+    finally:
+        _put(out, None, stop)
+
+
+def _put(out: queue.Queue[Picture | None], picture: Picture | None, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            out.put(picture, timeout=0.2)
+        except queue.Full:
+            continue
+        return
+
+
+class _Files:
+    """Each worker's open file: consecutive pieces are mostly of the same one."""
+
+    def __init__(self, segments: Sequence[Segment], options: DecodeOptions) -> None:
+        self._segments, self._options = segments, options
+        self._open: dict[int, tuple[int, VideoFile]] = {}
+
+    def of(self, row: int) -> VideoFile:
+        """This worker's open file of a segment."""
+        thread = threading.get_ident()
+        held = self._open.get(thread)
+        if held is not None and held[0] == row:
+            return held[1]
+        if held is not None:
+            held[1].close()
+        segment = self._segments[row]
+        file = VideoFile(segment.info.path, segment.index, self._options)
+        self._open[thread] = (row, file)
+        return file
+
+    def close(self) -> None:
+        """Close them all, once no worker runs."""
+        for _, file in self._open.values():
+            file.close()
+        self._open.clear()

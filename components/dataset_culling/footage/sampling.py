@@ -1,0 +1,133 @@
+"""Which frames are wanted, by time, and what must be decoded to get them.
+
+The footage is cut into cells of one sampling period, counted from its first frame; the first frame that a cell holds is
+its sample. So no frame is sampled twice, variable frame rates need no special case, and a stretch without frames has no
+samples. P = packets of a file in decode order, K = samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dataset_culling.footage.packets import PacketIndex
+from dataset_culling.types import IntArray
+
+_SLACK_S = 1e-3  # containers round times to a millisecond or so: a frame this early still opens its cell
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Packets to send through the decoder in one go, from a keyframe to the last one needed."""
+
+    first: int  # a keyframe
+    stop: int  # exclusive
+    wanted: IntArray  # (K,) which of them are samples
+
+
+def sampling_cell(time_s: npt.NDArray[np.float64], frames_per_second: float) -> IntArray:
+    """The sampling period that each time falls into, counted from the start of the footage."""
+    cells: IntArray = np.floor((time_s + _SLACK_S) * frames_per_second).astype(np.int64)
+    return cells
+
+
+def choose_samples(
+    index: PacketIndex,
+    *,
+    start_s: float,
+    frames_per_second: float,
+    keyframe_slack_s: float = 0.0,
+    not_before_s: float = -np.inf,
+    after_cell: int = -1,
+) -> IntArray:
+    """The packets whose frames are sampled, in time order.
+
+    Args:
+        index: The file's packets.
+        start_s: Where the file's first frame lies in the footage.
+        frames_per_second: The sampling rate.
+        keyframe_slack_s: A keyframe that lies no more than this after the first frame of its cell is taken instead of
+            it, because it costs one decoded frame and not a whole group of pictures. 0: always the first.
+        not_before_s: Frames before this time of the footage are left out (another file has them already).
+        after_cell: Cells up to this one have their sample already.
+
+    Returns:
+        Rows of the index, shape (K,), ascending in time.
+    """
+    time_s = index.time_s + start_s
+    usable = index.shown & (time_s >= not_before_s)
+    order = np.argsort(time_s, kind="stable")
+    order = order[usable[order]]
+    if not len(order):
+        return np.zeros(0, np.int64)
+    cell = sampling_cell(time_s[order], frames_per_second)
+    order, cell = order[cell > after_cell], cell[cell > after_cell]
+    if not len(order):
+        return np.zeros(0, np.int64)
+    first = np.concatenate([[True], np.diff(cell) > 0])
+    chosen = order[first]
+    if keyframe_slack_s > 0 and index.timed:
+        opened = np.cumsum(first) - 1  # which sample each frame's cell belongs to
+        late = time_s[order] - time_s[chosen][opened]
+        keys = np.flatnonzero(index.keyframe[order] & (late <= keyframe_slack_s))
+        cells, at = np.unique(opened[keys], return_index=True)
+        chosen[cells] = order[keys[at]]
+    return chosen.astype(np.int64)
+
+
+def plan_runs(index: PacketIndex, wanted: IntArray) -> list[Run]:
+    """What must be decoded to get the wanted packets' frames, and no more.
+
+    A frame needs the packets from the keyframe before it up to itself. A frame that is shown before the keyframe which
+    it follows in the file (an open group of pictures) needs the group before that as well.
+
+    Args:
+        index: The file's packets.
+        wanted: Rows of the index, shape (K,), unique.
+    """
+    wanted = np.sort(wanted)
+    keys = np.flatnonzero(index.keyframe)
+    if not len(keys) or keys[0] != 0:
+        keys = np.concatenate([[0], keys])  # nothing else to start from; the decoder will say what it makes of it
+    group = np.searchsorted(keys, wanted, side="right") - 1
+    ends = np.concatenate([keys[1:], [len(index)]])
+    leading = group[index.time_s[wanted] < index.time_s[keys[group]]] if index.timed else group[:0]
+    starts = np.where(np.isin(group, leading) & (group > 0), group - 1, group)
+    runs: list[Run] = []
+    members: list[int] = []
+    first_group = last_group = -1
+    for packet, start, at in zip(wanted.tolist(), starts.tolist(), group.tolist(), strict=True):
+        if members and start > last_group:
+            runs.append(_run(index, keys, ends, first_group, last_group, members))
+            members = []
+        if not members:
+            first_group = start
+        members.append(packet)
+        last_group = at
+    if members:
+        runs.append(_run(index, keys, ends, first_group, last_group, members))
+    return runs
+
+
+def _run(index: PacketIndex, keys: IntArray, ends: IntArray, first: int, last: int, members: list[int]) -> Run:
+    # Without presentation times nobody knows which packet holds the n-th shown frame, so the group is decoded whole.
+    stop = members[-1] + 1 if index.timed else int(ends[last])
+    return Run(int(keys[first]), stop, np.array(members, np.int64))
+
+
+def cut(runs: list[Run], samples_per_chunk: int) -> Iterator[list[Run]]:
+    """Runs in pieces of about so many samples, to be decoded side by side; where a piece ends does not depend on
+    how many workers there are."""
+    piece: list[Run] = []
+    size = 0
+    for run in runs:
+        piece.append(run)
+        size += len(run.wanted)
+        if size >= samples_per_chunk:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece

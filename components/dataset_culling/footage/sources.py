@@ -1,0 +1,130 @@
+"""Which files make up the footage, and when each was recorded."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from dataset_culling.errors import FootageError
+from dataset_culling.footage.probe import VideoInfo
+
+SUFFIXES = frozenset(
+    (".3gp", ".avi", ".flv", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4")
+    + (".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
+)
+"""What counts as a video in a folder; a file that is named itself may end in anything."""
+
+_MTIME_SLACK_S = 5.0  # recorders close a file seconds after its last frame
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file to read, and the name that people know it by."""
+
+    path: Path
+    name: str  # the path or URI that it came from: times are read from it
+    explicit: bool  # named itself, not found in a folder: then it must be readable
+
+
+def find_sources(sources: Sequence[str]) -> list[Source]:
+    """Expand files, folders and globs; each file once, in the order found.
+
+    Raises:
+        FootageError: If one leads to nothing.
+    """
+    found: dict[Path, Source] = {}
+    for source in sources:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            files = [f for f in sorted(path.rglob("*")) if f.suffix.lower() in SUFFIXES and f.is_file()]
+            files = [f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts)]
+            nothing = (
+                f"{source}: expected videos in the folder, found none. They must end in .mp4, .mkv, .avi or alike."
+            )
+            explicit = False
+        elif path.exists() or not glob.has_magic(str(path)):
+            files, nothing, explicit = [path], "", True
+        else:
+            # pathlib's own glob knows no absolute patterns
+            files = [Path(f) for f in sorted(glob.glob(str(path), recursive=True)) if Path(f).is_file()]
+            nothing = f"{source}: expected files that match, found none. Check the pattern."
+            explicit = False
+        if not files:
+            raise FootageError(nothing)
+        for file in files:
+            found.setdefault(file.resolve(), Source(file, str(file), explicit))
+    return list(found.values())
+
+
+def time_in_name(name: str, pattern: re.Pattern[str], zone: str) -> datetime | None:
+    """The start of recording that a path names, in UTC; None where it names none.
+
+    Args:
+        name: The path or URI; folders may hold the date and the file the time.
+        pattern: Groups year, month, day, hour, minute and, if there, second; its last match counts.
+        zone: IANA name of the time zone that the names are in.
+    """
+    last = None
+    for match in pattern.finditer(name):
+        numbers = {key: int(value) for key, value in match.groupdict().items() if value}
+        try:
+            last = datetime(**numbers, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+        except (ValueError, TypeError):
+            continue  # digits that are no date: a serial number
+    return last
+
+
+def order_by_time(
+    sources: Sequence[Source], infos: Sequence[VideoInfo], *, pattern: re.Pattern[str], zone: str
+) -> tuple[list[int], list[datetime | None], str]:
+    """Put files in time order by the first way that works for all of them.
+
+    The ways: times in the file names; the container's creation time; the modification time, taken as the end of the
+    recording, if the files then follow one another without overlap (copied files all carry the time of the copy); the
+    names in natural order, one right after the other.
+
+    Returns:
+        The order as rows of `sources`; in that order the start times in UTC, or None where unknown; and a sentence
+        saying which way it was.
+    """
+    rows = range(len(sources))
+    named = [time_in_name(source.name, pattern, zone) for source in sources]
+    created = [info.created_utc for info in infos]
+    for starts, how in ((named, "file names"), (created, "container metadata")):
+        known = [start for start in starts if start is not None]
+        if len(known) == len(sources) == len(set(known)):
+            order = sorted(rows, key=lambda row: known[row])
+            return order, [starts[row] for row in order], f"start times from {how}"
+    natural = sorted(rows, key=lambda row: _natural(sources[row].name))
+    if len(sources) == 1:
+        return natural, [None], "start time unknown"
+    ended = [source.path.stat().st_mtime for source in sources]
+    by_mtime = sorted(rows, key=lambda row: (ended[row], _natural(sources[row].name)))
+    begun = [ended[row] - infos[row].duration_s for row in by_mtime]
+    if all(begun[i + 1] >= ended[by_mtime[i]] - _MTIME_SLACK_S for i in range(len(begun) - 1)):
+        at_s = begun[0]
+        moments: list[datetime | None] = []
+        for place, row in enumerate(by_mtime):
+            # Within the slack a late close looks like an overlap; no frame was recorded twice.
+            at_s = max(at_s, begun[place])
+            moments.append(datetime.fromtimestamp(at_s, UTC))
+            at_s += infos[row].duration_s
+        return by_mtime, moments, "start times from modification times"
+    return natural, [None] * len(sources), "order from names; start times unknown, files taken one right after another"
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key in which cam2 comes before cam10."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
+
+
+def utc_text(moment: datetime) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    rounded = moment.astimezone(UTC) + timedelta(microseconds=500)
+    return rounded.isoformat(timespec="milliseconds").replace("+00:00", "Z")

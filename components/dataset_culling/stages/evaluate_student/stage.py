@@ -1,0 +1,144 @@
+"""Evaluation: raw and trained student on the same held-out frames, with pycocotools' measures.
+
+Against the teacher's labels this is agreement, not accuracy; where true boxes are given, accuracy stands beside it, and
+the teacher's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from dataset_culling.artifacts.detections import write_detections
+from dataset_culling.artifacts.frames import FrameReader
+from dataset_culling.artifacts.labels import from_coco_json, read_labels
+from dataset_culling.artifacts.metrics import write_metrics
+from dataset_culling.artifacts.model import read_model_card, weights_file
+from dataset_culling.detectors.base import DetectorRef
+from dataset_culling.detectors.table import load_trainable
+from dataset_culling.errors import InputError
+from dataset_culling.evaluation.coco import Evaluation, evaluate
+from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
+from dataset_culling.stages.detecting import local_weights, scan
+from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
+from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
+
+
+def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
+    """Read held-out frames, labels and model; look with both students; write metrics and both detections."""
+    frames = FrameReader(inputs["frames"])
+    frame_ids = frames.table.frame_ids
+    labels = read_labels(inputs["labels"])
+    if len(labels) != len(frame_ids) or np.any(labels.frame_ids != frame_ids):
+        raise InputError(f"{inputs['labels']}: expected labels of every held-out frame, found other frames.")
+    if not np.any(~labels.ignore):
+        raise InputError(
+            f"{inputs['labels']}: expected objects on the held-out frames, found none in {len(frame_ids)} frames, so "
+            f"nothing can be measured. Use footage with {', '.join(labels.class_names)} at its end, or lower "
+            f"label_frames.min_score."
+        )
+    classes = parse_classes(config.classes)
+    card = read_model_card(inputs["model"])
+    own = DetectorRef(name=card.detector, weights=str(weights_file(inputs["model"])))
+    trained = load_trainable(own, device=context.device)
+    raw = load_trainable(local_weights(config.student), device=context.device)
+    total = 2 * len(frame_ids)
+    watch = Stopwatch()
+    found_raw = scan(
+        frames, frame_ids, raw, classes,
+        side_px=config.student.side_px, min_score=config.min_score, batch_size=config.batch_size,
+        progress=lambda done, _: context.progress(done, total),
+    )  # fmt: skip
+    seconds_raw = watch.seconds()
+    found_trained = scan(
+        frames, frame_ids, trained, ClassMap({name: (name,) for name in card.class_names}),
+        side_px=card.side_px, min_score=config.min_score, batch_size=config.batch_size,
+        progress=lambda done, _: context.progress(len(frame_ids) + done, total),
+    )  # fmt: skip
+    seconds_trained = watch.seconds() - seconds_raw
+    metrics: dict[str, float] = {"heldout_frames": float(len(frame_ids))}
+    for name, found in (("raw", found_raw), ("trained", found_trained)):
+        metrics.update(_figures(evaluate(found, labels), name))
+    if config.truth:
+        truth = read_truth(Path(config.truth), classes, frames.table.time_s, frame_ids)
+        believed = labels.keep_boxes(~labels.ignore)
+        for name, found in (("raw", found_raw), ("trained", found_trained), ("teacher", believed)):
+            metrics.update(_figures(evaluate(found, truth), f"{name}_truth"))
+    origin = context.origin(config, inputs)
+    write_detections(outputs["raw"], found_raw, origin)
+    write_detections(outputs["trained"], found_trained, origin)
+    write_metrics(outputs["metrics"], metrics, origin)
+    return StageReport(
+        counts={"frames": len(frame_ids), "teacher_boxes": int((~labels.ignore).sum())},
+        figures={
+            "raw_seconds_per_frame": seconds_raw / len(frame_ids),
+            "trained_seconds_per_frame": seconds_trained / len(frame_ids),
+        },
+    )
+
+
+def _figures(result: Evaluation, name: str) -> dict[str, float]:
+    """An evaluation as flat metrics; COCO's -1 (nothing of that kind to find) is left out."""
+    figures = {
+        f"map_50_{name}": result.map_50,
+        f"map_50_95_{name}": result.map_50_95,
+        f"map_small_{name}": result.map_small,
+        f"map_medium_{name}": result.map_medium,
+        f"map_large_{name}": result.map_large,
+        **{f"ap_50_{metric_name(label)}_{name}": value for label, value in result.ap_50_by_class.items()},
+    }
+    return {key: float(value) for key, value in figures.items() if value >= 0}
+
+
+def metric_name(label: str) -> str:
+    """A class name as part of a metric's name: lower case, underscores."""
+    return "".join(letter if letter.isalnum() else "_" for letter in label.lower())
+
+
+def read_truth(path: Path, classes: ClassMap, time_s: np.ndarray, frame_ids: IntArray) -> Detections:
+    """True boxes of the named frames out of a COCO json whose images carry `time_s`, joined by time.
+
+    Args:
+        path: COCO json; images need `time_s`, seconds from the start of the footage.
+        classes: The camera's classes; boxes of others are dropped.
+        time_s: Time of each frame, shape (N,).
+        frame_ids: The frames, ascending, shape (N,).
+
+    Returns:
+        Boxes for exactly these N frames; classes are the camera's.
+
+    Raises:
+        InputError: If the file is missing or no COCO json, or a frame has no image within half an image's spacing.
+    """
+    try:
+        coco = json.loads(path.read_text(encoding="utf-8"))
+        times = np.array([image["time_s"] for image in coco["images"]], np.float64)
+        ids = np.array([image["id"] for image in coco["images"]], np.int64)
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected true boxes as COCO json, found no such file. Check --truth.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: expected COCO json whose images have time_s, found {error!r}.") from None
+    order = np.argsort(times, kind="stable")
+    times, ids = times[order], ids[order]
+    if len(times) == 0:
+        raise InputError(f"{path}: expected true boxes, found no image.")
+    nearest = np.clip(np.searchsorted(times, time_s), 1, max(len(times) - 1, 1))
+    left = np.clip(nearest - 1, 0, len(times) - 1)
+    right = np.clip(nearest, 0, len(times) - 1)
+    pick = np.where(np.abs(times[left] - time_s) <= np.abs(times[right] - time_s), left, right)
+    spacing = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    if (far := np.flatnonzero(np.abs(times[pick] - time_s) > spacing / 2 + 1e-3)).size:
+        raise InputError(
+            f"{path}: expected true boxes at {time_s[far[0]]:.2f} s, found the nearest at {times[pick[far[0]]]:.2f} s. "
+            f"The file belongs to other footage."
+        )
+    try:
+        truth = from_coco_json(coco, frame_ids=dict(zip(ids[pick].tolist(), frame_ids.tolist(), strict=True)))
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: expected COCO json, found {error}.") from None
+    index = classes.index_for(str(path), truth.class_names)
+    kept = truth.keep_boxes(index[truth.class_ids] >= 0)
+    return dataclasses.replace(kept, class_ids=index[kept.class_ids], class_names=classes.names)

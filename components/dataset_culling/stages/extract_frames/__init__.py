@@ -1,0 +1,1 @@
+"""Frame extraction: see README.md."""

@@ -1,0 +1,52 @@
+"""What every test shares: where the repository and the real clips lie, and one small run that many tests look at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
+
+
+def culling(*arguments: str | Path, timeout_s: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does, in a process of its own; one thread, so that figures repeat."""
+    return subprocess.run(
+        [sys.executable, "-m", "dataset_culling.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **environment},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished `culling run --preset tiny`."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    done = culling("run", "--preset", "tiny", "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by folder, and skip those whose machine lacks what they need, saying what it is."""
+    for item in items:
+        folder = Path(item.fspath).relative_to(REPOSITORY / "tests").parts[0]
+        if folder in ("unit", "contract", "pipeline", "store"):
+            item.add_marker(getattr(pytest.mark, folder))
+        if item.get_closest_marker("footage") and not (SHARED / "footage").is_dir():
+            item.add_marker(pytest.mark.skip(reason="no shared/footage folder with real clips beside the checkout"))
+        if item.get_closest_marker("gpu") and not _has_gpu():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

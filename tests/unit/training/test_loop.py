@@ -1,0 +1,132 @@
+"""The training loop on a detector small enough for a unit test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from dataset_culling.detectors.embedded import TinySpec, build_spec
+from dataset_culling.detectors.torch_base import Target
+from dataset_culling.training.loop import Sample, TrainingDiverged, _augment, _Prepared, _rate, train
+from dataset_culling.training.recipe import PAPER, Recipe
+
+SPEC = TinySpec(channels=(4, 8, 8, 12, 16), blocks=1, pyramid=16, head=32, proposals=20, side_px=96)
+
+
+@dataclass
+class Squares:
+    """Images with one bright square each, at a place of its own."""
+
+    count: int = 4
+    ignore: bool = False
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> Sample:
+        image = np.full((96, 128, 3), 40, np.uint8)
+        x, y = 10 + 20 * (row % 4), 20 + 10 * (row // 4)
+        image[y : y + 40, x : x + 40] = (250, 200 - 30 * (row % 2), 60)
+        box = np.array([[x, y, x + 40, y + 40]], np.float32)
+        return Sample(image, box, np.array([row % 2]), np.array([self.ignore]))
+
+    def name(self, row: int) -> str:
+        return f"frame {row}"
+
+
+def student():
+    torch.manual_seed(1)
+    return build_spec("tiny", SPEC, ("a", "b"))
+
+
+def weights(detector) -> torch.Tensor:
+    return torch.cat([value.flatten().float() for value in detector.state().values()])
+
+
+def test_train__equal_seeds_give_equal_weights_and_others_do_not():
+    recipe = Recipe(epochs=2, batch_size=2, seed=5)
+    results = []
+    for seed in (5, 5, 6):
+        detector = student()
+        train(detector, Squares(), recipe.replace(seed=seed))
+        results.append(weights(detector))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_train__leaves_torchs_own_generator_as_it_was():
+    detector = student()
+    before = torch.random.get_rng_state()
+    train(detector, Squares(2), Recipe(epochs=1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_train__learns_four_squares():
+    detector = student()
+    recipe = Recipe(epochs=60, batch_size=4, learning_rate=3e-3, photometric=0.0, batch_norm="train", ema_decay=0.9)
+    record = train(detector, Squares(), recipe)
+    assert sum(record.losses[-1].values()) < 0.5 * sum(record.losses[0].values())
+    assert record.steps == 60
+    found = detector.predict([Squares()[0].image])[0]
+    assert found.class_ids[0] == 0
+    np.testing.assert_allclose(found.boxes_xyxy[0], [10, 20, 50, 60], atol=6)
+
+
+def test_train__progress_counts_every_step():
+    seen = []
+    train(student(), Squares(3), Recipe(epochs=2, batch_size=2), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_train__nan_stops_it_and_names_step_and_images():
+    detector = student()
+    with torch.no_grad():
+        next(iter(detector.module.parameters())).fill_(float("nan"))
+    with pytest.raises(TrainingDiverged, match=r"found nan at step 0 of 1 .*images frame \d, frame \d"):
+        train(detector, Squares(2), Recipe(epochs=1, batch_size=2))
+
+
+def test_train__no_sample_is_refused():
+    with pytest.raises(ValueError, match="at least one sample"):
+        train(student(), Squares(0), Recipe())
+
+
+def test_train__frozen_batch_norm_keeps_its_statistics():
+    detector = student()
+    before = {key: value for key, value in detector.state().items() if "running_mean" in key}
+    train(detector, Squares(), Recipe(epochs=1, ema_decay=0.0))
+    after = detector.state()
+    assert before
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_augment__a_mirrored_box_mirrors_with_its_image():
+    image = torch.zeros(3, 10, 20, dtype=torch.uint8)
+    image[:, 2:5, 3:8] = 255
+    target = Target(torch.tensor([[3.0, 2, 8, 5]]), torch.tensor([0]), torch.ones(1), torch.tensor([False]))
+    recipe = Recipe(photometric=0.0)
+    seen = set()
+    for seed in range(10):
+        batch, (out,) = _augment([_Prepared(image, target)], recipe, np.random.default_rng(seed))
+        x1, y1, x2, y2 = (int(value) for value in out.boxes_xyxy[0])
+        assert batch[0, :, y1:y2, x1:x2].min() == 255
+        assert int((batch[0] == 255).sum()) == 3 * 15
+        seen.add(x1)
+    assert seen == {3, 12}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "step", "wanted"),
+    [
+        pytest.param(PAPER, 8 * 10, 1.0, id="the paper's epoch 8"),
+        pytest.param(PAPER, 9 * 10, 0.1, id="a tenth at epoch 9"),
+        pytest.param(PAPER, 18 * 10, 0.01, id="a hundredth at epoch 18"),
+        pytest.param(Recipe(warmup_steps=0), 100, 0.5, id="cosine is half way down in the middle"),
+        pytest.param(Recipe(warmup_steps=9, schedule="constant"), 4, 0.5, id="warm-up rises linearly"),
+    ],
+)
+def test_rate__worked_by_hand(recipe, step, wanted):
+    assert _rate(step, 200, 10, recipe) == pytest.approx(wanted)
