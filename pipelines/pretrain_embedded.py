@@ -27,7 +27,6 @@ from safetensors.torch import save_file
 
 from dataset_culling.detectors.embedded import CLASS_NAMES, EMBEDDED, STUDENT, TEACHER, build_spec
 from dataset_culling.detectors.torch_base import TorchDetector
-from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.footage.simulation import SimulatedCamera, random_scene
 from dataset_culling.training.loop import Sample, train
 from dataset_culling.training.recipe import Recipe
@@ -72,9 +71,7 @@ def render(first: int, scenes: int, frames_per_scene: int, cache: Path) -> Rende
         for time_s in np.sort(rng.uniform(0, 86_400, frames_per_scene)):
             frame = camera.frame(round(float(time_s), 3))
             jpegs.append(simplejpeg.encode_jpeg(frame.image, quality=92, colorspace="RGB"))
-            boxes.append(
-                ImageDetections(frame.boxes_xyxy, np.ones(len(frame.boxes_xyxy), np.float32), frame.class_ids)
-            )
+            boxes.append(ImageDetections(frame.boxes_xyxy, np.ones(len(frame.boxes_xyxy), np.float32), frame.class_ids))
             ignore.append(np.asarray(frame.ignore, np.bool_))
         if number % 50 == 49:
             print(f"rendered {number + 1}/{scenes} scenes, {time.monotonic() - started:.0f} s", flush=True)
@@ -89,23 +86,25 @@ def render(first: int, scenes: int, frames_per_scene: int, cache: Path) -> Rende
 def truth_of(frames: Rendered) -> Detections:
     """The true boxes as detections, doubtful ones (small, hidden) marked to be ignored."""
     ids = np.arange(len(frames), dtype=np.int64)
-    truth = Detections.from_images(
-        frames.boxes, frame_ids=ids, time_s=ids.astype(np.float64), class_names=CLASS_NAMES
-    )
+    truth = Detections.from_images(frames.boxes, frame_ids=ids, time_s=ids.astype(np.float64), class_names=CLASS_NAMES)
     truth.ignore[:] = np.concatenate(frames.ignore)
     return truth
 
 
 def check(detector: TorchDetector, frames: Rendered, truth: Detections) -> dict[str, float]:
     """Scores on scenes that were not trained on."""
+    from dataset_culling.evaluation.coco import evaluate
+
     found: list[ImageDetections] = []
     for images in _chunks(frames):
         found += detector.predict(images, min_score=0.02)
-    detections = Detections.from_images(
-        found, frame_ids=truth.frame_ids, time_s=truth.time_s, class_names=CLASS_NAMES
-    )
+    detections = Detections.from_images(found, frame_ids=truth.frame_ids, time_s=truth.time_s, class_names=CLASS_NAMES)
     result = evaluate(detections, truth)
-    return {"map_50": result.map_50, "map_50_95": result.map_50_95, **{f"ap_50_{n}": v for n, v in result.ap_50_by_class.items()}}
+    return {
+        "map_50": result.map_50,
+        "map_50_95": result.map_50_95,
+        **{f"ap_50_{n}": v for n, v in result.ap_50_by_class.items()},
+    }
 
 
 def _chunks(frames: Rendered, size: int = 32) -> Iterator[list[np.ndarray]]:
@@ -160,12 +159,12 @@ def pretrain(
 
     record = train(detector, frames, recipe, progress=progress)
     minutes = (time.monotonic() - started) / 60
-    scores = check(detector, checked, truth)
-    print(name, {key: round(value, 3) for key, value in scores.items()}, [sum(e.values()) for e in record.losses])
     options.out.mkdir(parents=True, exist_ok=True)
     beside = options.out / f".{name}.tmp"
     save_file(detector.state(), beside, metadata={"class_names": json.dumps(list(CLASS_NAMES)), "detector": name})
     os.replace(beside, options.out / f"{name}.safetensors")
+    scores = check(detector, checked, truth)
+    print(name, {key: round(value, 3) for key, value in scores.items()}, [sum(e.values()) for e in record.losses])
     card = {
         "command": "python pipelines/pretrain_embedded.py " + " ".join(sys.argv[1:]),
         "detector": name,

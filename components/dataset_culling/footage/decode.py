@@ -26,12 +26,14 @@ from dataset_culling.errors import FootageError
 from dataset_culling.footage.packets import NO_TIME, PacketIndex, ReadErrors, packets_of
 from dataset_culling.footage.probe import open_video, quarter_turn, shown_size, video_stream
 from dataset_culling.footage.sampling import Run
-from dataset_culling.types import BoolArray
 
 THUMB_PX = (96, 72)
 """Width and height of the thumbnails on which damage and near-duplicates are judged."""
 
 _SEEK_PACKETS = 64  # nearer than this, reading on is cheaper than a seek
+
+_CHECK_THEMSELVES = ("h264", "hevc")
+"""Decoders that withhold frames until they can be right; others show whatever follows a false keyframe."""
 
 ByteArray = npt.NDArray[np.uint8]
 
@@ -100,42 +102,77 @@ class VideoFile:
             yield from self._run(run)
 
     def _run(self, run: Run) -> Iterator[Picture]:
+        given = set()
+        for picture in self._attempt(run, run.first):
+            if picture.corrupt and run.first > 0:
+                break
+            given.add(picture.packet)
+            yield picture
+        else:
+            return
+        # Some streams have no frame that stands alone, only stretches over which the picture builds up (intra refresh):
+        # what is called a keyframe there needs the group before it. Damage stays damage at the second attempt.
+        before = np.flatnonzero(self._index.keyframe[: run.first])
+        for picture in self._attempt(run, int(before[-1]) if len(before) else 0):
+            if picture.packet not in given:
+                yield picture
+
+    def _attempt(self, run: Run, first: int) -> Iterator[Picture]:
+        """Decode a run from a packet at or before its own first one."""
         index = self._index
         by_key = {int(index.pts[row]) if index.timed else int(row): int(row) for row in run.wanted}
         awaited = deque(int(row) for row in run.wanted[np.argsort(index.time_s[run.wanted], kind="stable")])
-        wanted = np.zeros(run.stop - run.first, np.bool_)
-        wanted[run.wanted - run.first] = True
-        damage = _Damage()
-        out = run.first  # without presentation times the n-th frame out is the n-th in the index
-        for frame in self._frames(run, wanted, damage):
+        damage: list[int] = []
+        out = first  # without presentation times the n-th frame out is the n-th in the index
+        sound = self._context.name in _CHECK_THEMSELVES
+        for frame in self._frames(run, first, frozenset(awaited), damage):
+            sound = sound or bool(frame.key_frame)
             row = by_key.get(frame.pts if index.timed else out, -1)
             out += 1
             if row not in awaited:
                 continue
             while awaited[0] != row:
                 yield _nothing(awaited.popleft())
-            yield self._picture(awaited.popleft(), frame, corrupt=frame.is_corrupt or damage.met)
+            broken = not sound or frame.is_corrupt or self._is_hit(awaited[0], damage)
+            yield self._picture(awaited.popleft(), frame, corrupt=broken)
         for row in awaited:
             yield _nothing(row)
 
-    def _frames(self, run: Run, wanted: BoolArray, damage: _Damage) -> Iterator[Any]:
+    def _is_hit(self, row: int, damage: Sequence[int]) -> bool:
+        """Whether a packet that this one depends on was found damaged."""
+        index = self._index
+        if not index.timed:
+            return bool(damage)
+        keys = np.flatnonzero(index.keyframe[: row + 1])
+        since = int(keys[-1]) if len(keys) else 0
+        if index.time_s[row] < index.time_s[since] and len(keys) > 1:
+            since = int(keys[-2])
+        return any(since <= hit <= row for hit in damage)
+
+    def _frames(self, run: Run, first: int, wanted: frozenset[int], damage: list[int]) -> Iterator[Any]:
+        """The run's frames as the decoder gives them; rows of packets that it cannot read go to `damage`."""
+        index = self._index
         self._context.flush_buffers()
-        for row, packet in self._read(run):
-            if self._index.timed:
-                self._context.skip_frame = "DEFAULT" if wanted[row - run.first] else "NONREF"
+        row = first
+        for row, packet in self._read(first, run.stop):
+            if index.timed:
+                # Frames shown before the keyframe that they follow in the file refer to what was not decoded.
+                if index.time_s[row] < index.time_s[first]:
+                    continue
+                self._context.skip_frame = "DEFAULT" if row in wanted else "NONREF"
             try:
                 yield from self._context.decode(packet)
             except av.error.FFmpegError:
-                damage.met = True
+                damage.append(row)
         self._context.skip_frame = "DEFAULT"
         try:
             yield from self._context.decode(None)
         except av.error.FFmpegError:
-            damage.met = True
+            damage.append(row)
 
-    def _read(self, run: Run) -> Iterator[tuple[int, Any]]:
-        self._go_to(run.first)
-        for row in range(run.first, run.stop):
+    def _read(self, first: int, stop: int) -> Iterator[tuple[int, Any]]:
+        self._go_to(first)
+        for row in range(first, stop):
             packet = next(self._packets, None)
             if packet is None:
                 return
@@ -144,15 +181,15 @@ class VideoFile:
 
     def _go_to(self, row: int) -> None:
         """Make `row` the packet that comes next."""
-        if self._at <= row <= self._at + _SEEK_PACKETS:
-            if self._skip_to(row):
-                return
-        elif self._seek(row):
+        if not 0 <= row - self._at <= _SEEK_PACKETS and self._seek(row):
             return
-        # Seeking did not land where the index says: read from the start, which always does.
-        self._open()
-        if not self._skip_to(row):
-            raise FootageError(f"{self._path}: expected the file that was indexed, found another. Do not write to it.")
+        # Reading on always leads there, if need be from the start.
+        if self._at > row or not self._skip_to(row):
+            self._open()
+            if not self._skip_to(row):
+                raise FootageError(
+                    f"{self._path}: expected the file that was indexed, found another. Do not write to it meanwhile."
+                )
 
     def _skip_to(self, row: int) -> bool:
         while self._at < row:
@@ -166,6 +203,7 @@ class VideoFile:
         index = self._index
         if index.pts[row] == NO_TIME or index.position[row] < 0 or index.restarts:
             return False
+        self._at = len(index) + 1  # nowhere, until the packet is found
         try:
             self._container.seek(int(index.pts[row]), stream=self._stream)
         except av.error.FFmpegError:
@@ -196,11 +234,6 @@ class VideoFile:
         if 0 < most < longest:
             width, height = max(1, round(width * most / longest)), max(1, round(height * most / longest))
         return width, height
-
-
-@dataclass(slots=True)
-class _Damage:
-    met: bool = False
 
 
 def _nothing(row: int) -> Picture:

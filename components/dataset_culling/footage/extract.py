@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from dataset_culling.footage.decode import DecodeOptions, Picture, VideoFile
-from dataset_culling.footage.sampling import Run, cut, plan_runs
+from dataset_culling.footage.sampling import Run, plan_pieces
 from dataset_culling.footage.timeline import Samples, Segment
 
 SAMPLES_PER_PIECE = 24
@@ -75,7 +75,7 @@ def extract(
 def _pieces(segments: Sequence[Segment], samples: Samples) -> Iterator[_Piece]:
     for row, segment in enumerate(segments):
         wanted = samples.packet[samples.segment == row]
-        for runs in cut(plan_runs(segment.index, wanted), SAMPLES_PER_PIECE):
+        for runs in plan_pieces(segment.index, wanted, samples_per_piece=SAMPLES_PER_PIECE):
             yield _Piece(row, runs)
 
 

@@ -22,7 +22,7 @@ from dataset_culling.footage.probe import open_video, video_stream
 from dataset_culling.types import BoolArray, IntArray
 
 NO_TIME = np.iinfo(np.int64).min
-_RESTART_S = 0.5  # decode time falling by more is a clock that restarted; by less, a sloppy writer
+_RESTART_S = 0.5  # a keyframe earlier by more than what came before it: the clock restarted
 _MAX_JUMP_S = 12 * 3600.0  # a clock that leaps further was set, and nothing is missing in between
 _MAX_READ_ERRORS = 100  # in a row, without a packet
 
@@ -55,6 +55,12 @@ def index_packets(path: Path) -> PacketIndex:
     with open_video(path) as container:
         stream = video_stream(container, path)
         time_base = float(stream.time_base)
+        frame_s = 1 / float(stream.average_rate or stream.guessed_rate or 25)
+        # AVI stores one clock, of decoding, and FFmpeg takes it for the other where H.264 and H.265 reorder frames.
+        reordered = container.format.name == "avi" and stream.codec_context.has_b_frames
+        clockless = reordered and stream.codec_context.name in ("h264", "hevc")
+        # An AVI that was cut off has lost its index, and FFmpeg then calls every packet a keyframe.
+        doubtful = container.format.name == "avi" and not stream.codec_context.codec.intra_only
         for packet in packets_of(container, stream, errors):
             pts.append(NO_TIME if packet.pts is None else packet.pts)
             dts.append(NO_TIME if packet.dts is None else packet.dts)
@@ -66,7 +72,10 @@ def index_packets(path: Path) -> PacketIndex:
         np.array(position, np.int64),
         np.array(flags, np.uint8),
         time_base,
-        errors.count,
+        frame_s=frame_s,
+        timed=not clockless,
+        doubtful_keyframes=doubtful,
+        read_errors=errors.count,
     )
 
 
@@ -100,35 +109,58 @@ def packets_of(container: Any, stream: Any, errors: ReadErrors) -> Iterator[Any]
 
 
 def _index(
-    pts: IntArray, dts: IntArray, position: IntArray, flags: npt.NDArray[np.uint8], time_base: float, read_errors: int
+    pts: IntArray,
+    dts: IntArray,
+    position: IntArray,
+    flags: npt.NDArray[np.uint8],
+    time_base: float,
+    *,
+    frame_s: float,
+    timed: bool,
+    doubtful_keyframes: bool,
+    read_errors: int,
 ) -> PacketIndex:
-    timed = bool(np.all(pts != NO_TIME))
-    clock = np.where(dts != NO_TIME, dts, pts)
-    known = clock != NO_TIME
-    if not known.all():
-        # A raw stream without a clock: packets without a time come right after the one before.
-        step = int(np.median(np.diff(clock[known]))) if known.sum() > 2 else 1
-        clock = _fill(clock, known, step)
-    shift, restarts = _continuous(clock * time_base)
-    shown_at = np.sort(clock * time_base + shift) if not timed else pts * time_base + shift
     keyframe, shown = (flags & 1).astype(np.bool_), (flags & 2) == 0
-    if len(shown_at):
-        shown_at = shown_at - (shown_at[shown].min() if shown.any() else shown_at.min())
-    return PacketIndex(shown_at, pts, position, keyframe, shown, timed, read_errors, restarts)
+    if doubtful_keyframes and keyframe.all():
+        keyframe[1:] = False
+    restarts = 0
+    timed = timed and bool(np.all(pts != NO_TIME))
+    if timed:
+        time_s, restarts = _continuous(pts * time_base, keyframe)
+    else:
+        time_s = np.sort(_filled(dts, frame_s / time_base) * time_base)
+    if shown.any():
+        time_s = time_s - time_s[shown].min()
+    return PacketIndex(time_s, pts, position, keyframe, shown, timed, read_errors, restarts)
 
 
-def _fill(clock: IntArray, known: BoolArray, step: int) -> IntArray:
-    last = np.maximum.accumulate(np.where(known, np.arange(len(clock)), -1))
-    since = np.arange(len(clock)) - last
+def _filled(clock: IntArray, step: float) -> npt.NDArray[np.float64]:
+    """Times, with each missing one a step after the one before; a raw stream has none at all."""
+    rows = np.arange(len(clock))
+    last = np.maximum.accumulate(np.where(clock != NO_TIME, rows, -1))
     base = np.where(last >= 0, clock[np.maximum(last, 0)], 0)
-    return (base + since * step).astype(np.int64)
+    return np.asarray(base + (rows - last) * step, np.float64)
 
 
-def _continuous(clock_s: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], int]:
-    """What to add to each time so that a clock that restarts or leaps runs on where it was."""
-    if len(clock_s) < 2:
-        return np.zeros(len(clock_s)), 0
-    steps = np.diff(clock_s)
-    broken = (steps < -_RESTART_S) | (steps > _MAX_JUMP_S)
-    usual = float(np.median(steps[~broken])) if (~broken).any() else 0.0
-    return np.concatenate([[0.0], np.cumsum(np.where(broken, usual - steps, 0.0))]), int(broken.sum())
+def _continuous(time_s: npt.NDArray[np.float64], keyframe: BoolArray) -> tuple[npt.NDArray[np.float64], int]:
+    """Times on one clock: where a keyframe finds the clock set back or far ahead, it runs on from where it was."""
+    starts = np.flatnonzero(keyframe)
+    if not len(starts) or starts[0] != 0:
+        starts = np.concatenate([[0], starts])
+    if len(time_s) < 2:
+        return time_s, 0
+    latest = np.maximum.reduceat(time_s, starts)
+    longest = int(np.argmax(np.diff(np.concatenate([starts, [len(time_s)]]))))
+    steps = np.diff(np.sort(np.split(time_s, starts[1:])[longest]))
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    shift = np.zeros(len(starts))
+    restarts = 0
+    end = latest[0]
+    for group in range(1, len(starts)):
+        shift[group] = shift[group - 1]
+        step = time_s[starts[group]] + shift[group] - end
+        if step < -_RESTART_S or step > _MAX_JUMP_S:
+            shift[group] += usual - step
+            restarts += 1
+        end = max(end, latest[group] + shift[group])
+    return time_s + np.repeat(shift, np.diff(np.concatenate([starts, [len(time_s)]]))), restarts

@@ -43,7 +43,11 @@ def probe(path: Path) -> VideoInfo:
         rotation = _rotation(stream)
         aspect = float(stream.sample_aspect_ratio or 0) or 1.0
         width, height = shown_size(context.width, context.height, aspect, rotation)
+        rate = stream.average_rate or stream.guessed_rate
         duration = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
+        # FFmpeg lowers an AVI's duration to what its bytes hold; the number of frames is what the header promises.
+        if container.format.name == "avi" and rate:
+            duration = max(duration, stream.frames / rate)
         return VideoInfo(
             path=path,
             container=container.format.name,
@@ -52,7 +56,7 @@ def probe(path: Path) -> VideoInfo:
             height_px=height,
             rotation_deg=rotation,
             pixel_aspect=aspect,
-            frames_per_second=float(stream.average_rate or stream.guessed_rate or 0),
+            frames_per_second=float(rate or 0),
             duration_s=max(0.0, float(duration)),
             created_utc=_created({**container.metadata, **stream.metadata}),
         )

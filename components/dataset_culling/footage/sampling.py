@@ -30,8 +30,7 @@ class Run:
 
 def sampling_cell(time_s: npt.NDArray[np.float64], frames_per_second: float) -> IntArray:
     """The sampling period that each time falls into, counted from the start of the footage."""
-    cells: IntArray = np.floor((time_s + _SLACK_S) * frames_per_second).astype(np.int64)
-    return cells
+    return np.asarray(np.floor((time_s + _SLACK_S) * frames_per_second), np.int64)
 
 
 def choose_samples(
@@ -78,56 +77,54 @@ def choose_samples(
     return chosen.astype(np.int64)
 
 
+def plan_pieces(index: PacketIndex, wanted: IntArray, *, samples_per_piece: int) -> Iterator[list[Run]]:
+    """What must be decoded to get the wanted packets' frames, in pieces that can be decoded side by side.
+
+    A piece ends with a group of pictures (a keyframe and what follows it), once it has so many samples; where it ends
+    depends on nothing else, so equal footage is always cut alike.
+
+    Args:
+        index: The file's packets.
+        wanted: Rows of the index, shape (K,), unique.
+        samples_per_piece: At least 1; a piece has fewer only at the end.
+    """
+    wanted = np.sort(wanted)
+    group = np.searchsorted(_group_starts(index), wanted, side="right") - 1
+    begin = 0
+    for end in np.flatnonzero(np.diff(group, append=group[-1:] + 1) > 0) + 1:
+        if end - begin >= samples_per_piece:
+            yield plan_runs(index, wanted[begin:end])
+            begin = int(end)
+    if begin < len(wanted):
+        yield plan_runs(index, wanted[begin:])
+
+
 def plan_runs(index: PacketIndex, wanted: IntArray) -> list[Run]:
-    """What must be decoded to get the wanted packets' frames, and no more.
+    """The runs of packets to decode for the wanted ones, and no more.
 
     A frame needs the packets from the keyframe before it up to itself. A frame that is shown before the keyframe which
     it follows in the file (an open group of pictures) needs the group before that as well.
 
     Args:
         index: The file's packets.
-        wanted: Rows of the index, shape (K,), unique.
+        wanted: Rows of the index, shape (K,), ascending, unique.
     """
-    wanted = np.sort(wanted)
-    keys = np.flatnonzero(index.keyframe)
-    if not len(keys) or keys[0] != 0:
-        keys = np.concatenate([[0], keys])  # nothing else to start from; the decoder will say what it makes of it
+    keys = _group_starts(index)
+    ends = np.append(keys[1:], len(index))
     group = np.searchsorted(keys, wanted, side="right") - 1
-    ends = np.concatenate([keys[1:], [len(index)]])
     leading = group[index.time_s[wanted] < index.time_s[keys[group]]] if index.timed else group[:0]
     starts = np.where(np.isin(group, leading) & (group > 0), group - 1, group)
-    runs: list[Run] = []
-    members: list[int] = []
-    first_group = last_group = -1
-    for packet, start, at in zip(wanted.tolist(), starts.tolist(), group.tolist(), strict=True):
-        if members and start > last_group:
-            runs.append(_run(index, keys, ends, first_group, last_group, members))
-            members = []
-        if not members:
-            first_group = start
-        members.append(packet)
-        last_group = at
-    if members:
-        runs.append(_run(index, keys, ends, first_group, last_group, members))
+    # A run goes on as long as the next group needs the one before it.
+    breaks = np.flatnonzero(starts[1:] > group[:-1]) + 1
+    runs = []
+    for rows in np.split(np.arange(len(wanted)), breaks) if len(wanted) else []:
+        # Without presentation times nobody knows which packet holds the n-th shown frame: the group is decoded whole.
+        stop = int(wanted[rows[-1]]) + 1 if index.timed else int(ends[group[rows[-1]]])
+        runs.append(Run(int(keys[starts[rows[0]]]), stop, wanted[rows]))
     return runs
 
 
-def _run(index: PacketIndex, keys: IntArray, ends: IntArray, first: int, last: int, members: list[int]) -> Run:
-    # Without presentation times nobody knows which packet holds the n-th shown frame, so the group is decoded whole.
-    stop = members[-1] + 1 if index.timed else int(ends[last])
-    return Run(int(keys[first]), stop, np.array(members, np.int64))
-
-
-def cut(runs: list[Run], samples_per_chunk: int) -> Iterator[list[Run]]:
-    """Runs in pieces of about so many samples, to be decoded side by side; where a piece ends does not depend on
-    how many workers there are."""
-    piece: list[Run] = []
-    size = 0
-    for run in runs:
-        piece.append(run)
-        size += len(run.wanted)
-        if size >= samples_per_chunk:
-            yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece
+def _group_starts(index: PacketIndex) -> IntArray:
+    """Rows at which decoding can start; the first row among them, as there is nothing before it."""
+    keys = np.flatnonzero(index.keyframe)
+    return keys if len(keys) and keys[0] == 0 else np.concatenate([[0], keys]).astype(np.int64)

@@ -14,8 +14,11 @@ from dataset_culling.errors import FootageError
 from dataset_culling.footage.probe import VideoInfo
 
 SUFFIXES = frozenset(
-    (".3gp", ".avi", ".flv", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4")
-    + (".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
+    f".{name}"
+    for name in (
+        *("3gp", "avi", "flv", "h264", "h265", "hevc", "m2ts", "m4v", "mjpeg", "mjpg"),
+        *("mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ts", "webm", "wmv"),
+    )
 )
 """What counts as a video in a folder; a file that is named itself may end in anything."""
 
@@ -50,8 +53,8 @@ def find_sources(sources: Sequence[str]) -> list[Source]:
         elif path.exists() or not glob.has_magic(str(path)):
             files, nothing, explicit = [path], "", True
         else:
-            # pathlib's own glob knows no absolute patterns
-            files = [Path(f) for f in sorted(glob.glob(str(path), recursive=True)) if Path(f).is_file()]
+            anchor = Path(path.anchor)  # pathlib globs relative patterns only
+            files = [f for f in sorted(anchor.glob(str(path.relative_to(path.anchor)))) if f.is_file()]
             nothing = f"{source}: expected files that match, found none. Check the pattern."
             explicit = False
         if not files:

@@ -1,0 +1,123 @@
+"""Frames as small WebP pictures, and boxes as vector shapes over them.
+
+Boxes are not painted into the pixels: as shapes they stay sharp when a picture is enlarged, can be switched off one
+detector at a time, and do not cost the picture bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dataset_culling.report.gallery import Layer, View
+from dataset_culling.types import ImageArray
+
+STATE_NAMES = ("agreed", "disputed", "undecided", "alone")
+"""CSS class of a box by its state (`agreement.AGREED` ... `gallery.UNCOMPARED`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One encoded frame."""
+
+    width_px: int
+    height_px: int
+    data_uri: str
+    frame_width_px: int  # of the frame it was made from
+
+    def overlay(self, view: View) -> Overlay:
+        """The view's boxes in this picture's pixels."""
+        scale = self.width_px / self.frame_width_px
+        return Overlay(tuple(_shapes(layer, scale) for layer in view.layers))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A box's class and score, where to write it."""
+
+    x: str
+    y: str
+    state: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """One detector's boxes as SVG path data, by state, and their names."""
+
+    who: str
+    outline: str
+    paths: tuple[tuple[str, str], ...]  # (state, path data)
+    texts: tuple[Text, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """All that is drawn over a picture."""
+
+    layers: tuple[Shapes, ...]
+
+
+def shrink(image: ImageArray, width_px: int) -> ImageArray:
+    """The image at `width_px` wide, or as it is where it is no wider; shape (H, W, 3)."""
+    height, width = image.shape[:2]
+    if width <= width_px:
+        return image
+    size = (width_px, max(1, round(height * width_px / width)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def encode(image: ImageArray, *, quality: int, frame_width_px: int) -> Picture:
+    """An RGB image, shape (H, W, 3), as a WebP picture.
+
+    Args:
+        image: What is shown.
+        quality: 1 to 100.
+        frame_width_px: Width of the frame that it was shrunk from, for the boxes' scale.
+    """
+    done, data = cv2.imencode(".webp", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, quality])
+    if not done:
+        raise ValueError(f"OpenCV cannot encode an image of shape {image.shape} as WebP")
+    uri = "data:image/webp;base64," + base64.b64encode(data.tobytes()).decode()
+    return Picture(image.shape[1], image.shape[0], uri, frame_width_px)
+
+
+def fit_steps(width_px: int, num_pictures: int) -> Iterator[tuple[int, int, int]]:
+    """Ever lighter ways to show the pictures, as (width_px, quality, pictures in each gallery).
+
+    First quality goes, which is hardly seen, then size, then pictures, and at last all of them.
+    """
+    for share, quality in ((1.0, 80), (1.0, 68), (1.0, 55), (0.8, 60), (0.8, 45), (0.65, 45)):
+        yield round(width_px * share), quality, num_pictures
+    num = num_pictures // 2
+    while num:
+        yield round(width_px * 0.65), 45, num
+        num //= 2
+    yield round(width_px * 0.65), 45, 0
+
+
+def _shapes(layer: Layer, scale: float) -> Shapes:
+    boxes = np.round(layer.boxes_xyxy.astype(np.float64) * scale, 1)
+    drawn = [_rectangle(*(float(value) for value in box)) for box in boxes]
+    texts = tuple(
+        Text(_number(float(box[0])), _number(max(float(box[1]) - 2, 6.0)), STATE_NAMES[int(state)], name)
+        for box, state, name in zip(boxes, layer.states, layer.names, strict=True)
+    )
+    paths = []
+    for state, name in enumerate(STATE_NAMES):
+        if path := "".join(one for one, own in zip(drawn, layer.states, strict=True) if own == state):
+            paths.append((name, path))
+    return Shapes(layer.who, "".join(drawn), tuple(paths), texts)
+
+
+def _rectangle(x1: float, y1: float, x2: float, y2: float) -> str:
+    width, height = _number(x2 - x1), _number(y2 - y1)
+    return f"M{_number(x1)} {_number(y1)}h{width}v{height}h-{width}z"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,0 +1,89 @@
+"""summary.json: a run's outcome as flat figures, units in the names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dataset_culling.report.run import Run, TaskCost
+
+CULLING_TASKS = (
+    "score-frames",
+    "cull-confidence",
+    "label-selection",
+    "cull-precision",
+    "choose-resolution",
+    "train-student",
+)
+"""Tasks that stand in the place of labelling and training on everything; the others are needed either way."""
+
+
+def summarise(run: Run) -> dict[str, Any]:
+    """The summary of a run.
+
+    Returns:
+        Flat, but for stage_seconds. Figures that this run has no grounds for are missing: truth where it is not
+        known, the projection where labelling or training were not timed. All of metrics/1 is in it.
+    """
+    summary: dict[str, Any] = {
+        "camera": run.camera,
+        "classes": list(run.class_names),
+        "student": run.student,
+        "teacher": run.teacher,
+        "frames_extracted": len(run.pool) + len(run.heldout),
+        "frames_pool": len(run.pool),
+        "frames_heldout": len(run.heldout),
+        "frames_kept_confidence": len(run.selection),
+        "frames_labeled": len(run.labels),
+        "frames_kept": len(run.kept),
+        **run.metrics,
+        "scale": run.resolution.scale,
+        "side_px": run.resolution.side_px,
+        "full_side_px": run.resolution.full_side_px,
+        "gflops_full": run.resolution.gflops_full,
+        "gflops_chosen": run.resolution.gflops_chosen,
+        "promoted": run.decision.promoted,
+        "promotion_reason": run.decision.reason,
+        "promoted_version": run.decision.version,
+        "stage_seconds": {task: round(cost.seconds, 3) for task, cost in run.costs.items()},
+    }
+    if run.costs:
+        costs = run.costs.values()
+        summary["peak_rss_mib"] = round(max(cost.peak_rss_mib for cost in costs), 1)
+        summary["pipeline_seconds"] = round(sum(cost.seconds for cost in costs), 3)
+        summary["gpu_seconds"] = round(sum(cost.seconds for cost in costs if cost.device.startswith("cuda")), 3)
+    summary.update(projection(run.costs, num_pool=len(run.pool), epochs=int(run.training.get("epochs", 0))))
+    return summary
+
+
+def projection(costs: Mapping[str, TaskCost], *, num_pool: int, epochs: int) -> dict[str, float]:
+    """What labelling and training on the whole pool would have taken, by the cost model, against what was spent.
+
+    It is a projection, not a measurement: the seconds that one frame took here, times all frames. Both are taken at
+    the resolution that was chosen, which favours training on everything.
+
+    Args:
+        costs: Task -> what it took; `seconds_per_frame` of label-selection and `seconds_per_image` of train-student.
+        num_pool: N, frames in the pool.
+        epochs: E, passes over the training set.
+
+    Returns:
+        projected_full_training_seconds = N (t + E k); culled_training_seconds, what the tasks took that stand in its
+        place; and the first over the second. Empty where a figure is missing.
+
+    Source:
+        The cost model behind Table 1 of Yoshioka et al., ICIP 2019: hours = (N s + P t + 2 n E k) / 3600, with
+        nothing scored (s = 0), everything labelled and kept (P = n = N), and k measured per image and epoch.
+    """
+    try:
+        teacher_s = costs["label-selection"].figures["seconds_per_frame"]
+        train_s = costs["train-student"].figures["seconds_per_image"]
+    except KeyError:
+        return {}
+    full_s = num_pool * (teacher_s + epochs * train_s)
+    culled_s = sum(cost.seconds for task, cost in costs.items() if task in CULLING_TASKS)
+    return {
+        "projected_full_training_seconds": round(full_s, 3),
+        "culled_training_seconds": round(culled_s, 3),
+        **({"projected_full_training_ratio": round(full_s / culled_s, 3)} if culled_s > 0 else {}),
+    }

@@ -1,0 +1,49 @@
+"""KFP adapter of the evaluate-student stage."""
+
+from typing import Any
+
+from kfp import dsl
+
+from dataset_culling.kubeflow.container import stage_container, text
+
+
+@dsl.container_component
+def evaluate_student(
+    frames: dsl.Input[dsl.Dataset],
+    labels: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    raw: dsl.Output[dsl.Dataset],
+    trained: dsl.Output[dsl.Dataset],
+    classes: list[str],
+    student: str,
+    student_weights: str,
+    config: dict[str, Any],
+) -> dsl.ContainerSpec:
+    """Judge the raw and the trained student on the held-out frames.
+
+    Args:
+        frames: frames/1, the held-out part.
+        labels: labels/1 of those frames.
+        model: model/1, the trained student.
+        classes: The camera's classes.
+        student: The detector before training.
+        student_weights: Its weights.
+        config: EvaluateStudentConfig as JSON; a missing key takes its default.
+
+    Returns:
+        metrics: metrics/1.
+        raw: detections/1 of the student before training.
+        trained: detections/1 of the student after it.
+    """
+    return stage_container(
+        "evaluate-student",
+        config=config,
+        settings={"classes": classes, "student.name": text(student), "student.weights": text(student_weights)},
+        frames=frames.path,
+        labels=labels.path,
+        model=model.path,
+        metrics=metrics.path,
+        raw=raw.path,
+        trained=trained.path,
+    )

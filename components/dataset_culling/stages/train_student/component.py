@@ -1,0 +1,53 @@
+"""KFP adapter of the train-student stage."""
+
+from typing import Any
+
+from kfp import dsl
+
+from dataset_culling.kubeflow.container import stage_container, text
+
+
+@dsl.container_component
+def train_student(
+    frames: dsl.Input[dsl.Dataset],
+    labels: dsl.Input[dsl.Dataset],
+    selection: dsl.Input[dsl.Dataset],
+    resolution: dsl.Input[dsl.Dataset],
+    model: dsl.Output[dsl.Model],
+    classes: list[str],
+    student: str,
+    student_weights: str,
+    epochs: int,
+    config: dict[str, Any],
+) -> dsl.ContainerSpec:
+    """Train the student on the culled frames with the teacher's labels.
+
+    Args:
+        frames: frames/1, the pool.
+        labels: labels/1 of the culled frames.
+        selection: selection/1, the frames to train on.
+        resolution: resolution/1, the size to train at.
+        classes: The camera's classes.
+        student: The detector.
+        student_weights: The weights that training starts from.
+        epochs: Passes over the culled set.
+        config: TrainStudentConfig as JSON; a missing key takes its default.
+
+    Returns:
+        model: model/1, the trained student.
+    """
+    return stage_container(
+        "train-student",
+        config=config,
+        settings={
+            "classes": classes,
+            "student.name": text(student),
+            "student.weights": text(student_weights),
+            "recipe.epochs": epochs,
+        },
+        frames=frames.path,
+        labels=labels.path,
+        selection=selection.path,
+        resolution=resolution.path,
+        model=model.path,
+    )

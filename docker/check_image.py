@@ -1,0 +1,22 @@
+"""Run while the image is built: everything imports, nothing is in it that should not be. Not part of the package."""
+
+import importlib
+import importlib.util
+import os
+import shutil
+
+from dataset_culling.graph import STAGES
+
+for spec in STAGES.values():
+    spec.load()
+for module in ("av", "cv2", "minio", "onnxruntime", "openvino", "pycocotools.mask", "safetensors", "torchvision"):
+    importlib.import_module(module)
+
+unwanted = [name for name in ("kfp", "pip", "pytest", "mypy") if importlib.util.find_spec(name)]
+unwanted += [tool for tool in ("gcc", "cc", "clang", "make") if shutil.which(tool)]
+if unwanted:
+    raise SystemExit(f"image: expected only what stages need, found {', '.join(unwanted)}")
+if os.getuid() == 0:
+    raise SystemExit("image: expected an unprivileged user, found root")
+shutil.rmtree("/tmp/matplotlib", ignore_errors=True)
+print(f"{len(STAGES)} stages import; user {os.getuid()}; no compiler, no kfp")

@@ -1,0 +1,156 @@
+"""The pipeline: a camera's footage in, a specialised student promoted. One run is one camera.
+
+culling compile pipelines/compiled/gpu.yaml --profile gpu --image REGISTRY/dataset-culling:TAG
+
+Written by hand; a test compares its edges with WIRING in dataset_culling.graph. KFP reads the signature and the
+docstring: they are the form that people fill in.
+"""
+
+from typing import Any
+
+from kfp import dsl
+
+from dataset_culling.config import parse_config
+from dataset_culling.detectors.table import DETECTORS
+from dataset_culling.graph import PipelineConfig
+from dataset_culling.kubeflow.parameters import section
+from dataset_culling.kubeflow.profiles import Profile, place
+from dataset_culling.presets import read_preset
+from dataset_culling.stages.choose_resolution.component import choose_resolution
+from dataset_culling.stages.cull_confidence.component import cull_confidence
+from dataset_culling.stages.cull_precision.component import cull_precision
+from dataset_culling.stages.evaluate_student.component import evaluate_student
+from dataset_culling.stages.extract_frames.component import extract_frames
+from dataset_culling.stages.label_frames.component import label_heldout, label_selection
+from dataset_culling.stages.promote_student.component import promote_student
+from dataset_culling.stages.render_report.component import render_report
+from dataset_culling.stages.score_frames.component import score_frames
+from dataset_culling.stages.train_student.component import train_student
+
+RUN = parse_config(PipelineConfig, read_preset("default"), where="preset default")
+CHOICES = {"student": [name for name, spec in DETECTORS.items() if spec.trainable]}
+"""Parameters that the UI shows as drop-downs."""
+
+
+def build(profile: Profile, image: str) -> Any:
+    """The pipeline for one kind of cluster and one image."""
+
+    def on(task: dsl.PipelineTask, name: str, room: str, cached: bool = True) -> dsl.PipelineTask:
+        return place(task, name, room, profile, image=image, cached=cached)
+
+    @dsl.pipeline(
+        name="specialise-camera",
+        description="Give one camera its own small, fast, accurate detector: cull a day of its footage down to the "
+        "frames worth learning from, train on them, promote what is better.",
+    )
+    def specialise_camera(
+        camera: str,
+        footage: list[str],
+        classes: list[str] = list(RUN.classes),
+        student: str = RUN.student.name,
+        student_weights: str = RUN.student.weights,
+        teacher: str = RUN.teacher.name,
+        teacher_weights: str = RUN.teacher.weights,
+        frames_per_second: float = RUN.extract_frames.frames_per_second,
+        pool: int = RUN.cull_confidence.budget,
+        target: int = RUN.cull_precision.budget,
+        epochs: int = RUN.train_student.recipe.epochs,
+        registry: str = "s3://culling/registry",
+        extract_frames_config: dict[str, Any] = section(RUN, "extract-frames"),
+        score_frames_config: dict[str, Any] = section(RUN, "score-frames"),
+        cull_confidence_config: dict[str, Any] = section(RUN, "cull-confidence"),
+        label_frames_config: dict[str, Any] = section(RUN, "label-frames"),
+        cull_precision_config: dict[str, Any] = section(RUN, "cull-precision"),
+        choose_resolution_config: dict[str, Any] = section(RUN, "choose-resolution"),
+        train_student_config: dict[str, Any] = section(RUN, "train-student"),
+        evaluate_student_config: dict[str, Any] = section(RUN, "evaluate-student"),
+        promote_student_config: dict[str, Any] = section(RUN, "promote-student"),
+        render_report_config: dict[str, Any] = section(RUN, "render-report"),
+    ):
+        """Specialise a student for one camera.
+
+        Args:
+            camera: The camera's name in the registry: lower-case letters, digits and dashes.
+            footage: Videos or prefixes in time order, for example ["s3://footage/entrance/2026-11-20/"].
+            classes: What to detect: names of the teacher's classes, or NAME=THEIRS+THEIRS to join several.
+            student: The detector that learns.
+            student_weights: Its weights: a torchvision name, a file in the image, or s3://bucket/key; empty: its own.
+            teacher: The detector that is believed: a name, or the path of a .yaml that describes an exported network.
+            teacher_weights: Its weights, as for the student.
+            frames_per_second: Frames taken from each second of footage.
+            pool: Most frames that the confidence cull passes on to the teacher.
+            target: Most frames to train on (the paper's n).
+            epochs: Passes over the frames trained on.
+            registry: Where the cameras' models are kept.
+            extract_frames_config: Frame extraction: all else.
+            score_frames_config: Student scoring: all else.
+            cull_confidence_config: Confidence cull: all else.
+            label_frames_config: Teacher labeling: all else.
+            cull_precision_config: Precision cull: all else.
+            choose_resolution_config: optResolution: all else.
+            train_student_config: Student training: all else.
+            evaluate_student_config: Evaluation: all else.
+            promote_student_config: Promotion: all else.
+            render_report_config: Report: all else.
+        """
+        look = {"classes": classes, "student": student, "student_weights": student_weights}
+        believe = {"classes": classes, "teacher": teacher, "teacher_weights": teacher_weights}
+
+        # Not cached: the same address may hold other footage tomorrow.
+        extract = extract_frames(footage=footage, frames_per_second=frames_per_second, config=extract_frames_config)
+        frames = on(extract, "Frame extraction", "decode", cached=False).outputs
+        score = score_frames(frames=frames["pool"], config=score_frames_config, **look)
+        detections = on(score, "Student scoring", "network").outputs["detections"]
+        confidence = cull_confidence(detections=detections, pool=pool, config=cull_confidence_config)
+        selection = on(confidence, "Confidence cull", "small").outputs["selection"]
+        label = label_selection(frames=frames["pool"], selection=selection, config=label_frames_config, **believe)
+        labels = on(label, "Teacher labeling", "network").outputs["labels"]
+        precision = cull_precision(
+            detections=detections, labels=labels, selection=selection, target=target, config=cull_precision_config
+        )
+        kept = on(precision, "Precision cull", "small").outputs["kept"]
+        choose = choose_resolution(
+            frames=frames["pool"], selection=kept, labels=labels, config=choose_resolution_config, **look
+        )
+        resolution = on(choose, "optResolution", "network").outputs["resolution"]
+        train = train_student(
+            frames=frames["pool"],
+            labels=labels,
+            selection=kept,
+            resolution=resolution,
+            epochs=epochs,
+            config=train_student_config,
+            **look,
+        )
+        model = on(train, "Student training", "train").outputs["model"]
+        judge = label_heldout(frames=frames["heldout"], config=label_frames_config, **believe)
+        heldout_labels = on(judge, "Teacher labeling (held-out)", "network").outputs["labels"]
+        evaluate = evaluate_student(
+            frames=frames["heldout"], labels=heldout_labels, model=model, config=evaluate_student_config, **look
+        )
+        scores = on(evaluate, "Evaluation", "network").outputs
+        # Not cached: what is in the registry decides.
+        promote = promote_student(
+            model=model, metrics=scores["metrics"], camera=camera, registry=registry, config=promote_student_config
+        )
+        decision = on(promote, "Promotion", "small", cached=False).outputs["decision"]
+        report = render_report(
+            pool=frames["pool"],
+            heldout=frames["heldout"],
+            detections=detections,
+            selection=selection,
+            labels=labels,
+            kept=kept,
+            resolution=resolution,
+            model=model,
+            heldout_labels=heldout_labels,
+            metrics=scores["metrics"],
+            raw=scores["raw"],
+            trained=scores["trained"],
+            decision=decision,
+            camera=camera,
+            config=render_report_config,
+        )
+        on(report, "Report", "small")
+
+    return specialise_camera
