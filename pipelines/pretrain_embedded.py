@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--check-scenes", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=0, help="0: 2 for the student, 4 for the teacher")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -134,7 +135,7 @@ def main() -> None:
         if options.only in (None, role):
             recipe = Recipe(
                 epochs=options.epochs or (2 if role == "student" else 4),
-                batch_size=8,
+                batch_size=options.batch_size,
                 learning_rate=options.learning_rate,
                 warmup_steps=100,
                 photometric=0.25,

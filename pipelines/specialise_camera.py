@@ -2,17 +2,16 @@
 
 culling compile pipelines/compiled/gpu.yaml --profile gpu --image REGISTRY/dataset-culling:TAG
 
-Written by hand; a test compares its edges with WIRING in dataset_culling.graph. KFP reads the signature and the
-docstring: they are the form that people fill in.
+A test compares its edges with WIRING in dataset_culling.graph. Signature and docstring are the form in KFP's UI.
 """
 
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 from kfp import dsl
 
-from dataset_culling.config import parse_config
 from dataset_culling.detectors.table import DETECTORS
-from dataset_culling.graph import PipelineConfig
+from dataset_culling.graph import STAGES, PipelineConfig
 from dataset_culling.kubeflow.parameters import section
 from dataset_culling.kubeflow.profiles import Profile, place
 from dataset_culling.presets import read_preset
@@ -23,30 +22,30 @@ from dataset_culling.stages.evaluate_student.component import evaluate_student
 from dataset_culling.stages.extract_frames.component import extract_frames
 from dataset_culling.stages.label_frames.component import label_heldout, label_selection
 from dataset_culling.stages.promote_student.component import promote_student
+from dataset_culling.stages.promote_student.config import PromoteStudentConfig
 from dataset_culling.stages.render_report.component import render_report
 from dataset_culling.stages.score_frames.component import score_frames
 from dataset_culling.stages.train_student.component import train_student
 
-RUN = parse_config(PipelineConfig, read_preset("default"), where="preset default")
-CHOICES = {"student": [name for name, spec in DETECTORS.items() if spec.trainable]}
+RUN = PipelineConfig(**read_preset("default"))
+CLASSES = list(RUN.classes)
+REST = {stage: section(RUN, stage) for stage in STAGES}
+CHOICES = {
+    "student": [name for name, spec in DETECTORS.items() if spec.trainable],
+    "promotion": list(get_args(PromoteStudentConfig.model_fields["mode"].annotation)),
+}
 """Parameters that the UI shows as drop-downs."""
 
 
 def build(profile: Profile, image: str) -> Any:
     """The pipeline for one kind of cluster and one image."""
+    on = partial(place, profile=profile, image=image)
 
-    def on(task: dsl.PipelineTask, name: str, room: str, cached: bool = True) -> dsl.PipelineTask:
-        return place(task, name, room, profile, image=image, cached=cached)
-
-    @dsl.pipeline(
-        name="specialise-camera",
-        description="Give one camera its own small, fast, accurate detector: cull a day of its footage down to the "
-        "frames worth learning from, train on them, promote what is better.",
-    )
+    @dsl.pipeline(name="specialise-camera", description="Give one camera its own small, fast, accurate detector.")
     def specialise_camera(
         camera: str,
         footage: list[str],
-        classes: list[str] = list(RUN.classes),
+        classes: list[str] = CLASSES,
         student: str = RUN.student.name,
         student_weights: str = RUN.student.weights,
         teacher: str = RUN.teacher.name,
@@ -56,16 +55,17 @@ def build(profile: Profile, image: str) -> Any:
         target: int = RUN.cull_precision.budget,
         epochs: int = RUN.train_student.recipe.epochs,
         registry: str = "s3://culling/registry",
-        extract_frames_config: dict[str, Any] = section(RUN, "extract-frames"),
-        score_frames_config: dict[str, Any] = section(RUN, "score-frames"),
-        cull_confidence_config: dict[str, Any] = section(RUN, "cull-confidence"),
-        label_frames_config: dict[str, Any] = section(RUN, "label-frames"),
-        cull_precision_config: dict[str, Any] = section(RUN, "cull-precision"),
-        choose_resolution_config: dict[str, Any] = section(RUN, "choose-resolution"),
-        train_student_config: dict[str, Any] = section(RUN, "train-student"),
-        evaluate_student_config: dict[str, Any] = section(RUN, "evaluate-student"),
-        promote_student_config: dict[str, Any] = section(RUN, "promote-student"),
-        render_report_config: dict[str, Any] = section(RUN, "render-report"),
+        promotion: str = RUN.promote_student.mode,
+        extract_frames_config: dict[str, Any] = REST["extract-frames"],
+        score_frames_config: dict[str, Any] = REST["score-frames"],
+        cull_confidence_config: dict[str, Any] = REST["cull-confidence"],
+        label_frames_config: dict[str, Any] = REST["label-frames"],
+        cull_precision_config: dict[str, Any] = REST["cull-precision"],
+        choose_resolution_config: dict[str, Any] = REST["choose-resolution"],
+        train_student_config: dict[str, Any] = REST["train-student"],
+        evaluate_student_config: dict[str, Any] = REST["evaluate-student"],
+        promote_student_config: dict[str, Any] = REST["promote-student"],
+        render_report_config: dict[str, Any] = REST["render-report"],
     ):
         """Specialise a student for one camera.
 
@@ -82,6 +82,7 @@ def build(profile: Profile, image: str) -> Any:
             target: Most frames to train on (the paper's n).
             epochs: Passes over the frames trained on.
             registry: Where the cameras' models are kept.
+            promotion: auto: a better student takes over; dry-run: only say whether it would; manual: a person decides.
             extract_frames_config: Frame extraction: all else.
             score_frames_config: Student scoring: all else.
             cull_confidence_config: Confidence cull: all else.
@@ -95,6 +96,7 @@ def build(profile: Profile, image: str) -> Any:
         """
         look = {"classes": classes, "student": student, "student_weights": student_weights}
         believe = {"classes": classes, "teacher": teacher, "teacher_weights": teacher_weights}
+        shelf = {"camera": camera, "registry": registry, "promotion": promotion}
 
         # Not cached: the same address may hold other footage tomorrow.
         extract = extract_frames(footage=footage, frames_per_second=frames_per_second, config=extract_frames_config)
@@ -109,19 +111,10 @@ def build(profile: Profile, image: str) -> Any:
             detections=detections, labels=labels, selection=selection, target=target, config=cull_precision_config
         )
         kept = on(precision, "Precision cull", "small").outputs["kept"]
-        choose = choose_resolution(
-            frames=frames["pool"], selection=kept, labels=labels, config=choose_resolution_config, **look
-        )
+        culled = {"frames": frames["pool"], "selection": kept, "labels": labels}
+        choose = choose_resolution(**culled, config=choose_resolution_config, **look)
         resolution = on(choose, "optResolution", "network").outputs["resolution"]
-        train = train_student(
-            frames=frames["pool"],
-            labels=labels,
-            selection=kept,
-            resolution=resolution,
-            epochs=epochs,
-            config=train_student_config,
-            **look,
-        )
+        train = train_student(**culled, resolution=resolution, epochs=epochs, config=train_student_config, **look)
         model = on(train, "Student training", "train").outputs["model"]
         judge = label_heldout(frames=frames["heldout"], config=label_frames_config, **believe)
         heldout_labels = on(judge, "Teacher labeling (held-out)", "network").outputs["labels"]
@@ -130,13 +123,11 @@ def build(profile: Profile, image: str) -> Any:
         )
         scores = on(evaluate, "Evaluation", "network").outputs
         # Not cached: what is in the registry decides.
-        promote = promote_student(
-            model=model, metrics=scores["metrics"], camera=camera, registry=registry, config=promote_student_config
-        )
+        promote = promote_student(model=model, metrics=scores["metrics"], config=promote_student_config, **shelf)
         decision = on(promote, "Promotion", "small", cached=False).outputs["decision"]
         report = render_report(
-            pool=frames["pool"],
-            heldout=frames["heldout"],
+            **frames,
+            **scores,
             detections=detections,
             selection=selection,
             labels=labels,
@@ -144,9 +135,6 @@ def build(profile: Profile, image: str) -> Any:
             resolution=resolution,
             model=model,
             heldout_labels=heldout_labels,
-            metrics=scores["metrics"],
-            raw=scores["raw"],
-            trained=scores["trained"],
             decision=decision,
             camera=camera,
             config=render_report_config,

@@ -69,7 +69,7 @@ def write_video(
         b_frames: Most B-frames in a row.
         size: Width and height in pixels.
         times_s: Presentation times, for a variable rate.
-        picture: What frame n shows, RGB; by default `numbered_picture`.
+        picture: What frame n shows, RGB (H, W, 3) or YUV 4:2:0 (H * 3 / 2, W); by default `numbered_picture`.
         options: The encoder's own options.
         container_options: The container's own options, as {"movflags": "faststart"}.
         metadata: Container metadata, as {"creation_time": "2026-11-20T14:30:00Z"}.
@@ -79,7 +79,7 @@ def write_video(
     per_frame = path.suffix == ".avi" or codec in ("mpeg4", "msmpeg4")
     time_base = 1 / Fraction(frames_per_second).limit_denominator(1001) if per_frame else TIME_BASE
     times = list(times_s) or [number / frames_per_second for number in range(num_frames)]
-    presets = {"libx264": {"preset": "veryfast"}, "libx265": {"preset": "ultrafast", "x265-params": "log-level=none"}}
+    presets = {"libx264": {"preset": "veryfast"}, "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1"}}
     with av.open(str(path), "w", options=dict(container_options or {})) as container:
         container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=Fraction(frames_per_second).limit_denominator(1001))
@@ -93,7 +93,8 @@ def write_video(
         if codec in ("mpeg4", "msmpeg4", "mjpeg"):
             stream.bit_rate = 4_000_000
         for number, time_s in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(show(number), format="rgb24")
+            image = show(number)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24" if image.ndim == 3 else "yuv420p")
             frame.pts, frame.time_base = round(time_s / time_base), time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

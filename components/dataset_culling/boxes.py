@@ -2,8 +2,8 @@
 
 D = detections, G = truth boxes, P = candidate pairs (a detection and a truth box of one frame and class).
 
-The rules are those of pycocotools' COCOeval (BSD-2-Clause, https://github.com/cocodataset/cocoapi), arithmetic included,
-so that figures agree to the last bits; the loops over images, boxes and thresholds are gone.
+The rules are those of pycocotools' COCOeval (BSD-2-Clause, https://github.com/cocodataset/cocoapi), arithmetic
+included, so that figures agree to the last bits; the loops over images, boxes and thresholds are gone.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def paired_iou(dets_xyxy: FloatArray, truths_xyxy: FloatArray, crowd: BoolArray)
     shared = width * height
     area = box_areas_px2(a)
     union = np.where(crowd, area, area + box_areas_px2(b) - shared)
-    return np.divide(shared, union, out=np.zeros(len(a)), where=inside)
+    overlap: Float64Array = np.zeros(len(a))
+    np.divide(shared, union, out=overlap, where=inside)
+    return overlap
 
 
 def iou_matrix(a_xyxy: FloatArray, b_xyxy: FloatArray) -> Float64Array:

@@ -13,8 +13,8 @@ from typing import Any
 import click
 import pytest
 import yaml
-from conftest import REPOSITORY
 
+from conftest import REPOSITORY
 from dataset_culling.cli import stage as stage_group
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError
@@ -69,11 +69,6 @@ def test_compiled__golden(profile, compiled):
     for document in (found[0], wanted[0]):
         document.pop("sdkVersion")
     assert found == wanted, f"{golden.name} is out of date; after a wanted change: make golden"
-
-
-def test_compiled__equal_arguments_give_equal_bytes(compiled, tmp_path):
-    compile_pipeline(tmp_path / "again.yaml", "gpu")
-    assert (tmp_path / "again.yaml").read_bytes() == compiled["gpu"].read_bytes()
 
 
 # --- the same graph --------------------------------------------------------------------------------------------------
@@ -161,6 +156,7 @@ def other_settings() -> PipelineConfig:
             "extract_frames": {"sources": ["s3://footage/007/*.mp4", "/video/it's.mp4"], "frames_per_second": 0.25},
             "cull_confidence": {"budget": 77},
             "cull_precision": {"budget": 7},
+            "promote_student": {"mode": "dry-run"},
             "train_student": {"recipe": {"epochs": 3, "learning_rate": 1e-5, "milestones": [1, 2]}},
         },
         where="test",
@@ -214,6 +210,7 @@ def test_compiled__form_can_be_filled_without_reading_code(pipeline):
         if "literals" in spec and "defaultValue" in spec:
             assert spec["defaultValue"] in spec["literals"]
     assert "yolox_nano" in parameters["student"]["literals"]
+    assert parameters["promotion"]["literals"] == ["auto", "dry-run", "manual"]
 
 
 # --- what KFP and Kubernetes make of it ------------------------------------------------------------------------------
@@ -292,7 +289,7 @@ def test_compile_pipeline__image_and_profile_file(tmp_path):
     assert trainer["resourceType"] == "nvidia.com/mig-3g.40gb"
 
 
-def test_compile_pipeline__loads_no_torch(tmp_path):
+def test_compile_pipeline__fresh_process_loads_no_torch_and_writes_equal_bytes(compiled, tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
         "from dataset_culling.kubeflow.compile import compile_pipeline\n"
@@ -301,6 +298,7 @@ def test_compile_pipeline__loads_no_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
+    assert (tmp_path / "p.yaml").read_bytes() == compiled["cpu"].read_bytes()
 
 
 def test_sources__kfp_can_read_the_annotations():

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
+from conftest import REPOSITORY
 from dataset_culling.artifacts.header import TIMING
 from dataset_culling.config import parse_config
 from dataset_culling.graph import STAGES, WIRING, PipelineConfig

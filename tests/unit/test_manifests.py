@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import REPOSITORY
 
+from conftest import REPOSITORY
 from dataset_culling.kubeflow.profiles import PROFILES, USER_ID
 
 MANIFESTS = REPOSITORY / "manifests"
@@ -93,7 +93,9 @@ def test_overlay__what_the_pipeline_names_is_there(rendered, overlay):
         assert profile.cache_claim in of_kind(rendered, "PersistentVolumeClaim")
         settings = of_kind(rendered, "ConfigMap")[profile.store_settings]["data"]
         assert {"endpoint", "region"} <= set(settings)
-        readable = [rule for rule in of_kind(rendered, "Role")["culling-runner"]["rules"] if "secrets" in rule["resources"]]
+        readable = [
+            rule for rule in of_kind(rendered, "Role")["culling-runner"]["rules"] if "secrets" in rule["resources"]
+        ]
         assert profile.store_secret in readable[0]["resourceNames"]
 
 

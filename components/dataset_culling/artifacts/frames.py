@@ -4,6 +4,7 @@
     shards.json            where each shard lies: a file of the artifact, or an object-store URI, with bytes and sha256
     frame_id.npy time_s.npy width_px.npy height_px.npy shard.npy offset.npy bytes.npy crc32.npy    one row per frame
     footage.json           what the footage was and what became of it (see `footage.report`)
+    near_duplicates.json   samples left out as such: [frame_id, the stored frame that stands for it, change in levels]
 
 `offset` and `bytes` name the JPEG itself inside its shard, so a frame is read by one byte-range request and no shard is
 ever unpacked or copied whole. Every frame that is read is checked against its CRC-32. A frame_id is the frame's time in
@@ -22,6 +23,7 @@ import shutil
 import tarfile
 import threading
 import zlib
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +43,7 @@ from dataset_culling.types import ImageArray, IntArray
 
 SCHEMA = "frames/1"
 REPORT = "footage.json"
+NEAR_DUPLICATES = "near_duplicates.json"
 SHARDS = "shards.json"
 COLUMNS: dict[str, type[np.generic]] = {
     "frame_id": np.int64,
@@ -126,7 +129,7 @@ class FrameWriter(AbstractContextManager["FrameWriter"]):
         self._shard_bytes = shard_bytes
         self._put_shard = put_shard
         self._artifact = write_artifact(path, SCHEMA, origin)
-        self._index: dict[str, list[float]] = {name: [] for name in COLUMNS}
+        self._index: dict[str, array[Any]] = {name: array(np.dtype(kind).char) for name, kind in COLUMNS.items()}
         self._shards: list[dict[str, Any]] = []
         self._jsons: dict[str, Any] = {}
         self._shard: BinaryIO | None = None
@@ -174,7 +177,7 @@ class FrameWriter(AbstractContextManager["FrameWriter"]):
         """Append one frame that is a JPEG already."""
         ids = self._index["frame_id"]
         if ids and frame_id <= ids[-1]:
-            raise ValueError(f"frames must come in ascending order: {frame_id} after {ids[-1]:.0f}")
+            raise ValueError(f"frames must come in ascending order: {frame_id} after {ids[-1]}")
         height_px, width_px, _, _ = simplejpeg.decode_jpeg_header(jpeg)
         offset = self._guard(lambda: self._append(f"{frame_id:012d}.jpg", jpeg))
         row = (frame_id, time_s, width_px, height_px, len(self._shards), offset, len(jpeg), zlib.crc32(jpeg))
@@ -222,10 +225,9 @@ class FrameWriter(AbstractContextManager["FrameWriter"]):
         if self._put_shard is not None:
             shutil.rmtree(self._writer.file("shards"), ignore_errors=True)
         for name, kind in COLUMNS.items():
-            self._writer.array(name, np.array(self._index[name], dtype=kind))
+            self._writer.array(name, np.frombuffer(self._index[name], dtype=kind))
         self._writer.json(SHARDS, {"shards": self._shards, "start_utc": self.start_utc})
-        self._writer.json(REPORT, {})
-        for name, value in self._jsons.items():
+        for name, value in {REPORT: {}, NEAR_DUPLICATES: [], **self._jsons}.items():
             self._writer.json(name, value)
         self._writer.counts.setdefault("frames", self.num_frames)
         self._writer.counts.setdefault("shards", len(self._shards))
@@ -297,6 +299,13 @@ class FrameReader:
         """The footage report that was written with the frames."""
         found: dict[str, Any] = read_json_file(self.path, self.header, REPORT)
         return found
+
+    @property
+    def near_duplicates(self) -> tuple[IntArray, IntArray]:
+        """Samples that were left out as near-duplicates, and for each the stored frame that stands for it."""
+        rows = read_json_file(self.path, self.header, NEAR_DUPLICATES)
+        table = np.array([row[:2] for row in rows], np.int64).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
 
     def jpeg(self, frame_id: int) -> bytes:
         """One frame as it is stored.

@@ -1,20 +1,23 @@
-"""Pictures that are no pictures: what damage looks like on a thumbnail, and who counts it.
+"""Pictures that are no pictures: what damage looks like, and who counts it.
 
 Thumbnails are full-range Y, U, V, shape (3, H, W), each value the average of its part of the picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-KINDS = ("corrupt", "grey", "green", "black", "frozen", "truncated")
+from dataset_culling.footage.decode import Picture
+
+SHOWN = ("grey", "green", "black")
+SKIPPABLE = ("corrupt", *SHOWN, "frozen")
+KINDS = (*SKIPPABLE, "truncated")
 """corrupt: the decoder met broken data on the way to the frame. grey, green: parts never arrived, and the recorder or
 the decoder filled them with mid-grey or with zeros. black: no light at all. frozen: the same picture again, bit for
-bit. truncated: the file ends before the time that its header promises."""
+bit, for longer than a live sensor's noise allows. truncated: the file ends before the time that its header promises."""
 
 _GREEN_MOST = 16  # U and V this low together lie outside of what RGB can show
 _GREEN_SHARE = 0.05
@@ -44,39 +47,48 @@ def picture_damage(thumb_yuv: npt.NDArray[np.uint8]) -> str:
 
 
 @dataclass(slots=True)
-class FrozenWatch:
-    """Notices pictures that repeat bit for bit for longer than a live sensor's noise allows."""
-
-    min_s: float
-    _crc32: int = -1
-    _since_s: float = 0.0
-
-    def is_frozen(self, crc32: int, time_s: float) -> bool:
-        """Whether this picture has been standing for at least `min_s`; call it for every picture, in order."""
-        if crc32 != self._crc32:
-            self._crc32, self._since_s = crc32, time_s
-        return time_s > self._since_s and time_s - self._since_s >= self.min_s
-
-
-@dataclass(slots=True)
 class DamageLog:
-    """Damaged samples by kind, and the stretches of footage in which they lie."""
+    """Judges samples one after another, counts damage by kind and notes the stretches in which it lies."""
 
+    skipped: frozenset[str]  # kinds whose samples are not used
+    frozen_min_s: float  # identical pictures for this long are a frozen camera
     join_s: float  # damage of one kind no further apart than this is one stretch
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     stretches: list[dict[str, float | str | int]] = field(default_factory=list)
+    _last_crc32: int = -1
+    _same_since_s: float = 0.0
 
-    def add(self, kind: str, time_s: float, *, until_s: float | None = None, samples: int = 1) -> None:
-        """Count damage at a time, or from it to `until_s`."""
+    def is_usable(self, picture: Picture, time_s: float) -> bool:
+        """Whether to use a sample; call it for every one, in time order."""
+        kind = self._kind(picture, time_s)
+        if kind:
+            self.add(kind, time_s)
+        return bool(picture.jpeg) and kind not in self.skipped
+
+    def _kind(self, picture: Picture, time_s: float) -> str:
+        if picture.corrupt or not picture.jpeg:
+            return "corrupt"
+        if picture.crc32 != self._last_crc32:
+            self._last_crc32, self._same_since_s = picture.crc32, time_s
+        stands = time_s > self._same_since_s and time_s - self._same_since_s >= self.frozen_min_s
+        return picture_damage(picture.thumb_yuv) or ("frozen" if stands else "")
+
+    def add(self, kind: str, start_s: float, *, end_s: float | None = None, samples: int = 1) -> None:
+        """Count samples that are damaged, from a time to another."""
         self.counts[kind] += samples
-        end_s = time_s if until_s is None else until_s
+        until_s = start_s if end_s is None else end_s
         for stretch in reversed(self.stretches[-len(KINDS) :]):
-            if stretch["kind"] == kind and time_s - float(stretch["end_s"]) <= self.join_s:
-                stretch["end_s"] = end_s
-                stretch["samples"] = int(stretch["samples"]) + samples
+            if stretch["kind"] == kind and start_s - float(stretch["end_s"]) <= self.join_s:
+                stretch.update(end_s=until_s, samples=int(stretch["samples"]) + samples)
                 return
-        self.stretches.append({"kind": kind, "start_s": time_s, "end_s": end_s, "samples": samples})
+        self.stretches.append({"kind": kind, "start_s": start_s, "end_s": until_s, "samples": samples})
 
-    def lost(self, skipped: Mapping[str, bool]) -> int:
-        """Samples that are gone: all of the kinds that are skipped, but for frozen ones, which repeat a kept one."""
-        return sum(count for kind, count in self.counts.items() if kind != "frozen" and skipped.get(kind, True))
+    @property
+    def lost(self) -> int:
+        """Samples that are gone: skipped, or never recorded. Frozen ones repeat a kept one, so nothing is lost."""
+        gone = (self.skipped | {"truncated"}) - {"frozen"}
+        return sum(self.counts[kind] for kind in gone)
+
+    def summary(self) -> str:
+        """Counts by kind, for people."""
+        return ", ".join(f"{count} {kind}" for kind, count in self.counts.items() if count) or "none damaged"

@@ -44,9 +44,8 @@ class DecodeOptions:
 
     jpeg_quality: int
     max_side_px: int  # longer side of a stored frame at most; 0: as it is
-    strict: (
-        bool  # True: a damaged packet spoils the rest of its group of pictures; False: what the decoder conceals counts
-    )
+    nvdec: bool  # decode on the GPU; the CPU is the reference
+    strict: bool  # a damaged packet spoils the rest of its group of pictures; else what the decoder conceals is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class VideoFile:
 
     def _open(self) -> None:
         self.close()
-        self._container = open_video(self._path)
+        self._container = open_video(self._path, nvdec=self._options.nvdec)
         self._stream = video_stream(self._container, self._path)
         self._context = self._stream.codec_context
         # One thread per decoder: several files or stretches decode side by side instead, which scales better, and only
@@ -139,15 +138,17 @@ class VideoFile:
             yield _nothing(row)
 
     def _is_hit(self, row: int, damage: Sequence[int]) -> bool:
-        """Whether a packet that this one depends on was found damaged."""
+        """Whether a packet that this one depends on was found damaged, by the container or by the decoder."""
         index = self._index
-        if not index.timed:
-            return bool(damage)
         keys = np.flatnonzero(index.keyframe[: row + 1])
         since = int(keys[-1]) if len(keys) else 0
-        if index.time_s[row] < index.time_s[since] and len(keys) > 1:
+        until = row
+        if not index.timed:
+            until = len(index)
+        elif index.time_s[row] < index.time_s[since] and len(keys) > 1:
             since = int(keys[-2])
-        return any(since <= hit <= row for hit in damage)
+        broken = self._options.strict and bool(index.broken[since : row + 1].any())
+        return broken or any(since <= hit <= until for hit in damage)
 
     def _frames(self, run: Run, first: int, wanted: frozenset[int], damage: list[int]) -> Iterator[Any]:
         """The run's frames as the decoder gives them; rows of packets that it cannot read go to `damage`."""
@@ -254,7 +255,7 @@ def yuv_planes(frame: Any, width_px: int, height_px: int) -> tuple[ByteArray, ..
         format="yuvj420p",
         dst_colorspace=Colorspace.ITU601,
         dst_color_range=ColorRange.JPEG,
-        interpolation=Interpolation.AREA,
+        interpolation=Interpolation.AREA if width_px < frame.width else Interpolation.BICUBIC,
     )
     shapes = [(height_px, width_px)] + [((height_px + 1) // 2, (width_px + 1) // 2)] * 2
     return tuple(

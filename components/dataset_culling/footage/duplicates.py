@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dataset_culling.types import IntArray
+
 Luma = npt.NDArray[np.uint8]
 
 
@@ -37,7 +39,7 @@ def change_levels(luma: Luma, kept: Luma, *, cells: int) -> float:
 
 
 class NearDuplicateGate:
-    """Passes a picture when it differs enough from the last one passed; holds that one thumbnail and nothing else."""
+    """Passes a picture when it differs enough from the last one passed; of pictures it holds that one thumbnail."""
 
     def __init__(self, *, min_change_levels: float, min_cells: int, max_gap_s: float) -> None:
         self._min_change_levels = min_change_levels
@@ -45,14 +47,31 @@ class NearDuplicateGate:
         self._max_gap_s = max_gap_s
         self._kept: Luma | None = None
         self._kept_s = 0.0
+        self.kept_id = -1
+        self.dropped: list[tuple[int, int, float]] = []  # frame_id, the kept frame that stands for it, change in levels
 
-    def passes(self, luma: Luma, time_s: float) -> bool:
+    def passes(self, frame_id: int, time_s: float, luma: Luma) -> bool:
         """Whether to keep this picture; call it in time order."""
-        if (
-            self._kept is not None
-            and time_s - self._kept_s < self._max_gap_s
-            and change_levels(luma, self._kept, cells=self._min_cells) < self._min_change_levels
-        ):
-            return False
-        self._kept, self._kept_s = luma, time_s
+        if self._kept is not None and time_s - self._kept_s < self._max_gap_s:
+            change = change_levels(luma, self._kept, cells=self._min_cells)
+            if change < self._min_change_levels:
+                self.dropped.append((frame_id, self.kept_id, change))
+                return False
+        self._kept, self._kept_s, self.kept_id = luma, time_s, frame_id
         return True
+
+
+def gate_cost(selected_ids: IntArray, dropped_ids: IntArray, kept_ids: IntArray) -> tuple[int, int]:
+    """What the gate would have cost a selection that was made without it.
+
+    Args:
+        selected_ids: Frames selected from all samples, shape (K,).
+        dropped_ids: Frames that the gate drops, shape (D,).
+        kept_ids: The kept frame that stands for each of them, shape (D,).
+
+    Returns:
+        How many selected frames the gate drops, and for how many of those the frame that stands for them is not
+        selected either: only these leave the selection without a picture like them.
+    """
+    lost = np.isin(dropped_ids, selected_ids)
+    return int(lost.sum()), int((lost & ~np.isin(kept_ids, selected_ids)).sum())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.hwaccel import HWAccel
 
 from dataset_culling.errors import FootageError
 
@@ -62,21 +63,31 @@ def probe(path: Path) -> VideoInfo:
         )
 
 
-def open_video(path: Path) -> Any:
+def open_video(path: Path, *, nvdec: bool = False) -> Any:
     """Open a video with FFmpeg; the result is PyAV's InputContainer, to be closed by the caller.
 
+    Args:
+        path: The file.
+        nvdec: Decode on an NVIDIA GPU.
+
     Raises:
-        FootageError: If it is no video that FFmpeg can open.
+        FootageError: If it is no video that FFmpeg can open, or `nvdec` is asked for and there is no such decoder.
     """
     if not path.is_file():
         what = "a folder" if path.is_dir() else "nothing there"
         raise FootageError(f"{path}: expected a video file, found {what}. Check the path.")
     if path.stat().st_size == 0:
         raise FootageError(f"{path}: expected a video, found an empty file. Copy it again.")
+    hwaccel = HWAccel("cuda", allow_software_fallback=False) if nvdec else None
     try:
         # Broken file names and tags must not stop a run; nobody reads them.
-        return av.open(str(path), metadata_errors="replace")
+        return av.open(str(path), metadata_errors="replace", hwaccel=hwaccel)
     except av.error.FFmpegError as error:
+        if nvdec:
+            raise FootageError(
+                f"{path}: expected NVDEC to decode it, found {error.strerror} when opening the GPU's decoder. "
+                f"Set extract_frames.decoder to cpu."
+            ) from None
         raise FootageError(f"{path}: expected a video, found {_what_it_is(path, error)}") from None
     except OSError as error:
         raise FootageError(f"{path}: expected a readable video, found {error.strerror}. Check permissions.") from None

@@ -74,7 +74,7 @@ def choose_samples(
         keys = np.flatnonzero(index.keyframe[order] & (late <= keyframe_slack_s))
         cells, at = np.unique(opened[keys], return_index=True)
         chosen[cells] = order[keys[at]]
-    return chosen.astype(np.int64)
+    return np.asarray(chosen, np.int64)
 
 
 def plan_pieces(index: PacketIndex, wanted: IntArray, *, samples_per_piece: int) -> Iterator[list[Run]]:

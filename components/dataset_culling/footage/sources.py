@@ -22,6 +22,9 @@ SUFFIXES = frozenset(
 )
 """What counts as a video in a folder; a file that is named itself may end in anything."""
 
+MODIFICATION_TIMES = "start times from modification times"
+"""What `order_by_time` says when nothing better tells; good enough for an order, not for a wall clock."""
+
 _MTIME_SLACK_S = 5.0  # recorders close a file seconds after its last frame
 
 
@@ -54,7 +57,11 @@ def find_sources(sources: Sequence[str]) -> list[Source]:
             files, nothing, explicit = [path], "", True
         else:
             anchor = Path(path.anchor)  # pathlib globs relative patterns only
-            files = [f for f in sorted(anchor.glob(str(path.relative_to(path.anchor)))) if f.is_file()]
+            files = [
+                f
+                for f in sorted(anchor.glob(str(path.relative_to(path.anchor))))
+                if f.is_file() and not f.name.startswith(".")
+            ]
             nothing = f"{source}: expected files that match, found none. Check the pattern."
             explicit = False
         if not files:
@@ -117,7 +124,7 @@ def order_by_time(
             at_s = max(at_s, begun[place])
             moments.append(datetime.fromtimestamp(at_s, UTC))
             at_s += infos[row].duration_s
-        return by_mtime, moments, "start times from modification times"
+        return by_mtime, moments, MODIFICATION_TIMES
     return natural, [None] * len(sources), "order from names; start times unknown, files taken one right after another"
 
 

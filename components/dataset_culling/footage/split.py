@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataset_culling.errors import FootageError
+from dataset_culling.types import BoolArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,14 @@ class TimeSplit:
     pool_end_s: float
     heldout_start_s: float
     gap_s: float  # as used
-    asked_gap_s: float
 
-    def part(self, time_s: float) -> str:
-        """'pool', 'heldout' or 'gap'."""
-        return "pool" if time_s < self.pool_end_s else "heldout" if time_s >= self.heldout_start_s else "gap"
+    def is_pool(self, time_s: npt.NDArray[np.float64]) -> BoolArray:
+        """Which times lie in the pool."""
+        return np.asarray(time_s < self.pool_end_s)
+
+    def is_heldout(self, time_s: npt.NDArray[np.float64]) -> BoolArray:
+        """Which times lie in the held-out part."""
+        return np.asarray(time_s >= self.heldout_start_s)
 
 
 def split_by_time(
@@ -34,7 +38,7 @@ def split_by_time(
     """Cut the footage's samples into a pool, a gap and a held-out part.
 
     Args:
-        time_s: Times of all samples, shape (N,), ascending.
+        time_s: Times of all samples, shape (N,), ascending, N at least 1.
         heldout_share: Share of the samples, counted from the end, that is held out.
         gap_s: Least seconds between a pool frame and a held-out frame.
         max_gap_share: The gap is cut to this share of the footage's length, so that a short clip has two parts, too.
@@ -46,8 +50,8 @@ def split_by_time(
     num_heldout = int(num_frames * heldout_share)
     if num_heldout == 0:
         raise FootageError(
-            f"held-out part: expected at least 1 frame, found that {heldout_share:g} of {num_frames} sampled frames is "
-            f"none. Give longer footage, or raise extract_frames.frames_per_second or heldout_share."
+            f"held-out part: expected at least 1 frame, found that a share of {heldout_share:g} of {num_frames} "
+            f"sampled frames is none. Give longer footage, or raise extract_frames.frames_per_second or heldout_share."
         )
     start_s = float(time_s[num_frames - num_heldout])
     length_s = float(time_s[-1] - time_s[0])
@@ -57,6 +61,6 @@ def split_by_time(
         raise FootageError(
             f"training part: expected frames before a gap of {used_gap_s:g} s and a held-out part of "
             f"{time_s[-1] - start_s:.1f} s, found {length_s:.1f} s of footage in all. Give longer footage, or lower "
-            f"extract_frames.gap_s or max_gap_share."
+            f"extract_frames.gap_s or heldout_share."
         )
-    return TimeSplit(pool_end_s, start_s, used_gap_s, gap_s)
+    return TimeSplit(pool_end_s, start_s, used_gap_s)

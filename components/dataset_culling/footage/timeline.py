@@ -15,6 +15,10 @@ from dataset_culling.footage.sampling import choose_samples, sampling_cell
 from dataset_culling.types import IntArray
 
 _MISSING_S = 2.0  # a pause between frames at least this long, and ten times the usual one, is a missing stretch
+_OVERLAP_S = 0.1  # less than this, or than two frames, is rounding
+
+Stretch = tuple[float, float]
+"""(start_s, end_s) of the footage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +28,19 @@ class Segment:
     info: VideoInfo
     index: PacketIndex
     start_s: float
-
-    @property
-    def frame_s(self) -> float:
-        """The usual time between two frames."""
-        times = np.sort(self.index.time_s[self.index.shown])
-        steps = np.diff(times)
-        return float(np.median(steps)) if len(steps) else 0.0
+    length_s: float  # to the end of its last frame
+    frame_s: float  # the usual time between two frames
+    pauses: tuple[Stretch, ...]  # stretches without frames inside the file
 
     @property
     def end_s(self) -> float:
         """When its last frame ceases to be shown."""
-        times = self.index.time_s[self.index.shown]
-        return self.start_s + (float(times.max()) + self.frame_s if len(times) else 0.0)
+        return self.start_s + self.length_s
 
     @property
     def truncated_s(self) -> float:
-        """How much less there is than the header promises; 0.0 within a second."""
-        less = self.info.duration_s - (self.end_s - self.start_s)
+        """How much less there is than the header promises; 0.0 within a second, which is rounding."""
+        less = self.info.duration_s - self.length_s
         return less if less > max(1.0, 2 * self.frame_s) and not self.index.restarts else 0.0
 
 
@@ -49,9 +48,16 @@ class Segment:
 class Samples:
     """What to take from the footage, in time order. K = samples."""
 
-    time_s: npt.NDArray[np.float64]  # (K,)
+    time_s: npt.NDArray[np.float64]  # (K,) ascending, each in another whole millisecond
     segment: IntArray  # (K,)
-    packet: IntArray  # (K,)
+    packet: IntArray  # (K,) row of the segment's index
+
+    def __len__(self) -> int:
+        return len(self.time_s)
+
+    def take(self, rows: npt.NDArray[np.bool_] | IntArray) -> Samples:
+        """Only some of them."""
+        return Samples(self.time_s[rows], self.segment[rows], self.packet[rows])
 
 
 def lay_out(
@@ -60,22 +66,30 @@ def lay_out(
     """Place files, given in time order, on the time axis; one without a start comes right after the one before."""
     segments: list[Segment] = []
     for info, index, start in zip(infos, indices, starts, strict=True):
-        first = starts[0]
-        if start is not None and first is not None:
-            begin = (start - first).total_seconds()
-        else:
-            begin = segments[-1].end_s if segments else 0.0
-        segments.append(Segment(info, index, begin))
+        begin_s = segments[-1].end_s if segments else 0.0
+        if start is not None and starts[0] is not None:
+            begin_s = (start - starts[0]).total_seconds()
+        segments.append(_segment(info, index, begin_s))
     return segments
+
+
+def _segment(info: VideoInfo, index: PacketIndex, start_s: float) -> Segment:
+    time_s = np.sort(index.time_s[index.shown])
+    steps = np.diff(time_s)
+    frame_s = float(np.median(steps)) if len(steps) else 0.0
+    length_s = float(time_s[-1]) + frame_s if len(time_s) else 0.0
+    at = np.flatnonzero(steps >= max(_MISSING_S, 10 * frame_s))
+    pauses = tuple((start_s + float(time_s[i]) + frame_s, start_s + float(time_s[i + 1])) for i in at)
+    return Segment(info, index, start_s, length_s, frame_s, pauses)
 
 
 def choose(segments: Sequence[Segment], *, frames_per_second: float, keyframe_slack_s: float) -> Samples:
     """The samples of the whole footage; where files overlap, the earlier one is believed to its end."""
-    times, rows, packets = [np.zeros(0)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    found = [Samples(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))]
     covered_s = -np.inf
     last_cell = -1
     for row, segment in enumerate(segments):
-        chosen = choose_samples(
+        packets = choose_samples(
             segment.index,
             start_s=segment.start_s,
             frames_per_second=frames_per_second,
@@ -83,37 +97,38 @@ def choose(segments: Sequence[Segment], *, frames_per_second: float, keyframe_sl
             not_before_s=covered_s,
             after_cell=last_cell,
         )
-        time_s = segment.index.time_s[chosen] + segment.start_s
-        times.append(time_s)
-        rows.append(np.full(len(chosen), row, np.int64))
-        packets.append(chosen)
+        time_s = segment.index.time_s[packets] + segment.start_s
+        found.append(Samples(time_s, np.full(len(packets), row, np.int64), packets))
         covered_s = max(covered_s, segment.end_s)
-        if len(chosen):
+        if len(packets):
             last_cell = int(sampling_cell(time_s[-1:], frames_per_second)[0])
-    return Samples(np.concatenate(times), np.concatenate(rows), np.concatenate(packets))
+    samples = Samples(
+        np.concatenate([part.time_s for part in found]),
+        np.concatenate([part.segment for part in found]),
+        np.concatenate([part.packet for part in found]),
+    )
+    # A frame is named by its millisecond; the first in it stands for the others.
+    return samples.take(np.diff(np.rint(samples.time_s * 1000), prepend=-1) > 0)
 
 
-def missing_stretches(segments: Sequence[Segment]) -> list[tuple[float, float]]:
-    """Stretches without frames, between files and within them, as (start_s, end_s)."""
-    missing: list[tuple[float, float]] = []
+def missing_stretches(segments: Sequence[Segment]) -> list[Stretch]:
+    """Stretches without frames, between files and within them."""
+    missing: list[Stretch] = []
     covered_s = 0.0
     for segment in segments:
-        least = max(_MISSING_S, 10 * segment.frame_s)
-        if segment.start_s - covered_s >= least:
+        if segment.start_s - covered_s >= max(_MISSING_S, 10 * segment.frame_s):
             missing.append((covered_s, segment.start_s))
-        times = np.sort(segment.index.time_s[segment.index.shown]) + segment.start_s
-        pauses = np.flatnonzero(np.diff(times) >= least)
-        missing += [(float(times[at]) + segment.frame_s, float(times[at + 1])) for at in pauses]
+        missing += segment.pauses
         covered_s = max(covered_s, segment.end_s)
     return missing
 
 
-def overlaps(segments: Sequence[Segment]) -> list[tuple[float, float]]:
-    """Stretches that two files cover, as (start_s, end_s); less than a frame's time is rounding."""
-    found: list[tuple[float, float]] = []
+def overlaps(segments: Sequence[Segment]) -> list[Stretch]:
+    """Stretches that two files cover."""
+    found: list[Stretch] = []
     covered_s = -np.inf
     for segment in segments:
-        if covered_s - segment.start_s > max(2 * segment.frame_s, 0.1):
+        if covered_s - segment.start_s > max(2 * segment.frame_s, _OVERLAP_S):
             found.append((segment.start_s, min(covered_s, segment.end_s)))
         covered_s = max(covered_s, segment.end_s)
     return found

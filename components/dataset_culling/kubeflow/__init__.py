@@ -1,1 +1,1 @@
-"""The Kubeflow side: container components, compile-time profiles, KFP's metadata file. Only compiling needs kfp itself."""
+"""The Kubeflow side: container components, compile-time profiles, KFP's metadata. Only compiling needs kfp itself."""

@@ -49,7 +49,7 @@ def compile_pipeline(path: Path, profile: str, image: str = "") -> None:
             warnings.filterwarnings("ignore", category=FutureWarning)
             compiler.Compiler().compile(module.build(load_profile(profile), image), str(beside))
         beside.write_text(_finished(beside.read_text(encoding="utf-8"), module.CHOICES), encoding="utf-8")
-        os.replace(beside, path)
+        beside.replace(path)
     except OSError as error:
         raise OutputError(
             f"{error.filename or path}: expected to write the pipeline, found {error.strerror or error}. "
@@ -87,11 +87,13 @@ def load_script(path: Path) -> ModuleType:
 
 
 def _finished(text: str, choices: Mapping[str, Sequence[str]]) -> str:
-    """KFP's YAML with drop-downs, which its UI shows and its server checks but its SDK cannot write."""
-    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    """KFP's YAML with drop-downs, which its UI shows and its server checks but its SDK cannot write.
+
+    KFP's own opening comment goes: it lists the keys of dicts in an order that changes from process to process.
+    """
     documents = [document for document in yaml.safe_load_all(text) if document]
     parameters: dict[str, Any] = documents[0]["root"]["inputDefinitions"]["parameters"]
     for name, literals in choices.items():
         parameters[name]["literals"] = list(literals)
     note = "# Written by `culling compile`; change pipelines/specialise_camera.py instead.\n"
-    return note + header + yaml.safe_dump_all(documents, sort_keys=True, width=120, allow_unicode=True)
+    return note + yaml.safe_dump_all(documents, sort_keys=True, width=120, allow_unicode=True)

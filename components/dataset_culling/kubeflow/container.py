@@ -36,7 +36,7 @@ def stage_container(
 
 
 def text(parameter: Any) -> str:
-    """A text parameter in quotes, as `--set` reads values as YAML: a camera named 007 is no number, one named no no bool.
+    """A text parameter in quotes, as `--set` reads YAML: a camera called 007 is no number, and one called no no bool.
 
     An f-string and not `dsl.ConcatPlaceholder`: the cluster's launcher replaces placeholders inside an argument, but
     hands a Concat through as it stands.

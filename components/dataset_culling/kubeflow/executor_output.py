@@ -51,7 +51,7 @@ def write_executor_output(
         output_file.parent.mkdir(parents=True, exist_ok=True)
         beside = output_file.with_name(f".{output_file.name}.{os.getpid()}.tmp")
         beside.write_text(json.dumps({"parameterValues": {}, "artifacts": listed}, sort_keys=True), encoding="utf-8")
-        os.replace(beside, output_file)
+        beside.replace(output_file)
     except OSError as error:
         raise OutputError(
             f"{error.filename or output_file}: expected to write KFP's metadata, found {error.strerror or error}. "

@@ -21,6 +21,7 @@ SCALARS: Mapping[str, str] = {
     "target": "cull_precision.budget",
     "epochs": "train_student.recipe.epochs",
     "registry": "registry",
+    "promotion": "promote_student.mode",
 }
 """Pipeline parameter -> where it lies in a PipelineConfig. All else of a stage is its dict, `STAGE_config`."""
 

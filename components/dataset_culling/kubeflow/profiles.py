@@ -117,7 +117,7 @@ def load_profile(name: str) -> Profile:
     return PROFILES[name]
 
 
-def place(task: Any, display_name: str, room: str, profile: Profile, *, image: str, cached: bool = True) -> Any:
+def place(task: Any, display_name: str, room: str, *, profile: Profile, image: str, cached: bool = True) -> Any:
     """Give a task its name in the UI and its place in the cluster.
 
     Args:

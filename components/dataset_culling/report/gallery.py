@@ -216,12 +216,15 @@ def _culled(run: Run, labelled: Agreement, num: int, *, min_score: float) -> Gal
     by_precision = _culled_by_precision(run, labelled, (num + 1) // 2)
     by_confidence = _culled_by_confidence(run, num - len(by_precision), min_score=min_score)
     passed = len(run.pool) - len(run.selection)
+    were = "was" if len(run.selection) - len(run.kept) == 1 else "were"
+    sure = ", because the student was surer of what it saw there" if run.selected_by == "confidence" else ""
+    agreed = ", because student and teacher agreed better there" if run.kept_by == "precision" else ""
     return Gallery(
         key="culled",
         title="Left out",
-        intro=f"{words.plural(passed, 'frame')} never went to the teacher, because the student was sure of what it "
-        f"saw; {words.plural(len(run.selection) - len(run.kept), 'labelled frame')} were left out because student and "
-        f"teacher agreed well enough already. A sample of both, spread over the footage.",
+        intro=f"{words.plural(passed, 'frame')} never went to the teacher{sure}; "
+        f"{words.plural(len(run.selection) - len(run.kept), 'labelled frame')} {were} left out{agreed}. "
+        f"A sample of both, spread over the footage.",
         empty="No frame was left out.",
         shots=(*by_confidence, *by_precision),
     )

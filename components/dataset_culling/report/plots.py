@@ -127,19 +127,19 @@ def _dumbbells(axes: Axes, metrics: Mapping[str, float], rows: Sequence[tuple[st
                       markeredgewidth=1.8, zorder=2)  # fmt: skip
         if ends[0] is not None:
             axes.plot([100 * ends[0]], [place], "o", color=colour("surface"), markeredgecolor=colour("raw"),
-                      markersize=8, markeredgewidth=2.2, zorder=3)  # fmt: skip
+                      markersize=11, markeredgewidth=2.2, zorder=3)  # fmt: skip
         if ends[1] is not None:
-            axes.plot([100 * ends[1]], [place], "o", color=colour("trained"), markersize=9, zorder=4)
+            axes.plot([100 * ends[1]], [place], "o", color=colour("trained"), markersize=8, zorder=4)
     axes.set_yticks(range(len(rows)), [label for label, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
-    axes.grid(axis="x")
+    axes.grid(axis="x", visible=True)
     axes.grid(axis="y", visible=False)
 
 
 def _dumbbell_legend(axes: Axes, *, teacher: bool) -> None:
     marks = [
-        axes.plot([], [], "o", color=colour("surface"), markeredgecolor=colour("raw"), markersize=8,
+        axes.plot([], [], "o", color=colour("surface"), markeredgecolor=colour("raw"), markersize=10,
                   markeredgewidth=2.2, label="raw")[0],
         axes.plot([], [], "o", color=colour("trained"), markersize=9, label="trained")[0],
     ]  # fmt: skip
@@ -216,8 +216,8 @@ def loss_chart(run: Run) -> Chart | None:
             ("kept for training", "kept", kept),
         ),
         cut,
-        "confidence loss of the raw student",
-        f"The confidence loss of all {len(run.pool):,} frames of the pool. Frames right of the cut went to the teacher; "
+        f"loss by the strategy “{run.selected_by}”",
+        f"The loss of all {len(run.pool):,} frames of the pool, from the raw student's boxes alone. Frames right of the cut went to the teacher; "
         f"what colour a bar has there says whether the precision cull kept them.",
         f"{words.plural(len(run.selection), 'frame')} of {len(run.pool):,} have a loss of {cut:.3g} or more and went "
         f"to the teacher; {len(run.kept):,} of them were kept for training.",
@@ -236,9 +236,9 @@ def precision_chart(run: Run) -> Chart | None:
         run.label_loss,
         (("left out", "labelled", ~kept), ("kept for training", "kept", kept)),
         cut,
-        "precision loss of the raw student",
-        "The precision loss of every frame that the teacher labelled: the worse the raw student's average precision "
-        "on a frame, the larger.",
+        f"loss by the strategy “{run.kept_by}”",
+        "The loss of every frame that the teacher labelled, from the raw student's boxes against the teacher's: the "
+        "worse the student, the larger.",
         f"{words.plural(len(run.kept), 'frame')} of {len(run.labels):,} have a loss of {cut:.3g} or more and were kept.",
     )
 

@@ -15,6 +15,22 @@ import numpy.typing as npt
 from dataset_culling.types import Detections, FloatArray, ImageArray, IntArray, Selection
 
 
+TASK_NAMES: Mapping[str, str] = {
+    "extract-frames": "Frame extraction",
+    "score-frames": "Student scoring",
+    "cull-confidence": "Confidence cull",
+    "label-selection": "Teacher labeling",
+    "cull-precision": "Precision cull",
+    "choose-resolution": "optResolution",
+    "train-student": "Student training",
+    "label-heldout": "Teacher labeling (held-out)",
+    "evaluate-student": "Evaluation",
+    "promote-student": "Promotion",
+    "render-report": "Report",
+}
+"""What people call the tasks, in the order of the run. The graph has them too, but lies above the report."""
+
+
 class ScalePoint(Protocol):
     """One input size that optResolution tried."""
 
@@ -88,7 +104,7 @@ class Decision:
 
     promoted: bool
     reason: str
-    version: str = ""
+    version: int = 0  # in the registry; 0 where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +130,11 @@ class Run:
     heldout: Frames
     scored: Detections  # the raw student on the pool
     selection: Selection  # kept by the confidence cull
+    selected_by: str  # the strategy that kept them
     pool_loss: FloatArray | None  # the confidence cull's loss of every pool frame, (N,); None: not known here
     labels: Detections  # the teacher on those
     kept: Selection  # kept by the precision cull
+    kept_by: str  # the strategy that kept them
     label_loss: FloatArray | None  # the precision cull's loss of every labelled frame, (L,); None: not known here
     resolution: ScaleChoice
     student: str
@@ -128,7 +146,6 @@ class Run:
     metrics: Mapping[str, float]
     decision: Decision
     costs: Mapping[str, TaskCost]  # task -> what it took; tasks without a timing are missing
-    task_names: Mapping[str, str]  # task -> what people call it
     provenance: Sequence[Provenance]
 
     @property

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -18,30 +19,54 @@ from matplotlib.figure import Figure
 WIDE_PX, NARROW_PX = 680, 340
 """A drawing for screens and one for phones, where text of the wide one would shrink beyond reading."""
 
-COLOURS = (
-    "ink", "muted", "line", "surface", "passed", "labelled", "kept", "heldout", "raw", "trained", "teacher", "truth",
-    "warn",
-)  # fmt: skip
-"""The page's colours by role; templates/page.html.j2 gives each a value for light and one for dark."""
+PALETTE: dict[str, tuple[str, str]] = {
+    "bg": ("#f7f7f4", "#101315"),
+    "surface": ("#ffffff", "#181c1f"),
+    "ink": ("#1b1e22", "#e9ebec"),
+    "muted": ("#596068", "#a3abb2"),
+    "line": ("#dddfda", "#2d3338"),
+    "accent": ("#14549c", "#8cc6ff"),
+    "passed": ("#c6c9c2", "#434a51"),
+    "labelled": ("#a08cd2", "#8f7fc8"),
+    "kept": ("#14549c", "#7cc0ff"),
+    "heldout": ("#69a892", "#4b937e"),
+    "raw": ("#b3661a", "#eaa355"),
+    "trained": ("#14549c", "#7cc0ff"),
+    "teacher": ("#7355ab", "#bba9f2"),
+    "good": ("#1c6b4c", "#7fd3ae"),
+    "warn": ("#a93a22", "#ff9478"),
+}
+"""The page's colours by role, for light and for dark. What became of a frame (passed, labelled, kept) is a ramp of
+lightness too, so that it can be read without seeing hues."""
 
-STYLE = {
+COLOURS = tuple(PALETTE)
+
+STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.size": 12.0,
     "font.family": "sans-serif",
+    "text.color": f"#0101{COLOURS.index('ink'):02x}",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
     "axes.linewidth": 1.0,
     "axes.axisbelow": True,
+    "axes.edgecolor": f"#0101{COLOURS.index('line'):02x}",
+    "axes.labelcolor": f"#0101{COLOURS.index('muted'):02x}",
+    "axes.titlecolor": f"#0101{COLOURS.index('ink'):02x}",
     "axes.titlesize": 12.0,
     "axes.titlelocation": "left",
     "axes.titlepad": 8.0,
     "axes.labelsize": 12.0,
     "axes.grid": True,
     "axes.grid.axis": "y",
+    "grid.color": f"#0101{COLOURS.index('line'):02x}",
     "grid.linewidth": 1.0,
     "xtick.major.size": 4.0,
     "ytick.major.size": 0.0,
+    "xtick.color": f"#0101{COLOURS.index('line'):02x}",
+    "xtick.labelcolor": f"#0101{COLOURS.index('muted'):02x}",
+    "ytick.labelcolor": f"#0101{COLOURS.index('muted'):02x}",
     "xtick.labelsize": 11.0,
     "ytick.labelsize": 11.0,
     "legend.frameon": False,
@@ -95,33 +120,15 @@ def draw(key: str, plot: Callable[[Figure, bool], None], *, height_px: int, narr
     return wide, narrow
 
 
-def quiet_axis(axes: Axes) -> None:
-    """Give an axis the page's colours."""
-    axes.tick_params(colors=colour("muted"), which="both")
-    axes.tick_params(axis="x", color=colour("line"))
-    axes.grid(color=colour("line"))
-    for spine in axes.spines.values():
-        spine.set_color(colour("line"))
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set_color(colour("muted"))
-    axes.title.set_color(colour("ink"))
-
-
 def legend(axes: Axes, *, columns: int, above: float = 1.0) -> None:
     """A legend in one line above the plot."""
-    found = axes.legend(
-        loc="lower left", bbox_to_anchor=(0.0, above), ncols=columns, borderaxespad=0.2, columnspacing=1.2
-    )
-    for text in found.get_texts():
-        text.set_color(colour("ink"))
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, above), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
 
 
 def _draw(key: str, plot: Callable[[Figure, bool], None], width_px: int, height_px: int, narrow: bool) -> str:
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": key, "svg.id": None}):
         figure = Figure(figsize=(width_px / 72, height_px / 72), layout="constrained")
         plot(figure, narrow)
-        for axes in figure.axes:
-            quiet_axis(axes)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return clean_svg(out.getvalue(), key)

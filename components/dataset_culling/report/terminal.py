@@ -5,6 +5,7 @@ Importing this loads neither matplotlib nor torch: the command line does it at e
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,18 @@ def print_summary(summary: Mapping[str, Any], out: Path, console: Console | None
         out: The run's folder, for the places named at the end.
         console: Where to print; made when missing.
     """
-    if console is None:
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console = Console(highlight=False, width=80, no_color=True)
-    ascii_only = not console.is_terminal or not (console.encoding or "").lower().startswith("utf")
+    console = console or Console(highlight=False)
     paths = {"model_path": str(out / "model"), "report_path": str(out / "report.html")}
-    console.print(terminal_summary({**summary, **paths}, ascii_only=ascii_only))
+    shown = {**summary, **paths}
+    if console.is_terminal:
+        ascii_only = not console.encoding.lower().startswith("utf")
+        console.print(terminal_summary(shown, ascii_only=ascii_only))
+        return
+    plain = Console(file=io.StringIO(), highlight=False, width=80, no_color=True, soft_wrap=False)
+    plain.print(terminal_summary(shown, ascii_only=True))
+    for line in plain.file.getvalue().splitlines():  # type: ignore[attr-defined]
+        console.file.write(line.rstrip() + "\n")
+    console.file.flush()
 
 
 def terminal_summary(summary: Mapping[str, Any], *, ascii_only: bool = False) -> RenderableType:
@@ -52,10 +58,9 @@ def terminal_summary(summary: Mapping[str, Any], *, ascii_only: bool = False) ->
     parts += [_funnel(summary, ascii_only), ""]
     if "map_50_raw" in summary:
         parts += [_accuracy(summary), ""]
-    parts += [_facts(summary, ascii_only)]
     if summary.get("stage_seconds"):
-        parts += ["", _stages(summary["stage_seconds"], ascii_only)]
-    return Group(*parts, "")
+        parts += [_stages(summary["stage_seconds"], ascii_only), ""]
+    return Group(*parts, _facts(summary, ascii_only), "")
 
 
 def _title(summary: Mapping[str, Any], ascii_only: bool) -> Text:
@@ -129,8 +134,10 @@ def _facts(summary: Mapping[str, Any], ascii_only: bool) -> Table:
     if "peak_rss_mib" in summary:
         table.add_row(Text("Memory", style="bold"), f"{words.mib(summary['peak_rss_mib'])} at most in one process")
     if "promoted" in summary:
-        answer = Text("yes", style="bold green") if summary["promoted"] else Text("no", style="bold yellow")
-        table.add_row(Text("Promoted", style="bold"), answer + Text(f": {summary.get('promotion_reason', '')}"))
+        answer = ("yes", "bold green") if summary["promoted"] else ("no", "bold yellow")
+        table.add_row(
+            Text("Promoted", style="bold"), Text.assemble(answer, f": {summary.get('promotion_reason', '')}")
+        )
     for label, key in (("Model", "model_path"), ("Page", "report_path")):
         if key in summary:
             table.add_row(Text(label, style="bold"), Text(str(summary[key])))
@@ -140,9 +147,9 @@ def _facts(summary: Mapping[str, Any], ascii_only: bool) -> Table:
 def _stages(seconds: Mapping[str, float], ascii_only: bool) -> Table:
     table = _grid("left", "right", "left")
     total = sum(seconds.values())
-    table.add_row(Text("Seconds", style="bold"), f"{total:,.1f}", "")
+    table.add_row(Text("Seconds, longest first", style="bold"), f"{total:,.1f}", "")
     largest = max([*seconds.values(), 1e-9])
-    for task, value in seconds.items():
+    for task, value in sorted(seconds.items(), key=lambda item: (-item[1], item[0])):
         table.add_row(f"  {task}", f"{value:,.1f}", Text(_bar(value / largest, ascii_only), style="cyan"))
     return table
 

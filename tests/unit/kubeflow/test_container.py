@@ -32,7 +32,9 @@ def test_image__has_a_tag_that_never_moves():
     assert ":" in IMAGE
 
 
-@pytest.mark.parametrize("value", ["007", "no", "1e5", "2026-11-20", "", "s3://bucket/a b?c=d#e", "null", "[x]", "a: b"])
+@pytest.mark.parametrize(
+    "value", ["007", "no", "1e5", "2026-11-20", "", "s3://bucket/a b?c=d#e", "null", "[x]", "a: b"]
+)
 def test_text__survives_the_entry_points_yaml(value):
     import yaml
 

@@ -29,9 +29,7 @@ def test_write_executor_output__lists_every_output(tmp_path):
     assert json.loads(output_file.read_text()) == {
         "parameterValues": {},
         "artifacts": {
-            "metrics": {
-                "artifacts": [{"name": "metrics", "uri": f"{ROOT}/metrics", "metadata": {"map_50_raw": 0.25}}]
-            },
+            "metrics": {"artifacts": [{"name": "metrics", "uri": f"{ROOT}/metrics", "metadata": {"map_50_raw": 0.25}}]},
             "raw": {"artifacts": [{"name": "raw", "uri": f"{ROOT}/raw", "metadata": {}}]},
         },
     }
@@ -43,7 +41,9 @@ def test_write_executor_output__kfp_reads_it(tmp_path):
     from kfp.pipeline_spec import pipeline_spec_pb2
 
     output_file = tmp_path / "executor_output.json"
-    write_executor_output(executor_input(output_file, "raw"), {"raw": tmp_path}, {"raw": {"frames": 3.0, "schema": "d"}})
+    write_executor_output(
+        executor_input(output_file, "raw"), {"raw": tmp_path}, {"raw": {"frames": 3.0, "schema": "d"}}
+    )
     read = json_format.Parse(output_file.read_text(), pipeline_spec_pb2.ExecutorOutput())
     assert dict(read.artifacts["raw"].artifacts[0].metadata) == {"frames": 3.0, "schema": "d"}
 
@@ -80,7 +80,7 @@ def test_write_executor_output__page_elsewhere_is_refused(tmp_path):
     "text", ["", "{", "[]", "{}", '{"outputs": {}}', '{"outputs": {"outputFile": "x", "artifacts": {"a": {}}}}', "null"]
 )
 def test_write_executor_output__no_executor_input_is_one_line(text, tmp_path):
-    with pytest.raises(ConfigError, match="^--executor-input: expected KFP's executor input as JSON, found [^\n]+$"):
+    with pytest.raises(ConfigError, match=r"^--executor-input: expected KFP's executor input as JSON, found [^\n]+$"):
         write_executor_output(text, {"raw": tmp_path}, {})
 
 

@@ -63,6 +63,9 @@ class ExtractFramesConfig(StageConfig):
         0.5, ge=0, le=1, description="Fail when more than this share of the samples is lost to damage (frozen aside)."
     )
 
+    decoder: Literal["cpu", "nvdec"] = Field(
+        "cpu", description="Where frames are decoded; cpu is the reference, nvdec needs an NVIDIA GPU."
+    )
     workers: int = Field(0, ge=0, le=256, description="Decoders side by side; 0: one for each core. Changes no result.")
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ def promote_student(
     decision: dsl.Output[dsl.Dataset],
     camera: str,
     registry: str,
+    promotion: str,
     config: dict[str, Any],
 ) -> dsl.ContainerSpec:
     """Put the trained student into the registry, and in front where it is better.
@@ -23,6 +24,7 @@ def promote_student(
         metrics: metrics/1 of the evaluation.
         camera: The camera's name.
         registry: Folder or s3:// prefix of the registry.
+        promotion: auto, dry-run or manual.
         config: PromoteStudentConfig as JSON; a missing key takes its default.
 
     Returns:
@@ -31,7 +33,7 @@ def promote_student(
     return stage_container(
         "promote-student",
         config=config,
-        settings={"camera": text(camera), "registry": text(registry)},
+        settings={"camera": text(camera), "registry": text(registry), "mode": text(promotion)},
         model=model.path,
         metrics=metrics.path,
         decision=decision.path,

@@ -1,0 +1,48 @@
+"""decision/1: whether the candidate was promoted, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dataset_culling.artifacts.header import Origin, read_header, read_json_file, write_artifact
+from dataset_culling.errors import CorruptArtifact
+
+SCHEMA = "decision/1"
+FILE = "decision.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the promotion stage decided; versions are 0 where there is none."""
+
+    promoted: bool
+    reason: str
+    camera: str
+    version: int
+    champion_before: int
+    champion_after: int
+
+
+def write_decision(path: Path, decision: Decision, origin: Origin) -> None:
+    """Write the decision into the directory `path`.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    with write_artifact(path, SCHEMA, origin) as artifact:
+        artifact.json(FILE, asdict(decision))
+        artifact.counts["promoted"] = int(decision.promoted)
+
+
+def read_decision(path: Path) -> Decision:
+    """Read and check a decision.
+
+    Raises:
+        ArtifactError: If it is no decision/1, or damaged.
+    """
+    header = read_header(path, SCHEMA)
+    try:
+        return Decision(**read_json_file(path, header, FILE))
+    except TypeError as error:
+        raise CorruptArtifact(path / FILE, expected="a decision", found=repr(error)) from None

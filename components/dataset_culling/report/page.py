@@ -1,0 +1,329 @@
+"""The page of a run: one HTML file that holds everything, kept under a size by giving up picture quality first."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from dataset_culling.report import words
+from dataset_culling.report.gallery import Gallery, compare_heldout, frames_shown, galleries
+from dataset_culling.report.pictures import Picture, encode, fit_steps, shrink
+from dataset_culling.report.plots import charts
+from dataset_culling.report.run import TASK_NAMES, Frames, Provenance, Run
+from dataset_culling.report.svg import PALETTE, Chart, Table
+from dataset_culling.types import ImageArray
+
+MAX_LISTED = 40
+"""Most rows of a list that grows with the footage: files, damaged stretches, entries of one setting."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+CHART_SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("accuracy", "Accuracy", ("accuracy", "found")),
+    ("selection", "Selection", ("losses", "precision", "timeline")),
+    ("learning", "Resolution and training", ("resolution", "training")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One bar of the funnel."""
+
+    label: str
+    number: int
+    share: float  # of the widest, 0..1
+    role: str  # the bar's colour
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """What one task took."""
+
+    name: str
+    seconds: float
+    share: float  # of the costliest, 0..1
+    memory: str
+    device: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The configuration and the outputs of one stage."""
+
+    name: str
+    values: tuple[tuple[str, str], ...]
+    outputs: tuple[Provenance, ...]
+
+
+def build_page(
+    run: Run,
+    summary: Mapping[str, Any],
+    *,
+    num_pictures: int,
+    picture_width_px: int,
+    min_score: float,
+    max_bytes: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> str:
+    """The page as HTML; equal runs give equal text.
+
+    Args:
+        run: What happened.
+        summary: Its figures, from `summary.summarise`.
+        num_pictures: Most frames in each gallery.
+        picture_width_px: Width that pictures are brought to; wider frames only.
+        min_score: Student boxes scoring less are not drawn and not counted in captions.
+        max_bytes: Most bytes of the page in UTF-8. Pictures lose quality, then size, then number until it fits.
+        progress: Told how many of the pictures are read.
+
+    Returns:
+        A whole document that loads nothing from anywhere.
+    """
+    heldout = compare_heldout(run, min_score=min_score)
+    drawn = charts(run, heldout)
+    images: dict[tuple[bool, int], ImageArray] = {}
+    page = ""
+    for width_px, quality, num in fit_steps(picture_width_px, num_pictures):
+        shown = galleries(run, heldout, num_pictures=num, min_score=min_score)
+        wanted = frames_shown(shown)
+        for done, key in enumerate(wanted):
+            if key not in images:
+                images[key] = (run.heldout if key[0] else run.pool).image(key[1])
+                progress(done + 1, len(wanted))
+        pictures = {
+            key: encode(shrink(images[key], width_px), quality=quality, frame_width_px=images[key].shape[1])
+            for key in wanted
+        }
+        page = _render(run, summary, shown, pictures, drawn, min_score=min_score)
+        if len(page.encode()) <= max_bytes:
+            return page
+    # Not even without pictures: only a page limit of a few hundred kilobytes can do that.
+    raise ValueError(f"the page needs {len(page.encode())} bytes without any picture, more than {max_bytes}")
+
+
+def _render(
+    run: Run,
+    summary: Mapping[str, Any],
+    shown: Sequence[Gallery],
+    pictures: Mapping[tuple[bool, int], Picture],
+    drawn: Mapping[str, Chart],
+    *,
+    min_score: float,
+) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        points=words.points,
+        signed_points=words.signed_points,
+        duration=words.duration,
+        times=words.times,
+        count=words.count,
+        mib=words.mib,
+    )
+    html = environment.get_template("page.html.j2").render(
+        style=Markup(_style()),
+        script=Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8")),
+        svg=Markup,
+        run=run,
+        summary=summary,
+        footage_line=footage_line(run),
+        funnel=funnel(run),
+        galleries=shown,
+        pictures=pictures,
+        sections=[
+            (key, title, found)
+            for key, title, names in CHART_SECTIONS
+            if (found := [drawn[name] for name in names if name in drawn])
+        ],
+        costs=cost_rows(run),
+        footage=footage_facts(run.pool),
+        settings=settings(run.provenance),
+        min_score=min_score,
+        num_shown=len(pictures),
+    )
+    return re.sub(r"\n\s*\n+", "\n", html)
+
+
+def _style() -> str:
+    """The style sheet, with the palette for light, for dark, and for whoever overrides the system's choice."""
+
+    def variables(theme: int) -> str:
+        return "".join(f"--{role}:{both[theme]};" for role, both in PALETTE.items())
+
+    sheet = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
+    return (
+        f":root{{color-scheme:light;{variables(0)}}}\n"
+        f"@media (prefers-color-scheme:dark){{:root{{color-scheme:dark;{variables(1)}}}}}\n"
+        f":root[data-theme=light]{{color-scheme:light;{variables(0)}}}\n"
+        f":root[data-theme=dark]{{color-scheme:dark;{variables(1)}}}\n{sheet}"
+    )
+
+
+def footage_line(run: Run) -> str:
+    """One line that says what was filmed: length, start, files."""
+    first = min(float(run.pool.time_s[0]), float(run.heldout.time_s[0]))
+    last = max(float(run.pool.time_s[-1]), float(run.heldout.time_s[-1]))
+    parts = [f"{words.duration(last - first)} of footage"]
+    if (start := words.parse_start(run.pool.start_utc)) is not None:
+        parts.append(f"from {start:%Y-%m-%d %H:%M} UTC")
+    if isinstance(files := run.pool.footage.get("files"), Sequence) and files:
+        parts.append(f"in {words.plural(len(files), 'file')}")
+    return " ".join(parts)
+
+
+def funnel(run: Run) -> tuple[Step, ...]:
+    """From all frames to those trained on."""
+    pool = max(len(run.pool), 1)
+    steps = (
+        ("Frames to learn from", len(run.pool), "passed", "extracted from the footage, near-duplicates left out"),
+        (
+            "Kept by confidence",
+            len(run.selection),
+            "labelled",
+            "the student is unsure of what it sees there"
+            if run.selected_by == "confidence"
+            else f"by the strategy “{run.selected_by}”",
+        ),
+        ("Labelled by the teacher", len(run.labels), "labelled", "only these cost teacher time"),
+        (
+            "Kept by precision",
+            len(run.kept),
+            "kept",
+            "student and teacher disagree most there; trained on"
+            if run.kept_by == "precision"
+            else f"by the strategy “{run.kept_by}”; trained on",
+        ),
+    )
+    return tuple(Step(label, number, number / pool, role, note) for label, number, role, note in steps)
+
+
+def cost_rows(run: Run) -> tuple[CostRow, ...]:
+    """What each task took, in the order of the run."""
+    longest = max([cost.seconds for cost in run.costs.values()] + [1e-9])
+    order = [task for task in TASK_NAMES if task in run.costs]
+    order += [task for task in run.costs if task not in TASK_NAMES]
+    return tuple(
+        CostRow(
+            TASK_NAMES.get(task, task),
+            cost.seconds,
+            cost.seconds / longest,
+            words.mib(cost.peak_rss_mib) if cost.peak_rss_mib else "–",
+            cost.device,
+            tuple(cost.notes),
+        )
+        for task in order
+        for cost in (run.costs[task],)
+    )
+
+
+def footage_facts(frames: Frames) -> dict[str, Any]:
+    """The footage report as tables and sentences; whatever it lacks is left out."""
+    report = frames.footage
+    counts = _numbers(report.get("counts"))
+    labels = {
+        "sampled": "samples taken from the footage",
+        "pool": "frames to learn from",
+        "heldout": "frames held out",
+        "gap": "left out between the two",
+        "near_duplicates": "near-duplicates dropped",
+        "damaged": "damaged, not used",
+    }
+    rows = tuple((label, words.count(counts[key])) for key, label in labels.items() if key in counts)
+    damage = {kind: int(number) for kind, number in _numbers(report.get("damage")).items() if number}
+    stretches = [one for one in report.get("damaged_stretches", ()) if isinstance(one, Mapping)]
+    missing = [one for one in report.get("missing_stretches_s", ()) if isinstance(one, Sequence) and len(one) == 2]
+    split = _numbers(report.get("split"))
+    files = [one for one in report.get("files", ()) if isinstance(one, Mapping)]
+
+    def clock(value: Any) -> str:
+        return words.clock(float(value), frames.start_utc)
+
+    return {
+        "samples": Table("What became of the samples", ("", "Samples"), rows) if rows else None,
+        "files": Table(
+            "Video files" + _cut_note(len(files)),
+            ("File", "Codec", "Size, px", "From", "To"),
+            tuple(
+                (
+                    str(one.get("name", "?")),
+                    str(one.get("codec", "?")),
+                    f"{one.get('width_px', '?')} × {one.get('height_px', '?')}",
+                    clock(one.get("start_s", 0.0)),
+                    clock(one.get("end_s", 0.0)),
+                )
+                for one in files[:MAX_LISTED]
+            ),
+        )
+        if files
+        else None,
+        "stretches": Table(
+            "Damaged and missing stretches" + _cut_note(len(stretches) + len(missing)),
+            ("From", "To", "What", "Samples"),
+            tuple(
+                [
+                    (clock(one.get("start_s", 0)), clock(one.get("end_s", 0)), str(one.get("kind", "?")),
+                     str(one.get("samples", "?")))
+                    for one in stretches
+                ]
+                + [(clock(one[0]), clock(one[1]), "missing", "–") for one in missing]
+            )[:MAX_LISTED],
+        )
+        if stretches or missing
+        else None,
+        "damage": ", ".join(f"{number:,} {kind}" for kind, number in damage.items()),
+        "gap_s": split.get("closest_s", split.get("gap_s")),
+        "gap_s_asked": split.get("gap_s_asked"),
+        "notes": [str(note) for note in report.get("notes", ())][:MAX_LISTED],
+        "left_out": [str(note) for note in report.get("left_out", ())][:MAX_LISTED],
+    }  # fmt: skip
+
+
+def _cut_note(number: int) -> str:
+    return f", the first {MAX_LISTED} of {number:,}" if number > MAX_LISTED else ""
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        return {}
+    return {str(key): float(number) for key, number in value.items() if isinstance(number, int | float)}
+
+
+def settings(provenance: Sequence[Provenance]) -> tuple[Settings, ...]:
+    """Stage by stage what it was told and what it wrote; outputs of one stage with one configuration together."""
+    grouped: dict[tuple[str, str], list[Provenance]] = {}
+    for one in provenance:
+        task = one.output.partition(".")[0]
+        grouped.setdefault((task, json.dumps(one.config, sort_keys=True)), []).append(one)
+    order = {task: place for place, task in enumerate(TASK_NAMES)}
+    return tuple(
+        Settings(TASK_NAMES.get(task, task), tuple(flatten(outputs[0].config)), tuple(outputs))
+        for (task, _), outputs in sorted(grouped.items(), key=lambda item: (order.get(item[0][0], 99), item[0]))
+    )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted key, value) rows, as `--set` takes them; long lists are cut."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows += flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            more = f" and {len(value) - MAX_LISTED} more" if len(value) > MAX_LISTED else ""
+            rows.append((prefix + key, (", ".join(str(one) for one in value[:MAX_LISTED]) or "none") + more))
+        else:
+            rows.append((prefix + key, str(value) if value != "" else "–"))
+    return rows

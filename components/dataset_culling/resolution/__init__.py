@@ -1,0 +1,1 @@
+"""optResolution: the smallest image at which the student is still as sure."""

@@ -1,0 +1,15 @@
+"""Knobs of the cull-precision stage."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dataset_culling.strategies.config import CullConfig
+from dataset_culling.strategies.table import STRATEGIES
+
+
+class CullPrecisionConfig(CullConfig):
+    """How many of the labelled frames the student is trained on, and which."""
+
+    strategy: str = Field("precision", description=f"How frames are chosen: {', '.join(STRATEGIES)}.")
+    budget: int = Field(256, ge=1, description="Most frames to train on: the paper's n.")

@@ -1,0 +1,148 @@
+"""The image: what its recipe may hold, and every stage's command inside a built one.
+
+The last needs an engine and an image, named by the environment:
+
+    CULLING_ENGINE=podman CULLING_IMAGE=localhost/dataset-culling:0.1.0 python -m pytest tests/pipeline/test_images.py
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from dataset_culling.artifacts.header import TIMING, verify
+from dataset_culling.graph import STAGES, WIRING
+from dataset_culling.kubeflow.profiles import CACHE, SCRATCH, USER_ID
+
+DOCKERFILE = REPOSITORY / "docker" / "Dockerfile"
+LOCK = REPOSITORY / "docker" / "requirements-image.lock"
+IMAGE = os.environ.get("CULLING_IMAGE", "")
+ENGINE = os.environ.get("CULLING_ENGINE", "docker")
+
+
+def pinned(lock: Path) -> dict[str, str]:
+    """Package -> version in a lock file."""
+    return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", lock.read_text(), flags=re.MULTILINE))
+
+
+def instructions() -> list[str]:
+    text = re.sub(r"^\s*#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
+    return [line.strip() for line in re.sub(r"\\\n", " ", text).splitlines() if line.strip()]
+
+
+# --- the recipe ------------------------------------------------------------------------------------------------------
+
+
+def test_dockerfile__linter_is_content():
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("no hadolint")
+    done = subprocess.run([hadolint, "--no-color", str(DOCKERFILE)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_dockerfile__names_no_registry_and_builds_on_one_base():
+    text = DOCKERFILE.read_text()
+    assert not re.search(r"https?://", text)
+    bases = [line.split()[1] for line in instructions() if line.startswith("FROM")]
+    assert bases == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}", "runtime", "runtime"]
+    assert "apt-get" not in text
+
+
+def test_dockerfile__runs_as_the_user_that_the_pods_name():
+    users = [line for line in instructions() if line.startswith("USER")]
+    assert users == [f"USER {USER_ID}:{USER_ID}"]
+    assert not [line for line in instructions() if line.startswith("ENTRYPOINT")]  # KFP passes the whole command
+
+
+def test_dockerfile__writes_only_where_the_pods_mount_something():
+    environment = " ".join(line for line in instructions() if line.startswith("ENV PATH"))
+    written = dict(re.findall(r"(HOME|TMPDIR|MPLCONFIGDIR|TORCH_HOME)=(\S+)", environment))
+    assert set(written) == {"HOME", "TMPDIR", "MPLCONFIGDIR", "TORCH_HOME"}
+    assert all(path.startswith((SCRATCH, CACHE)) for path in written.values())
+
+
+def test_image_lock__is_the_projects_lock_without_what_stages_do_not_need():
+    image, project = pinned(LOCK), pinned(REPOSITORY / "requirements.lock")
+    assert image.items() <= project.items()
+    assert not [name for name in image if name.startswith(("kfp", "kubernetes", "pytest", "mypy", "ruff", "uv"))]
+    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = declared["optional-dependencies"]
+    wanted = [*declared["dependencies"], *extras["torch"], *extras["store"]]
+    assert {re.split(r"[<>=!~;\[ ]", each)[0].lower() for each in wanted} <= set(image)
+
+
+def test_image_lock__every_package_has_hashes():
+    entries = re.split(r"^(?=[a-z0-9])", LOCK.read_text(), flags=re.MULTILINE)[1:]
+    assert len(entries) == len(pinned(LOCK)) > 40
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert "://" not in LOCK.read_text()
+
+
+def test_dockerignore__lets_through_what_is_copied():
+    allowed = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    assert allowed[1] == "*"
+    for source in ("pyproject.toml", "README.md", "components", "pipelines/specialise_camera.py", "docker/*.lock"):
+        assert f"!{source}" in allowed
+
+
+# --- a built image ---------------------------------------------------------------------------------------------------
+
+needs_image = pytest.mark.skipif(not IMAGE, reason="CULLING_IMAGE names no built image")
+
+
+def in_container(*command: str, mounts: dict[Path, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """As in a pod: read-only root, the image's own user, scratch at /tmp, no network."""
+    volumes = [part for path, mode in (mounts or {}).items() for part in ("--volume", f"{path}:{path}:{mode}")]
+    return subprocess.run(
+        [
+            ENGINE, "run", "--rm", "--read-only", "--network", "none", "--cap-drop", "ALL",
+            "--security-opt", "no-new-privileges", "--tmpfs", "/tmp:rw,mode=1777", "--env", "OMP_NUM_THREADS=1",
+            *volumes, IMAGE, *command,
+        ],
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+
+
+@needs_image
+def test_image__holds_no_compiler_no_kfp_and_no_root():
+    done = in_container("python", "/opt/check_image.py")
+    assert done.returncode == 0, done.stderr
+    assert f"user {USER_ID}" in done.stdout
+    refused = in_container("sh", "-c", "touch /opt/venv/x || touch /etc/x || touch /x")
+    assert refused.returncode != 0
+
+
+@needs_image
+@pytest.mark.parametrize("task", WIRING, ids=lambda task: task.name)
+def test_image__stage_runs_in_it(task, tiny_run, tmp_path):
+    spec = STAGES[task.stage]
+    inputs = {name: tiny_run / "tasks" / source.replace(".", "/") for name, source in task.inputs.items()}
+    outputs = {name: tmp_path / "out" / name for name in spec.writes}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o777)  # the container's user is nobody here
+    flags = [p for name, path in {**inputs, **outputs}.items() for p in (f"--{name.replace('_', '-')}", str(path))]
+    config = tiny_run / "logs" / f"{task.name}.config.json"
+    changes = ["--set", "registry", str(tmp_path / "out" / "registry")] if task.stage == "promote-student" else []
+    done = in_container(
+        "culling", "stage", task.stage, "--config", f"@{config}", *changes, "--device", "cpu", *flags,
+        mounts={tiny_run: "ro", tmp_path / "out": "rw"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name, schema in spec.writes.items():
+        verify(outputs[name], schema)
+    if task.name in ("extract-frames", "cull-confidence", "cull-precision"):
+        for name in spec.writes:
+            here = tiny_run / "tasks" / task.name / name
+            files = [file for file in here.rglob("*") if file.is_file() and file.name != TIMING]
+            assert files
+            for file in files:
+                assert (outputs[name] / file.relative_to(here)).read_bytes() == file.read_bytes()
