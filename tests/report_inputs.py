@@ -106,9 +106,7 @@ def write_run(
                 writer.add(frame_id_of(time_s), float(time_s), frame.image)
                 kept = ~frame.ignore & (frame.class_ids < len(CLASSES))
                 shown.append(
-                    ImageDetections(
-                        frame.boxes_xyxy[kept], np.ones(int(kept.sum()), np.float32), frame.class_ids[kept]
-                    )
+                    ImageDetections(frame.boxes_xyxy[kept], np.ones(int(kept.sum()), np.float32), frame.class_ids[kept])
                 )
         made[output] = path_of(output)
         ids = np.array([frame_id_of(time_s) for time_s in times])

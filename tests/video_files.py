@@ -79,7 +79,8 @@ def write_video(
     per_frame = path.suffix == ".avi" or codec in ("mpeg4", "msmpeg4")
     time_base = 1 / Fraction(frames_per_second).limit_denominator(1001) if per_frame else TIME_BASE
     times = list(times_s) or [number / frames_per_second for number in range(num_frames)]
-    presets = {"libx264": {"preset": "veryfast"}, "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1"}}
+    one_thread = "log-level=none:pools=1:frame-threads=1"
+    presets = {"libx264": {"preset": "veryfast"}, "libx265": {"preset": "ultrafast", "x265-params": one_thread}}
     with av.open(str(path), "w", options=dict(container_options or {})) as container:
         container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=Fraction(frames_per_second).limit_denominator(1001))

@@ -1,7 +1,7 @@
 """frames/1: sampled frames as JPEGs in tar shards, with one index row per frame, in time order.
 
     shards/00000.tar ...   plain ustar archives, one member NNNNNNNNNNNN.jpg per frame (its frame_id)
-    shards.json            where each shard lies: a file of the artifact, or an object-store URI, with bytes and sha256
+    shards.json            where each shard lies: a file of the artifact, or the URI of an object; and its bytes
     frame_id.npy time_s.npy width_px.npy height_px.npy shard.npy offset.npy bytes.npy crc32.npy    one row per frame
     footage.json           what the footage was and what became of it (see `footage.report`)
     near_duplicates.json   samples left out as such: [frame_id, the stored frame that stands for it, change in levels]
@@ -27,7 +27,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +37,15 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from dataset_culling.artifacts.header import ArtifactWriter, Header, Origin, read_header, read_json_file, write_artifact
+from dataset_culling.artifacts.header import (
+    ArtifactWriter,
+    Header,
+    Origin,
+    read_header,
+    read_json_file,
+    sha256_file,
+    write_artifact,
+)
 from dataset_culling.errors import ArtifactError, CorruptArtifact, OutputError
 from dataset_culling.types import ImageArray, IntArray
 
@@ -133,7 +141,6 @@ class FrameWriter(AbstractContextManager["FrameWriter"]):
         self._shards: list[dict[str, Any]] = []
         self._jsons: dict[str, Any] = {}
         self._shard: BinaryIO | None = None
-        self._shard_hash = hashlib.sha256()
         self._written = 0
         self._writer: ArtifactWriter
 
@@ -202,7 +209,6 @@ class FrameWriter(AbstractContextManager["FrameWriter"]):
     def _write(self, data: bytes) -> None:
         assert self._shard is not None
         self._shard.write(data)
-        self._shard_hash.update(data)
         self._written += len(data)
 
     def _end_shard(self) -> None:
@@ -211,14 +217,16 @@ class FrameWriter(AbstractContextManager["FrameWriter"]):
         self._write(_TAR_END)
         file = Path(self._shard.name)
         self._shard.close()
-        entry: dict[str, Any] = {"bytes": self._written, "sha256": self._shard_hash.hexdigest()}
+        entry: dict[str, Any] = {"bytes": self._written}
         if self._put_shard is None:
             entry["file"] = str(file.relative_to(self.path))
         else:
-            entry["uri"] = self._put_shard(file, f"{entry['sha256'][:16]}.tar")
+            # The name is what is inside: a stage that runs again puts the same objects, and never mixes two runs.
+            entry["sha256"] = sha256_file(file)
+            entry["uri"] = self._put_shard(file, f"{entry['sha256'][:32]}.tar")
             file.unlink()
         self._shards.append(entry)
-        self._shard, self._shard_hash, self._written = None, hashlib.sha256(), 0
+        self._shard, self._written = None, 0
 
     def _finish(self) -> None:
         self._end_shard()
@@ -238,7 +246,9 @@ class FrameWriter(AbstractContextManager["FrameWriter"]):
 
     def _close(self) -> None:
         if self._shard is not None:
-            self._shard.close()
+            # Closing writes what is buffered; where the disk is full that fails again, and was said already.
+            with suppress(OSError):
+                self._shard.close()
 
     def _guard(self, write: Callable[[], Any]) -> Any:
         try:

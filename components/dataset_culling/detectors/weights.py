@@ -1,19 +1,33 @@
-"""Weights from files, never by running code from them: safetensors, or a pickle of tensors read with weights_only."""
+"""Weights from files, never by running code from them: safetensors, or a pickle of tensors read with weights_only.
+
+Published weights are looked for in torch's own cache, and downloaded into it, once, where that is possible.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import json
+import os
 import pickle
-from collections.abc import Mapping
+import re
+import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
+from dataset_culling.config import did_you_mean
 from dataset_culling.errors import WeightsError
+
+TIMEOUT_S = 10.0
+"""Longest silence of a server before a download is given up; there is one attempt."""
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -30,19 +44,24 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
+                keys = file.keys()  # not iterable itself
+                return {key: file.get_tensor(key) for key in keys}, dict(file.metadata() or {})
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{path}: expected safetensors, found {error}. Fetch the file again.") from None
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+        with path.open("rb") as file:
+            opening = file.read(2)
+        if isinstance(error, pickle.UnpicklingError) and (opening == b"PK" or opening[:1] == b"\x80"):
+            raise WeightsError(
+                f"{path}: expected a state dict of tensors, found a pickle that needs code to be run, which is "
+                f"refused. Save it with torch.save(model.state_dict(), ...)."
+            ) from None
         raise WeightsError(
-            f"{path}: expected a state dict of tensors, found a pickle that needs code to be run, which is refused. "
-            f"Save it with torch.save(model.state_dict(), ...)."
+            f"{path}: expected .safetensors or what torch.save(model.state_dict()) writes, found another kind of file "
+            f"or a damaged one. Check the path or fetch the file again."
         ) from None
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: expected a torch weights file, found {first}. Fetch the file again.") from None
     for key in ("ema", "model", "state_dict"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
@@ -51,13 +70,38 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return dict(loaded), {}
 
 
+# Names that older torchvision gave to layers which are now wrapped once more; most published files still use them.
+_OLD_NAMES = (
+    (re.compile(r"((?:inner|layer)_blocks\.\d+)\.(weight|bias)$"), r"\1.0.\2"),
+    (re.compile(r"(rpn\.head\.conv)\.(weight|bias)$"), r"\1.0.0.\2"),
+)
+_OLD_RETINANET = re.compile(r"((?:classification|regression)_head\.conv)\.(\d+)\.(weight|bias)$")
+
+
+def current_names(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The same state dict with names as today's torchvision has them; today's names stay as they are.
+
+    Source:
+        torchvision (BSD-3-Clause): `_load_from_state_dict` of FeaturePyramidNetwork, RPNHead and RetinaNet's heads,
+        which do this while loading. Here it is done before, so that names can be checked before anything is changed.
+    """
+    renamed = {}
+    for key, value in state.items():
+        for pattern, new in _OLD_NAMES:
+            key = pattern.sub(new, key)
+        key = _OLD_RETINANET.sub(lambda m: f"{m[1]}.{int(m[2]) // 2}.0.{m[3]}", key)
+        renamed[key] = value
+    return renamed
+
+
 def load_state(module: nn.Module, state: Mapping[str, Any], *, where: str) -> None:
-    """Load a state dict into a module, all of it or nothing.
+    """Load a state dict into a module, all of it or nothing; names of older torchvision are understood.
 
     Raises:
         WeightsError: Naming the first keys that are missing, unknown or of another shape.
     """
     own = module.state_dict()
+    state = current_names(state)
     optional = {key for key in own if key.endswith("num_batches_tracked")}
     missing = [key for key in own if key not in state and key not in optional]
     unknown = [key for key in state if key not in own and not key.endswith("num_batches_tracked")]
@@ -86,7 +130,8 @@ def detector_state(
 
     Args:
         detector: The detector's name, for errors.
-        weights: 'none' for random weights, a file, or a name in `published`; empty where nothing is known.
+        weights: 'none' for random weights, a file, or a name in `published`; empty: a file in the cache that is called
+            like the detector.
         published: torchvision's weights of this detector, or None where there are none.
 
     Returns:
@@ -99,29 +144,126 @@ def detector_state(
         return None, ()
     if published is not None and weights in {*published.__members__, "DEFAULT"}:
         return torchvision_state(published, weights, detector=detector), ()
-    if not weights:
-        raise missing_weights(detector, "a state dict of this detector (.safetensors or .pth)")
-    state, metadata = read_weights(Path(weights))
-    return state, tuple(json.loads(metadata.get("class_names", "[]")))
+    state, metadata = read_weights(weights_path(detector, weights, names=tuple(published or ())))
+    return state, class_names_of(metadata)
+
+
+def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The class names in a weights file's metadata, () where it says none."""
+    return tuple(json.loads(metadata.get("class_names", "[]")))
+
+
+def weights_path(
+    detector: str,
+    weights: str,
+    *,
+    names: Sequence[WeightsEnum] = (),
+    suffixes: Sequence[str] = (".safetensors", ".pth"),
+) -> Path:
+    """Where the file lies that `weights` means.
+
+    Args:
+        detector: The detector's name.
+        weights: A file; empty: a file in the cache that is called like the detector.
+        names: Published weights, for the error.
+        suffixes: How files of this detector may end.
+
+    Raises:
+        WeightsError: If there is no such file.
+    """
+    if weights:
+        path = Path(weights)
+        if not path.exists() and not path.suffix and len(path.parts) == 1:  # meant as a name
+            known = [*(member.name for member in names), *(["DEFAULT"] if names else []), "none"]
+            raise WeightsError(
+                f"{detector}: expected a weights file or one of {', '.join(known)}, found '{weights}'."
+                f"{did_you_mean(weights, known)} Pass one of these or the path of a file."
+            )
+        return path
+    for suffix in suffixes:
+        cached = cache_dir() / f"{detector}{suffix}"
+        if cached.is_file():
+            return cached
+    raise missing_weights(detector, " or ".join(f"{detector}{suffix}" for suffix in suffixes))
+
+
+def cache_dir() -> Path:
+    """Where torch keeps downloaded weights; TORCH_HOME moves it."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def torchvision_state(published: type[WeightsEnum], weights: str, *, detector: str) -> dict[str, Tensor]:
     """A state dict that torchvision publishes, out of torch's cache or downloaded into it, checked by its hash.
 
+    Args:
+        published: torchvision's weights of one model, a detector or a backbone.
+        weights: A name in `published`, or DEFAULT.
+        detector: The detector's name, for errors.
+
     Raises:
-        WeightsError: If it is neither in the cache nor to be downloaded.
+        WeightsError: If it is neither in the cache nor to be downloaded, or its bytes are not the published ones.
     """
-    member = published[weights] if weights != "DEFAULT" else published.DEFAULT  # type: ignore[attr-defined]
+    member = published[weights]  # DEFAULT is an alias in every one of them
+    name = member.url.rsplit("/", 1)[-1]
+    path = cache_dir() / name
+    if not path.is_file():
+        try:
+            _download(member.url, path)
+        except (OSError, http.client.HTTPException) as error:
+            raise missing_weights(detector, name, reason=_reason(error)) from None
+    prefix = re.search(r"-([0-9a-f]{8,})\.", name)
+    if prefix is not None:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if not found.startswith(prefix[1]):
+            raise WeightsError(
+                f"{path}: expected a file whose sha256 begins with {prefix[1]}, found {found[:12]}. "
+                f"Delete it and run again, or fetch it from {member.url}."
+            )
+    state, _ = read_weights(path)
+    return state
+
+
+def _download(url: str, path: Path) -> None:
+    """Fetch a file: one attempt, written beside and then renamed, with a bar on standard error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=Console(stderr=True),
+    )
+    request = urllib.request.Request(url, headers={"User-Agent": "dataset-culling"})  # some servers refuse Python's own
     try:
-        return dict(member.get_state_dict(progress=True, check_hash=True))
-    except (OSError, RuntimeError):
-        raise missing_weights(detector, member.url.rsplit("/", 1)[-1]) from None
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer, beside.open("wb") as file, bar:
+            wanted = int(answer.headers.get("Content-Length") or 0)
+            task = bar.add_task(path.name, total=wanted or None)
+            got = 0
+            while chunk := answer.read(1 << 18):
+                file.write(chunk)
+                got += len(chunk)
+                bar.advance(task, len(chunk))
+            if wanted and got < wanted:  # http.client ends a body that breaks off as if it were whole
+                raise ConnectionError(f"the connection broke off after {got} of {wanted} bytes")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
-def missing_weights(detector: str, wanted: str) -> WeightsError:
+def _reason(error: Exception) -> str:
+    """What went wrong with a download, short and on one line."""
+    inner = getattr(error, "reason", None) or error
+    text = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
+    return str(text).splitlines()[0]
+
+
+def missing_weights(detector: str, wanted: str, *, reason: str = "") -> WeightsError:
     """The error that says which file is wanted and three ways to give it."""
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    download = f"the download failed ({reason})" if reason else "no place to download it from"
     return WeightsError(
-        f"{detector}: expected weights ({wanted}), found none here and no download. Three ways: put the file into "
-        f"{cache}; pass it with --student-weights or --teacher-weights FILE; or pass s3://bucket/key there."
+        f"{detector}: expected weights ({wanted}), found none here and {download}. Three ways: put the file into "
+        f"{cache_dir()} (or set TORCH_HOME to a folder that has it in hub/checkpoints); pass it with "
+        f"--student-weights or --teacher-weights FILE; or pass s3://bucket/key there."
     )

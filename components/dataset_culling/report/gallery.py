@@ -5,7 +5,7 @@ N = frames of the pool, L = labelled frames, H = held-out frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -121,12 +121,13 @@ def galleries(run: Run, heldout: HeldOut, *, num_pictures: int, min_score: float
     Args:
         run: The run.
         heldout: From `compare_heldout`.
-        num_pictures: Most frames in each gallery; those with two views each hold half as many.
+        num_pictures: Most frames in each gallery; those with two views hold about half as many.
         min_score: Student boxes scoring less are not drawn.
     """
     labelled = agree(run.scored, run.labels, min_score=min_score)
-    pairs = (num_pictures + 1) // 2
-    gains, failures = _gains(run, heldout, pairs), _failures(run, heldout, pairs)
+    pairs = (num_pictures // 2) | 1 if num_pictures else 0  # odd: the page shows the first one large, the rest by twos
+    gains = _gains(run, heldout, pairs)
+    failures = _failures(run, heldout, pairs, shown={shot.frame_id for shot in gains.shots})
     return (
         gains,
         failures,
@@ -152,17 +153,18 @@ def _gains(run: Run, heldout: HeldOut, num: int) -> Gallery:
     )
 
 
-def _failures(run: Run, heldout: HeldOut, num: int) -> Gallery:
+def _failures(run: Run, heldout: HeldOut, num: int, *, shown: Collection[int]) -> Gallery:
     left = mistakes(heldout.trained)
     order = np.argsort(-left, kind="stable")
-    picked = spread_picks(order[left[order] > 0], run.heldout.time_s, num=num)
+    fresh = ~np.isin(run.heldout.frame_ids[order], list(shown))
+    picked = spread_picks(order[(left[order] > 0) & fresh], run.heldout.time_s, num=num)
     return Gallery(
         key="failures",
         title="What it still gets wrong",
-        intro=f"Held-out frames on which the trained student and the teacher disagree most: "
+        intro=f"Held-out frames on which the trained student and the teacher disagree most, beside those above: "
         f"{words.plural(int((left > 0).sum()), 'frame')} of {len(left):,} have a disagreement left. "
         f"The teacher can be the one who errs.",
-        empty="The trained student agrees with the teacher on every held-out frame.",
+        empty="Beside the frames above, the trained student agrees with the teacher on every held-out frame.",
         shots=tuple(_pair(run, heldout, int(row)) for row in picked),
     )
 
@@ -250,11 +252,13 @@ def _culled_by_confidence(run: Run, num: int, *, min_score: float) -> list[Shot]
 
 def _culled_by_precision(run: Run, labelled: Agreement, num: int) -> list[Shot]:
     rows = np.flatnonzero(~np.isin(run.labels.frame_ids, run.kept.frame_ids))
+    cut = float(run.kept.loss.min()) if len(run.kept) else 0.0
     shots = []
     for row in _evenly(rows, num):
         found, missed, false = (int(part[row]) for part in (labelled.found, labelled.missed, labelled.false))
+        loss = f"loss {run.label_loss[row]:.3g}, under the cut at {cut:.3g}; " if run.label_loss is not None else ""
         reason = (
-            f"Precision cull: the untrained student has {found} of the teacher's "
+            f"Precision cull: {loss}the untrained student has {found} of the teacher's "
             f"{words.plural(found + missed, 'box', 'boxes')} and {words.plural(false, 'false one')}."
         )
         at = int(np.searchsorted(run.pool.frame_ids, run.labels.frame_ids[row]))

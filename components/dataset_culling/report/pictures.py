@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dataset_culling.report.agreement import AGREED
 from dataset_culling.report.gallery import Layer, View
 from dataset_culling.types import ImageArray
 
@@ -32,7 +33,7 @@ class Picture:
     def overlay(self, view: View) -> Overlay:
         """The view's boxes in this picture's pixels."""
         scale = self.width_px / self.frame_width_px
-        return Overlay(tuple(_shapes(layer, scale) for layer in view.layers))
+        return Overlay(tuple(_shapes(layer, scale, self.width_px, self.height_px) for layer in view.layers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Text:
 
     x: str
     y: str
+    anchor: str  # "start", or "end" near the right edge
     state: str
     text: str
 
@@ -100,18 +102,23 @@ def fit_steps(width_px: int, num_pictures: int) -> Iterator[tuple[int, int, int]
     yield round(width_px * 0.65), 45, 0
 
 
-def _shapes(layer: Layer, scale: float) -> Shapes:
+def _shapes(layer: Layer, scale: float, width_px: int, height_px: int) -> Shapes:
     boxes = np.round(layer.boxes_xyxy.astype(np.float64) * scale, 1)
     drawn = [_rectangle(*(float(value) for value in box)) for box in boxes]
-    texts = tuple(
-        Text(_number(float(box[0])), _number(max(float(box[1]) - 2, 6.0)), STATE_NAMES[int(state)], name)
-        for box, state, name in zip(boxes, layer.states, layer.names, strict=True)
-    )
+    texts = []
+    for box, state, name in zip(boxes, layer.states, layer.names, strict=True):
+        if layer.who == "teacher" and state == AGREED:
+            continue  # the student's own name stands there already
+        x1, y1, x2, y2 = (float(value) for value in box)
+        end = x1 > 0.8 * width_px
+        # The teacher's names go under their boxes, so that they do not cover the student's.
+        y = min(y2 + 8, height_px - 2) if layer.who == "teacher" else max(y1 - 2, 7)
+        texts.append(Text(_number(x2 if end else x1), _number(y), "end" if end else "start", STATE_NAMES[state], name))
     paths = []
     for state, name in enumerate(STATE_NAMES):
         if path := "".join(one for one, own in zip(drawn, layer.states, strict=True) if own == state):
             paths.append((name, path))
-    return Shapes(layer.who, "".join(drawn), tuple(paths), texts)
+    return Shapes(layer.who, "".join(drawn), tuple(paths), tuple(texts))
 
 
 def _rectangle(x1: float, y1: float, x2: float, y2: float) -> str:

@@ -217,8 +217,8 @@ def loss_chart(run: Run) -> Chart | None:
         ),
         cut,
         f"loss by the strategy “{run.selected_by}”",
-        f"The loss of all {len(run.pool):,} frames of the pool, from the raw student's boxes alone. Frames right of the cut went to the teacher; "
-        f"what colour a bar has there says whether the precision cull kept them.",
+        f"The loss of all {len(run.pool):,} frames of the pool, from the raw student's boxes alone. Frames "
+        f"right of the cut went to the teacher; what colour a bar has there says whether the precision cull kept them.",
         f"{words.plural(len(run.selection), 'frame')} of {len(run.pool):,} have a loss of {cut:.3g} or more and went "
         f"to the teacher; {len(run.kept):,} of them were kept for training.",
     )
@@ -239,7 +239,8 @@ def precision_chart(run: Run) -> Chart | None:
         f"loss by the strategy “{run.kept_by}”",
         "The loss of every frame that the teacher labelled, from the raw student's boxes against the teacher's: the "
         "worse the student, the larger.",
-        f"{words.plural(len(run.kept), 'frame')} of {len(run.labels):,} have a loss of {cut:.3g} or more and were kept.",
+        f"{words.plural(len(run.kept), 'frame')} of {len(run.labels):,} have a loss of {cut:.3g} or more and "
+        "were kept.",
     )
 
 
@@ -331,8 +332,9 @@ def timeline_chart(run: Run) -> Chart:
         "Where in the footage the frames come from",
         "Frames along the footage. The held-out part lies after the rest, with a gap between, so that no frame has a "
         "near-twin among those trained on. Hatched stretches are missing from the footage.",
-        f"The {len(run.kept):,} kept frames come from {int((counts[2] > 0).sum())} of {len(edges) - 1} equal stretches; "
-        f"most of them ({int(counts[2][busiest])}) from around {words.clock(edges[busiest], pool.start_utc)}.",
+        f"The {len(run.kept):,} kept frames come from {int((counts[2] > 0).sum())} of {len(edges) - 1} equal "
+        f"stretches; most of them ({int(counts[2][busiest])}) from around "
+        f"{words.clock(edges[busiest], pool.start_utc)}.",
         wide,
         narrow,
         Table(
@@ -444,9 +446,7 @@ def training_chart(training: Mapping[str, object]) -> Chart | None:
         Table(
             "Mean loss by epoch",
             ("Epoch", *(_spaced(name) for name in names), "total"),
-            tuple(
-                (str(epochs[row]), *(f"{value:.4g}" for value in values[row]), f"{total[row]:.4g}") for row in shown
-            ),
+            tuple((str(epochs[row]), *(f"{value:.4g}" for value in values[row]), f"{total[row]:.4g}") for row in shown),
         ),
     )
 
@@ -467,7 +467,9 @@ def _time_edges(time_s: FloatArray, bins: int) -> FloatArray:
     """Edges of at most `bins` equal stretches, of a length that reads well, around all times."""
     first, last = float(time_s.min()), float(time_s.max())
     length = max(last - first, 1.0)
-    nice = np.array([1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400])
+    nice = np.array(
+        [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400]
+    )
     fitting = nice[length / nice <= bins]
     width = float(fitting[0]) if len(fitting) else length / bins
     low = np.floor(first / width) * width
@@ -496,4 +498,3 @@ def _stretches(value: object) -> list[tuple[float, float]]:
     if not isinstance(value, Sequence):
         return []
     return [(float(one[0]), float(one[1])) for one in value if isinstance(one, Sequence) and len(one) == 2]
-

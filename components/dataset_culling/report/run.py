@@ -1,6 +1,7 @@
 """A finished run as the report sees it: arrays and small records, read from artifacts by the stage.
 
-N = frames of the pool, L = labelled frames. Records that artifacts hold already are taken as they are: the protocols name what is asked of them.
+N = frames of the pool, L = labelled frames. Records that artifacts hold already are taken as they are: the protocols
+name what is asked of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dataset_culling.types import Detections, FloatArray, ImageArray, IntArray, Selection
-
 
 TASK_NAMES: Mapping[str, str] = {
     "extract-frames": "Frame extraction",

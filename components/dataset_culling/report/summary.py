@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from dataset_culling.planning import CostRates, projected_full_training_seconds
 from dataset_culling.report.run import Run, TaskCost
 
 CULLING_TASKS = (
@@ -63,26 +66,34 @@ def projection(costs: Mapping[str, TaskCost], *, num_pool: int, epochs: int) -> 
     the resolution that was chosen, which favours training on everything.
 
     Args:
-        costs: Task -> what it took; `seconds_per_frame` of label-selection and `seconds_per_image` of train-student.
+        costs: Task -> what it took, with `seconds_per_frame` of score-frames and label-selection, and
+            `seconds_per_image` (per image and epoch) of train-student.
         num_pool: N, frames in the pool.
         epochs: E, passes over the training set.
 
     Returns:
         projected_full_training_seconds = N (t + E k); culled_training_seconds, what the tasks took that stand in its
-        place; and the first over the second. Empty where a figure is missing.
+        place; the first over the second; and the figures that went in. Empty where one is missing.
 
     Source:
-        The cost model behind Table 1 of Yoshioka et al., ICIP 2019: hours = (N s + P t + 2 n E k) / 3600, with
-        nothing scored (s = 0), everything labelled and kept (P = n = N), and k measured per image and epoch.
+        `planning.full_cost`, the cost model behind Table 1 of Yoshioka et al., ICIP 2019.
     """
     try:
-        teacher_s = costs["label-selection"].figures["seconds_per_frame"]
-        train_s = costs["train-student"].figures["seconds_per_image"]
-    except KeyError:
+        rates = CostRates(
+            student_s=costs["score-frames"].figures["seconds_per_frame"],
+            teacher_s=costs["label-selection"].figures["seconds_per_frame"],
+            step_s=costs["train-student"].figures["seconds_per_image"],
+            epochs=epochs,
+            variants=1,  # a flip replaces the frame in our recipe, so an epoch sees each frame once
+        )
+    except (KeyError, ValidationError):
         return {}
-    full_s = num_pool * (teacher_s + epochs * train_s)
+    full_s = projected_full_training_seconds(num_pool, rates)
     culled_s = sum(cost.seconds for task, cost in costs.items() if task in CULLING_TASKS)
     return {
+        "epochs": rates.epochs,
+        "teacher_seconds_per_frame": round(rates.teacher_s, 6),
+        "train_seconds_per_image": round(rates.step_s, 6),
         "projected_full_training_seconds": round(full_s, 3),
         "culled_training_seconds": round(culled_s, 3),
         **({"projected_full_training_ratio": round(full_s / culled_s, 3)} if culled_s > 0 else {}),

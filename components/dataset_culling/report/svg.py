@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 WIDE_PX, NARROW_PX = 680, 340
 """A drawing for screens and one for phones, where text of the wide one would shrink beyond reading."""
@@ -106,7 +107,9 @@ def colour(role: str) -> str:
     return f"#0101{COLOURS.index(role):02x}"
 
 
-def draw(key: str, plot: Callable[[Figure, bool], None], *, height_px: int, narrow_height_px: int = 0) -> tuple[str, str]:
+def draw(
+    key: str, plot: Callable[[Figure, bool], None], *, height_px: int, narrow_height_px: int = 0
+) -> tuple[str, str]:
     """Let `plot` draw into a wide and a narrow figure; the SVG of both.
 
     Args:
@@ -116,13 +119,25 @@ def draw(key: str, plot: Callable[[Figure, bool], None], *, height_px: int, narr
         narrow_height_px: Of the narrow figure; 0: the same.
     """
     sizes = ((WIDE_PX, height_px, False), (NARROW_PX, narrow_height_px or height_px, True))
-    wide, narrow = (_draw(f"{key}-{'n' if small else 'w'}", plot, width, height, small) for width, height, small in sizes)
+    wide, narrow = (
+        _draw(f"{key}-{'n' if small else 'w'}", plot, width, height, small) for width, height, small in sizes
+    )
     return wide, narrow
 
 
 def legend(axes: Axes, *, columns: int, above: float = 1.0) -> None:
-    """A legend in one line above the plot."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, above), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+    """A legend above the plot, in the order in which things were drawn but marks last."""
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda place: isinstance(handles[place], Line2D) and bool(axes.patches))
+    axes.legend(
+        [handles[place] for place in order],
+        [labels[place] for place in order],
+        loc="lower left",
+        bbox_to_anchor=(0.0, above),
+        ncols=columns,
+        borderaxespad=0.2,
+        columnspacing=1.2,
+    )
 
 
 def _draw(key: str, plot: Callable[[Figure, bool], None], width_px: int, height_px: int, narrow: bool) -> str:

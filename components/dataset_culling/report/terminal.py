@@ -135,9 +135,7 @@ def _facts(summary: Mapping[str, Any], ascii_only: bool) -> Table:
         table.add_row(Text("Memory", style="bold"), f"{words.mib(summary['peak_rss_mib'])} at most in one process")
     if "promoted" in summary:
         answer = ("yes", "bold green") if summary["promoted"] else ("no", "bold yellow")
-        table.add_row(
-            Text("Promoted", style="bold"), Text.assemble(answer, f": {summary.get('promotion_reason', '')}")
-        )
+        table.add_row(Text("Promoted", style="bold"), Text.assemble(answer, f": {summary.get('promotion_reason', '')}"))
     for label, key in (("Model", "model_path"), ("Page", "report_path")):
         if key in summary:
             table.add_row(Text(label, style="bold"), Text(str(summary[key])))

@@ -1,16 +1,17 @@
-"""Which scale serves: shrink by a factor until the confidence loss changes too much.
+"""optResolution: the smallest image that still serves, by the student's doubt or by the teacher's labels.
 
-N = culled frames, S = tried scales.
+N = culled frames, S = scales (of width and height alike; the full size is 1), B = buckets of frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from dataset_culling.types import FloatArray
+from dataset_culling.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,26 @@ class ScaleChoice:
 
 
 def squared_change(full_loss: FloatArray, loss: FloatArray) -> float:
-    """What the paper prints as MSE: sum over frames of (Lconf_FR - Lconf)^2; it grows with N.
+    """What the paper prints as MSE: sum over frames of (Lconf_FR - Lconf)^2. It is no mean: it grows with N.
+
+    Args:
+        full_loss: Confidence loss of each frame at full size, shape (N,).
+        loss: The same at another size, shape (N,).
+
+    Raises:
+        ValueError: If the shapes differ.
 
     Source:
         Yoshioka et al., Dataset Culling, ICIP 2019 (arXiv:1902.00173), section 2.2.
     """
+    if np.shape(full_loss) != np.shape(loss):
+        raise ValueError(f"losses must be of the same frames, got shapes {np.shape(full_loss)} and {np.shape(loss)}")
     return float(np.sum((np.asarray(full_loss, np.float64) - loss) ** 2))
+
+
+def mean_squared_change(full_loss: FloatArray, loss: FloatArray) -> float:
+    """The same as a mean over the N frames; 0 without frames. Its size still follows the number of boxes in a frame."""
+    return squared_change(full_loss, loss) / max(len(full_loss), 1)
 
 
 def relative_change(full_loss: FloatArray, loss: FloatArray) -> float:
@@ -43,6 +58,19 @@ def relative_change(full_loss: FloatArray, loss: FloatArray) -> float:
     """
     change, size = squared_change(full_loss, loss), float(np.sum(np.asarray(full_loss, np.float64) ** 2))
     return change / size if size > 0 else (0.0 if change == 0 else float(np.finfo(np.float64).max))
+
+
+def scale_steps(factor: float, *, down: int, up: int = 0) -> list[float]:
+    """Scales factor^-up ... 1 ... factor^down, falling.
+
+    Raises:
+        ValueError: If `factor` does not lie between 0 and 1, or a number of steps is negative.
+    """
+    if not 0 < factor < 1:
+        raise ValueError(f"factor must lie between 0 and 1, got {factor}")
+    if down < 0 or up < 0:
+        raise ValueError(f"down and up must not be negative, got {down} and {up}")
+    return [factor**step for step in range(-up, down + 1)]
 
 
 def choose_scale(
@@ -63,8 +91,7 @@ def choose_scale(
         Yoshioka et al., Dataset Culling, ICIP 2019 (arXiv:1902.00173), section 2.2. The relative threshold is ours: the
         paper gives no value for its own.
     """
-    if not scales or any(small >= large for large, small in zip(scales, scales[1:], strict=False)):
-        raise ValueError(f"scales must fall from the full one, got {list(scales)}")
+    _require_falling(scales)
     full = evaluate(scales[0])
     tried, changes, chosen, over = [scales[0]], [0.0], scales[0], False
     for scale in scales[1:]:
@@ -76,3 +103,65 @@ def choose_scale(
         if not over:
             chosen = scale
     return ScaleChoice(chosen, tuple(tried), tuple(changes))
+
+
+def choose_scale_by_ap(scales: Sequence[float], ap: FloatArray, *, tolerance: float = 0.01) -> float:
+    """The smallest scale whose agreement with the teacher is within `tolerance` of the best one's.
+
+    It looks both ways: `scales` may hold ones above 1, and a smaller image may well be better (big objects fit the
+    network's receptive field, noise is averaged away).
+
+    Args:
+        scales: Falling, any number above and below 1.
+        ap: AP against the teacher's labels of the labelled pool at each scale, 0..1, shape (S,).
+        tolerance: AP given up for speed, 0..1.
+
+    Raises:
+        ValueError: If shapes differ, scales do not fall, or an AP is none (COCO's -1, NaN).
+
+    Source:
+        Chin et al., AdaScale, MLSys 2019: detection can be better at a lower resolution.
+    """
+    _require_falling(scales)
+    values = np.asarray(ap, np.float64)
+    if values.shape != (len(scales),):
+        raise ValueError(f"ap must have shape ({len(scales)},), got {values.shape}")
+    if not np.all(values >= 0):
+        raise ValueError(f"ap must lie in 0..1, got {values.tolist()}")
+    return float(scales[int(np.flatnonzero(values >= values.max() - tolerance)[-1])])
+
+
+def choose_scale_per_bucket(
+    losses: FloatArray, scales: Sequence[float], bucket: IntArray, *, threshold: float
+) -> dict[int, float]:
+    """One scale for each bucket of frames (day and night, near and far), by the rule of `choose_scale`.
+
+    Args:
+        losses: Confidence losses of every frame at every scale, shape (S, N); the full scale first.
+        scales: Falling, the full one first, shape (S,).
+        bucket: Bucket of each frame, shape (N,).
+        threshold: Largest `relative_change` that is put up with.
+
+    Returns:
+        Bucket -> scale.
+
+    Raises:
+        ValueError: If shapes differ or the scales do not fall.
+    """
+    if losses.shape != (len(scales), len(bucket)):
+        raise ValueError(f"losses must have shape ({len(scales)}, {len(bucket)}), got {losses.shape}")
+    rows = {scale: row for row, scale in enumerate(scales)}
+    chosen: dict[int, float] = {}
+    for one in np.unique(bucket).tolist():
+        mine = losses[:, bucket == one]
+
+        def losses_at(scale: float, mine: FloatArray = mine) -> FloatArray:
+            return mine[rows[scale]]
+
+        chosen[int(one)] = choose_scale(losses_at, scales, threshold=threshold).scale
+    return chosen
+
+
+def _require_falling(scales: Sequence[float]) -> None:
+    if not len(scales) or any(small >= large for large, small in pairwise(scales)):
+        raise ValueError(f"scales must fall from the largest, got {list(scales)}")

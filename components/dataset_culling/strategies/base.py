@@ -97,7 +97,7 @@ class Strategy:
     select: Select
     config: type[StageConfig]
     summary: str
-    reads_scores: bool  # the student's boxes decide: without any, the choice is empty of meaning
+    reads_scores: bool = True  # the student's boxes alone decide: without any, the choice would mean nothing
     needs_labels: bool = False  # the teacher's boxes decide
     keeps_all: bool = False  # the budget does not apply
 

@@ -9,25 +9,41 @@ import numpy as np
 
 from dataset_culling.config import StageConfig, did_you_mean, parse_config
 from dataset_culling.errors import ConfigError
-from dataset_culling.strategies import confidence, confidence_precision, full, precision, random, uniform
+from dataset_culling.strategies import (
+    confidence,
+    confidence_precision,
+    coverage,
+    entropy,
+    full,
+    least_confidence,
+    margin,
+    precision,
+    random,
+    top_confidence,
+    uniform,
+)
 from dataset_culling.strategies.base import CullInput, NoOptions, Strategy
+from dataset_culling.strategies.doubt import DoubtConfig
 from dataset_culling.types import Selection
 
 _ALL = (
     Strategy("full", full.select, NoOptions, "every frame; a cull switched off", reads_scores=False, keeps_all=True),
-    Strategy("uniform", uniform.select, NoOptions, "evenly spread over the pool", reads_scores=False),
+    Strategy("uniform", uniform.select, NoOptions, "evenly spread: intermittent sampling", reads_scores=False),
     Strategy("random", random.select, NoOptions, "drawn by lot: the control", reads_scores=False),
+    Strategy("entropy", entropy.select, DoubtConfig, "the student's scores near one half, by entropy"),
+    Strategy("least-confidence", least_confidence.select, DoubtConfig, "the student's lowest scores"),
+    Strategy("margin", margin.select, DoubtConfig, "the student's scores near one half, by distance"),
+    Strategy("confidence", confidence.select, confidence.ConfidenceConfig, "the paper's first stage"),
     Strategy(
-        "confidence", confidence.select, confidence.ConfidenceConfig, "the paper's first stage", reads_scores=True
-    ),
-    Strategy(
-        "precision", precision.select, precision.PrecisionConfig, "the paper's second stage", reads_scores=False,
-        needs_labels=True,
+        "precision", precision.select, precision.PrecisionConfig, "the paper's second stage: worst against the teacher",
+        reads_scores=False, needs_labels=True,
     ),
     Strategy(
         "confidence+precision", confidence_precision.select, confidence_precision.ConfidencePrecisionConfig,
-        "the paper's two stages in one", reads_scores=True, needs_labels=True,
+        "the paper's two stages in one", needs_labels=True,
     ),
+    Strategy("top-confidence", top_confidence.select, DoubtConfig, "the student's highest scores: cleanest labels"),
+    Strategy("coverage", coverage.select, coverage.CoverageConfig, "hard, unlike each other, from every hour"),
 )  # fmt: skip
 STRATEGIES: Mapping[str, Strategy] = {strategy.name: strategy for strategy in _ALL}
 

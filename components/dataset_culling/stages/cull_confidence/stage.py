@@ -27,8 +27,8 @@ def run(config: CullConfidenceConfig, inputs: Inputs, outputs: Outputs, context:
         raise InputError(f"{path}: expected frames to choose from, found none. Check the footage and its rate.")
     if find_strategy(config.strategy).reads_scores and not selection.loss.any():
         raise InputError(
-            f"{path}: expected boxes to rank frames by, found none that count in {len(detections)} frames: the student "
-            f"detected nothing. Check the footage and the classes ({', '.join(detections.class_names)}), lower "
+            f"{path}: expected boxes to rank frames by, found none that count: the student detected nothing in "
+            f"{len(detections)} frames. Check the footage and the classes ({', '.join(detections.class_names)}), lower "
             f"score_frames.min_score and min_score in the cull's options, or set cull_confidence.strategy to uniform."
         )
     write_selection(outputs["selection"], selection, context.origin(config, inputs))

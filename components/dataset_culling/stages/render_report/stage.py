@@ -64,7 +64,9 @@ def read_run(inputs: Inputs, *, camera: str) -> Run:
     for name, boxes in {"detections": scored, "heldout_labels": heldout_labels, **sides}.items():
         frames = parts["pool" if name == "detections" else "heldout"]
         if not np.array_equal(boxes.frame_ids, frames.frame_ids):
-            raise InputError(f"{inputs[name]}: expected boxes of the run's {len(frames)} frames, found those of others.")
+            raise InputError(
+                f"{inputs[name]}: expected boxes of the run's {len(frames)} frames, found those of others."
+            )
     for name, ids, known in (
         ("selection", selection.frame_ids, scored.frame_ids),
         ("labels", labels.frame_ids, selection.frame_ids),

@@ -1,0 +1,34 @@
+"""Figures by hour of day: a student that is good on average may be blind at night."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dataset_culling.evaluation.coco import Evaluation, evaluate
+from dataset_culling.types import Detections
+
+HOUR_S = 3600.0
+
+
+def evaluate_by_hour(detections: Detections, truth: Detections, *, start_hour: float = 0.0) -> dict[int, Evaluation]:
+    """COCO's figures for each hour of the day that the footage holds.
+
+    Args:
+        detections: Boxes of N frames.
+        truth: Boxes of the same frames, taken as true.
+        start_hour: Time of day at which the footage starts, 0..24.
+
+    Returns:
+        Hour (0..23) -> figures of its frames, by hour; frames of several days count together.
+
+    Raises:
+        ValueError: If the two are not of the same frames and classes.
+    """
+    hours = np.floor(truth.time_s / HOUR_S + start_hour).astype(np.int64) % 24
+    return {
+        int(hour): evaluate(
+            detections.take(detections.rows_of(truth.frame_ids[hours == hour])),
+            truth.take(np.flatnonzero(hours == hour)),
+        )
+        for hour in np.unique(hours)
+    }
