@@ -2,7 +2,7 @@
 
     python benchmarks/footage.py [--json FILE] [--rounds 3] [--minutes 20] [--cores 2]
 
-The video is made here: a procedural scene with moving objects and sensor noise, 768x576, 25 fps, H.264 (x264's defaults),
+The video is made here: a procedural scene with moving objects and sensor noise, 768x576, 25 fps, H.264 as x264 makes it,
 repeated to the length asked for. Every contender is a process of its own on the same cores, measured from start to exit,
 imports included, in turns; medians are compared:
 

@@ -17,7 +17,7 @@ from dataset_culling import __version__
 from dataset_culling.config import did_you_mean, merge, parse_config, read_yaml
 from dataset_culling.errors import ConfigError, CullingError
 from dataset_culling.graph import STAGES, PipelineConfig, StageSpec
-from dataset_culling.runner.entry import die_with_parent, run_stage, stage_config, stage_spec
+from dataset_culling.runner.entry import die_with_parent, run_stage, stage_config
 
 EXIT_CODES = """\b
 Exit codes: 0 done; 1 a bug of ours; 2 an option or configuration is wrong; 3 footage, weights or an artifact
@@ -32,8 +32,8 @@ class SuggestingGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            error.message += did_you_mean(args[0], self.list_commands(ctx))
-            raise
+            hint = did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"{error.format_message()}{hint}", ctx) from None
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -56,13 +56,30 @@ def _split(items: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @cli.command()
-@click.option("--video", "-v", "videos", multiple=True, help="Video, folder of segments, glob or s3:// prefix; may repeat. Without it a simulated camera is used.")
+@click.option(
+    "--video",
+    "-v",
+    "videos",
+    multiple=True,
+    help="Video, folder of segments, glob or s3:// prefix; may repeat. Without it a simulated camera is used.",
+)
 @click.argument("more_videos", nargs=-1)
 @click.option("--classes", multiple=True, help="The camera's classes, e.g. person,vehicle=car+truck+bus.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/latest"), show_default=True, help="Folder of the run.")
-@click.option("--preset", default="", help="Named settings: see 'culling presets'. [default: demo without --video, else default]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/latest"), show_default=True, help="Folder of the run."
+)
+@click.option(
+    "--preset", default="", help="Named settings: see 'culling presets'. [default: demo without --video, else default]"
+)
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file laid over the preset.")
-@click.option("--set", "changes", multiple=True, nargs=2, metavar="KEY VALUE", help="One setting, e.g. --set train_student.recipe.epochs 40.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    nargs=2,
+    metavar="KEY VALUE",
+    help="One setting, e.g. --set train_student.recipe.epochs 40.",
+)
 @click.option("--student", default="", help="Detector that learns; see 'culling detectors'.")
 @click.option("--student-weights", default="", help="File, torchvision name, model directory or s3:// URI.")
 @click.option("--teacher", default="", help="Detector that is believed, or a .yaml describing an exported network.")
@@ -226,7 +243,11 @@ def detectors(as_json: bool) -> None:
     from dataset_culling.detectors.table import DETECTORS
 
     if as_json:
-        click.echo(json.dumps({name: {"trainable": s.trainable, "weights": s.default_weights} for name, s in DETECTORS.items()}))
+        click.echo(
+            json.dumps(
+                {name: {"trainable": s.trainable, "weights": s.default_weights} for name, s in DETECTORS.items()}
+            )
+        )
         return
     width = max(len(name) for name in DETECTORS)
     for name, spec in DETECTORS.items():
@@ -245,10 +266,14 @@ def presets() -> None:
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--scene", default="demo", show_default=True, help="Named scene, or random:SEED.")
-@click.option("--duration", "duration_s", default=600.0, show_default=True, type=click.FloatRange(1), help="Seconds of video.")
+@click.option(
+    "--duration", "duration_s", default=600.0, show_default=True, type=click.FloatRange(1), help="Seconds of video."
+)
 @click.option("--fps", default=2.0, show_default=True, type=click.FloatRange(0.1, 60), help="Frames per second.")
 @click.option("--seed", type=click.IntRange(0), help="Another seed of the same scene.")
-@click.option("--truth", type=click.Path(path_type=Path), help="Where the true boxes go. [default: PATH with .truth.json]")
+@click.option(
+    "--truth", type=click.Path(path_type=Path), help="Where the true boxes go. [default: PATH with .truth.json]"
+)
 def simulate(path: Path, scene: str, duration_s: float, fps: float, seed: int | None, truth: Path | None) -> None:
     """Film a simulated fixed camera: an ordinary video and, beside it, the true boxes as COCO json."""
     from dataset_culling.runner.simulate import simulate_video

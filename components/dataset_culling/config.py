@@ -109,7 +109,9 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"'{where}' is missing"
     wanted = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"'{where}': wanted {wanted}, found {found!r}" if problem["type"] != "value_error" else f"'{where}': {wanted}"
+    if problem["type"] == "value_error":
+        return f"'{where}': {wanted}"
+    return f"'{where}': wanted {wanted}, found {found!r}"
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -250,7 +250,7 @@ def external_inputs(config: StageConfig) -> tuple[str, ...]:
     found: list[str] = []
     for value in (getattr(config, name) for name in type(config).model_fields):
         if isinstance(value, DetectorRef):
-            found += [part for part in (value.name if value.name.endswith((".yaml", ".yml")) else "", value.weights)]
+            found += [value.weights, value.name if value.name.endswith((".yaml", ".yml")) else ""]
     found += list(getattr(config, "sources", ()))
     found.append(getattr(config, "truth", ""))
     return tuple(uri for uri in found if uri)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import culling
 
+from conftest import culling
 from dataset_culling.footage.simulation import SceneConfig, SimulatedCamera, demo_scene, write_video
 
 
@@ -40,7 +40,9 @@ def assert_one_line(code: int, error: str, *, wanted_code: int, saying: str) -> 
     [
         pytest.param(["--classes", "persn"], 2, "Did you mean 'person'?", id="unknown class"),
         pytest.param(["--student", "tinny"], 2, "Did you mean 'tiny'?", id="unknown detector"),
-        pytest.param(["--teacher", "none.yaml"], 3, "none.yaml: expected the teacher's file, found nothing", id="no teacher file"),
+        pytest.param(
+            ["--teacher", "none.yaml"], 3, "none.yaml: expected the teacher's file, found nothing", id="no teacher file"
+        ),
         pytest.param(["--student-weights", "gone.pth"], 3, "gone.pth", id="no weights file"),
         pytest.param(["--set", "cull_precision.bugdet", "3"], 2, "Did you mean 'budget'?", id="typo in a setting"),
         pytest.param(["--set", "cull_precision.budget", "0"], 2, "greater than or equal to 1", id="bound"),

@@ -65,8 +65,8 @@ def test_dockerfile__runs_as_the_user_that_the_pods_name():
 
 def test_dockerfile__writes_only_where_the_pods_mount_something():
     environment = " ".join(line for line in instructions() if line.startswith("ENV PATH"))
-    written = dict(re.findall(r"(HOME|TMPDIR|MPLCONFIGDIR|TORCH_HOME)=(\S+)", environment))
-    assert set(written) == {"HOME", "TMPDIR", "MPLCONFIGDIR", "TORCH_HOME"}
+    written = dict(re.findall(r"\b(HOME|TMPDIR|MPLCONFIGDIR|TORCH_HOME|CULLING_CACHE)=(\S+)", environment))
+    assert set(written) == {"HOME", "TMPDIR", "MPLCONFIGDIR", "TORCH_HOME", "CULLING_CACHE"}
     assert all(path.startswith((SCRATCH, CACHE)) for path in written.values())
 
 

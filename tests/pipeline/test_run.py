@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import culling
 
+from conftest import culling
 from dataset_culling.artifacts.header import digest
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.graph import STAGES, WIRING
@@ -127,7 +127,9 @@ def test_run__a_stage_that_is_killed_ends_the_run_in_one_line(tmp_path):
     os.kill(_children(running.pid)[0], signal.SIGKILL)
     _, error = running.communicate(timeout=60)
     assert running.returncode == 1
-    assert error.splitlines() == [line for line in error.splitlines() if line.startswith("error: Student scoring: ended by SIGKILL")]
+    assert error.splitlines() == [
+        line for line in error.splitlines() if line.startswith("error: Student scoring: ended by SIGKILL")
+    ]
 
 
 def test_run__ctrl_c_ends_all_children(tmp_path):

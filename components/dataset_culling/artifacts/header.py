@@ -183,7 +183,8 @@ def read_array(path: Path, header: Header, name: str) -> npt.NDArray[Any]:
     file = f"{name}.npy"
     if file not in header.files:
         raise CorruptArtifact(path / file, expected="the file in the header's list", found="no entry")
-    return np.load(check_file(path, file, header.files[file]), allow_pickle=False)
+    values: npt.NDArray[Any] = np.load(check_file(path, file, header.files[file]), allow_pickle=False)
+    return values
 
 
 def read_json_file(path: Path, header: Header, name: str) -> Any:

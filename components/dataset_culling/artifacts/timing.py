@@ -1,4 +1,4 @@
-"""timing.json: what a stage took. It lies in each of the stage's outputs, outside the header, so it changes no digest."""
+"""timing.json: what a stage took. It lies in each of its outputs, outside the header, so it changes no digest."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class TorchDetector(ABC):
                 self.forward(batch, min_score=0.05)
         finally:
             self.module.train(was_training)
-        return counter.get_total_flops() / 1e9
+        return float(counter.get_total_flops()) / 1e9
 
     def num_parameters(self) -> int:
         """Parameters of the module."""

@@ -2,8 +2,8 @@
 
 N = frames, M = teacher boxes, V = other views of the same frames (mirrored, at another size, a moment later).
 
-Views are looked at by the caller (these are pure functions); `mirrored` and `rescaled` bring their boxes back. Source of
-the idea: consistency under augmentation, Yu et al., CALD, CVPR workshops 2022, here asked of the teacher.
+Views are looked at by the caller (these are pure functions); `mirrored` and `rescaled` bring their boxes back. Source
+of the idea: consistency under augmentation, Yu et al., CALD, CVPR workshops 2022, here asked of the teacher.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from dataset_culling.errors import FootageError
 from dataset_culling.footage.packets import NO_TIME, PacketIndex, ReadErrors, packets_of
@@ -65,6 +65,7 @@ class VideoFile:
     def __init__(self, path: Path, index: PacketIndex, options: DecodeOptions) -> None:
         self._path, self._index, self._options = path, index, options
         self._container: Any = None
+        self._scaler = VideoReformatter()  # kept, because setting one up costs five times what using it does
         self._open()
 
     def _open(self) -> None:
@@ -221,13 +222,13 @@ class VideoFile:
 
     def _picture(self, row: int, frame: Any, *, corrupt: bool) -> Picture:
         rotation = quarter_turn(frame.rotation)
-        planes = yuv_planes(frame, *self._size(frame, rotation))
+        planes = yuv_planes(frame, *self._size(frame), self._scaler)
         if rotation:
             planes = tuple(np.ascontiguousarray(np.rot90(plane, rotation // 90)) for plane in planes)
         jpeg = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=self._options.jpeg_quality)
         return Picture(row, jpeg, zlib.crc32(planes[0].data), thumb(planes), corrupt)
 
-    def _size(self, frame: Any, rotation: int) -> tuple[int, int]:
+    def _size(self, frame: Any) -> tuple[int, int]:
         """Size to scale to before turning."""
         width, height = shown_size(frame.width, frame.height, self._aspect, 0)
         longest = max(width, height)
@@ -247,15 +248,17 @@ def _with_first(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield from rest
 
 
-def yuv_planes(frame: Any, width_px: int, height_px: int) -> tuple[ByteArray, ...]:
+def yuv_planes(frame: Any, width_px: int, height_px: int, scaler: VideoReformatter) -> tuple[ByteArray, ...]:
     """A decoded frame as full-range BT.601 planes, as JPEG wants them: Y (H, W), U and V (ceil(H/2), ceil(W/2))."""
-    scaled = frame.reformat(
+    scaled = scaler.reformat(
+        frame,
         width=width_px,
         height=height_px,
         format="yuvj420p",
         dst_colorspace=Colorspace.ITU601,
         dst_color_range=ColorRange.JPEG,
-        interpolation=Interpolation.AREA if width_px < frame.width else Interpolation.BICUBIC,
+        interpolation=Interpolation.AREA if width_px <= frame.width else Interpolation.BICUBIC,
+        threads=1,
     )
     shapes = [(height_px, width_px)] + [((height_px + 1) // 2, (width_px + 1) // 2)] * 2
     return tuple(

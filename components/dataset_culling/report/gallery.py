@@ -200,7 +200,10 @@ def _kept(run: Run, labelled: Agreement, num: int) -> Gallery:
     for row in spread_picks(rows, run.labels.time_s, num=num):
         frame_id = int(run.labels.frame_ids[row])
         rank = rank_of[int(row)]
-        reasons = tuple(text for text in (confidence.get(frame_id, ""), run.kept.reasons[rank]) if text)
+        reasons = (
+            f"Confidence cull – {confidence[frame_id]}.",
+            f"Precision cull – {run.kept.reasons[rank]}.",
+        )
         title = words.clock(float(run.labels.time_s[row]), run.pool.start_utc)
         view = _compared("", labelled, int(row))
         shots.append(Shot(frame_id, False, title, f"hardest {rank + 1} of {len(rows)}", reasons, (view,)))

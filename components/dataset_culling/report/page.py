@@ -133,6 +133,7 @@ def _render(
         times=words.times,
         count=words.count,
         mib=words.mib,
+        counted=words.counted,
     )
     html = environment.get_template("page.html.j2").render(
         style=Markup(_style()),

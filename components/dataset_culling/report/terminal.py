@@ -38,10 +38,10 @@ def print_summary(summary: Mapping[str, Any], out: Path, console: Console | None
     shown = {**summary, **paths}
     if console.is_terminal:
         ascii_only = not console.encoding.lower().startswith("utf")
-        console.print(terminal_summary(shown, ascii_only=ascii_only))
+        console.print(terminal_summary(shown, ascii_only=ascii_only), crop=False)
         return
     plain = Console(file=io.StringIO(), highlight=False, width=80, no_color=True, soft_wrap=False)
-    plain.print(terminal_summary(shown, ascii_only=True))
+    plain.print(terminal_summary(shown, ascii_only=True), crop=False)
     for line in plain.file.getvalue().splitlines():  # type: ignore[attr-defined]
         console.file.write(line.rstrip() + "\n")
     console.file.flush()
@@ -60,7 +60,12 @@ def terminal_summary(summary: Mapping[str, Any], *, ascii_only: bool = False) ->
         parts += [_accuracy(summary), ""]
     if summary.get("stage_seconds"):
         parts += [_stages(summary["stage_seconds"], ascii_only), ""]
-    return Group(*parts, _facts(summary, ascii_only), "")
+    parts.append(_facts(summary, ascii_only))
+    for label, key in (("Model", "model_path"), ("Page", "report_path")):
+        if key in summary:  # never folded: paths are there to be copied
+            line = Text.assemble((f"{label:12}", "bold"), str(summary[key]), no_wrap=True, overflow="ignore")
+            parts.append(line)
+    return Group(*parts, "")
 
 
 def _title(summary: Mapping[str, Any], ascii_only: bool) -> Text:
@@ -110,7 +115,7 @@ def _accuracy(summary: Mapping[str, Any]) -> Table:
 def _facts(summary: Mapping[str, Any], ascii_only: bool) -> Table:
     arrow = "->" if ascii_only else "→"
     table = _grid("left", "left")
-    table.columns[1].overflow = "fold"
+    table.columns[0].min_width = 10
     if "gflops_full" in summary and "gflops_chosen" in summary:
         table.add_row(
             Text("Resolution", style="bold"),
@@ -136,9 +141,6 @@ def _facts(summary: Mapping[str, Any], ascii_only: bool) -> Table:
     if "promoted" in summary:
         answer = ("yes", "bold green") if summary["promoted"] else ("no", "bold yellow")
         table.add_row(Text("Promoted", style="bold"), Text.assemble(answer, f": {summary.get('promotion_reason', '')}"))
-    for label, key in (("Model", "model_path"), ("Page", "report_path")):
-        if key in summary:
-            table.add_row(Text(label, style="bold"), Text(str(summary[key])))
     return table
 
 

@@ -67,3 +67,9 @@ def parse_start(start_utc: str) -> datetime | None:
 def plural(number: int, one: str, many: str = "") -> str:
     """1 -> '1 frame', 3 -> '3 frames'."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def counted(number: int, name: str) -> str:
+    """A count of an artifact's header: (3, 'teacher_boxes') -> '3 teacher boxes', (1, 'shards') -> '1 shard'."""
+    plain = name.replace("_", " ")
+    return f"{number:,} {plain.removesuffix('s') if number == 1 else plain}"

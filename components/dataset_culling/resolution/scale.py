@@ -156,7 +156,8 @@ def choose_scale_per_bucket(
         mine = losses[:, bucket == one]
 
         def losses_at(scale: float, mine: FloatArray = mine) -> FloatArray:
-            return mine[rows[scale]]
+            losses_there: FloatArray = mine[rows[scale]]
+            return losses_there
 
         chosen[int(one)] = choose_scale(losses_at, scales, threshold=threshold).scale
     return chosen

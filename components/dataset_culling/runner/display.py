@@ -8,8 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from dataset_culling.artifacts.timing import Timing
 from dataset_culling.graph import TaskSpec
@@ -65,7 +72,7 @@ class PlainDisplay:
 
     def end(self, task: TaskSpec, timing: Timing | None, *, skipped: bool) -> None:
         """See `Display`."""
-        done, total = self._last
+        total = self._last[1]
         count = f" {total:,}/{total:,}" if total else ""
         note = "already done" if skipped else f"{timing.seconds:.1f} s" if timing is not None else ""
         self._line(f"{_bar(1, 1)}{count} {note}")

@@ -184,7 +184,9 @@ def locked(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"{out}: another run is using this folder. Wait for it, or choose another --out.") from None
+            raise ConfigError(
+                f"{out}: another run is using this folder. Wait for it, or choose another --out."
+            ) from None
         yield
 
 

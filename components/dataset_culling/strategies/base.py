@@ -231,11 +231,12 @@ def selection_of(
 
 
 def describe_boxes(detections: Detections, row: int, box_loss: FloatArray, mask: BoolArray) -> str:
-    """A frame in a few words: how many boxes count, and the one that adds most."""
+    """A frame in a few words: how many boxes count, and the one that adds most (of equals the lower class)."""
     span = slice(int(detections.offsets[row]), int(detections.offsets[row + 1]))
     counted = np.flatnonzero(mask[span])
     if len(counted) == 0:
         return "no box"
-    worst = span.start + int(counted[np.argmax(np.asarray(box_loss)[span][counted])])
+    first = np.lexsort((detections.class_ids[span][counted], -np.asarray(box_loss)[span][counted]))[0]
+    worst = span.start + int(counted[first])
     name, score = detections.class_names[int(detections.class_ids[worst])], float(detections.scores[worst])
     return f"{len(counted)} box{'es' if len(counted) > 1 else ''}, first {name} {score:.2f}"

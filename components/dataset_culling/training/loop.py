@@ -177,9 +177,7 @@ class _Loader:
         return found + list(by_shape.values())
 
 
-def _augment(
-    samples: Sequence[_Prepared], recipe: Recipe, rng: np.random.Generator
-) -> tuple[Tensor, list[Target]]:
+def _augment(samples: Sequence[_Prepared], recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, list[Target]]:
     """Mirror and re-light each image on its own; returns (B, 3, h, w) uint8 and the targets."""
     images, targets = [], []
     for sample in samples:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import simplejpeg
+from av.video.reformatter import VideoReformatter
 
 from dataset_culling.footage.decode import DecodeOptions, Picture, VideoFile, yuv_planes
 from dataset_culling.footage.packets import index_packets
@@ -77,7 +78,7 @@ def test_pictures__skipping_changes_no_pixel(tmp_path: Path, name: str, how: dic
     with open_video(path) as container:
         frames = {number_of(f.to_ndarray(format="rgb24")): f for f in container.decode(video=0)}
         for time_s, picture in found:
-            planes = yuv_planes(frames[round(time_s * 25)], 192, 96)
+            planes = yuv_planes(frames[round(time_s * 25)], 192, 96, VideoReformatter())
             np.testing.assert_array_equal(image(picture), simplejpeg.decode_jpeg(_jpeg(planes)), str(time_s))
 
 

@@ -48,7 +48,9 @@ def test_frame__is_the_same_in_another_process():
         "print(hashlib.sha256(SimulatedCamera(random_scene(42)).frame(1234.5).image.tobytes()).hexdigest())"
     )
     seen = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
+        ).stdout
         for seed in ("1", "2")
     }
     assert len(seen) == 1
@@ -155,7 +157,8 @@ def test_daylight__night_dusk_day():
 def test_write_video__film_and_truth_belong_together(tmp_path):
     video, truth = tmp_path / "a.mp4", tmp_path / "a.json"
     seen = []
-    write_video(SimulatedCamera(SMALL), video, fps=2, duration_s=9, truth_path=truth, on_progress=lambda *at: seen.append(at))
+    camera = SimulatedCamera(SMALL)
+    write_video(camera, video, fps=2, duration_s=9, truth_path=truth, on_progress=lambda *at: seen.append(at))
     assert seen[-1] == (18, 18)
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
@@ -173,7 +176,8 @@ def test_write_video__film_and_truth_belong_together(tmp_path):
 
 def test_write_video__equal_seeds_give_equal_bytes(tmp_path):
     for name in ("a", "b"):
-        write_video(SimulatedCamera(SMALL), tmp_path / f"{name}.mp4", fps=2, duration_s=4, truth_path=tmp_path / f"{name}.json")
+        video, truth = tmp_path / f"{name}.mp4", tmp_path / f"{name}.json"
+        write_video(SimulatedCamera(SMALL), video, fps=2, duration_s=4, truth_path=truth)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 

@@ -77,7 +77,9 @@ def test_train__learns_four_squares():
 
 def test_train__progress_counts_every_step():
     seen = []
-    train(student(), Squares(3), Recipe(epochs=2, batch_size=2), progress=lambda done, total: seen.append((done, total)))
+    train(
+        student(), Squares(3), Recipe(epochs=2, batch_size=2), progress=lambda done, total: seen.append((done, total))
+    )
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

@@ -76,7 +76,9 @@ class SimulatedCamera:
         owner = np.zeros(picture.shape[:2], np.int16)
         here = sorted(actors(scene, time_s), key=lambda actor: -actor.z_m)
         things: list[Actor | Occluder] = sorted([*here, *self._scenery.occluders], key=lambda one: -one.z_m)
-        boxes, areas, kept = [], [], []
+        boxes: list[list[int]] = []
+        areas: list[int] = []
+        kept: list[Actor] = []
         day = self._tint(light, float(cloud))
         for thing in things:
             if isinstance(thing, Occluder):
@@ -124,11 +126,12 @@ class SimulatedCamera:
     def _tint(self, light: float, cloud: float) -> FloatImage:
         """What daylight does to colours, (3,)."""
         if self.scene.scene != "street":
-            return np.array([1.0, 0.98, 0.95], np.float32) * cloud * 0.97
+            return np.array([1.0, 0.98, 0.95], np.float32) * np.float32(cloud * 0.97)
         dusk = np.exp(-(((light - 0.35) / 0.25) ** 2))
         night = np.array([0.30, 0.32, 0.40]) * (1 - light)
         day = np.array([1.0, 0.99, 0.97]) * light * cloud
-        return (night + day * (1 - 0.25 * dusk * np.array([0.0, 0.35, 0.8]))).astype(np.float32)
+        tint: FloatImage = (night + day * (1 - 0.25 * dusk * np.array([0.0, 0.35, 0.8]))).astype(np.float32)
+        return tint
 
     def _lamp_light(self) -> FloatImage:
         """Where street lamps light the ground, (H, W, 3) 0..1."""
@@ -182,7 +185,7 @@ class SimulatedCamera:
             for rng in (np.random.default_rng([self.scene.seed, 521, spell + k]) for k in (0, 1))
         )
         part = np.clip((time_s / 180 - spell - 0.8) / 0.2, 0, 1)
-        return now * (1 - part) + then * part
+        return float(now * (1 - part) + then * part)
 
     # -- things
 

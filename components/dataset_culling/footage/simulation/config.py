@@ -88,8 +88,8 @@ def random_scene(seed: int, *, width_px: int = 512, height_px: int = 288) -> Sce
 SCENES: dict[str, SceneConfig] = {
     "demo": SceneConfig(
         seed=7, day_length_s=1400.0, start_hour=5.0, people_per_minute=14, bicycles_per_minute=5, cars_per_minute=12,
-        trucks_per_minute=3, dogs_per_minute=0.6, night_share=0.1, rain=0.25, noise_levels=3.5, horizon=0.24, near_m=9.0,
-        camera_height_m=5.5, camouflage=0.35, parked=3, standing=2, distractors=9, contrast=0.9,
+        trucks_per_minute=3, dogs_per_minute=0.6, night_share=0.1, rain=0.25, noise_levels=3.5, horizon=0.24,
+        near_m=9.0, camera_height_m=5.5, camouflage=0.35, parked=3, standing=2, distractors=9, contrast=0.9,
     ),
     "street-night-rain": SceneConfig(
         seed=11, day_length_s=2800.0, start_hour=19.0, people_per_minute=10, bicycles_per_minute=4, cars_per_minute=12,

@@ -338,7 +338,7 @@ def _lobby(scene: SceneConfig, rng: np.random.Generator) -> Scenery:
     xs = np.arange(-int(ground.half_width_m(back) / size) - 2, int(ground.half_width_m(back) / size) + 3)
     for row, z in enumerate(np.arange(back, scene.near_m * 0.85, -size)):
         for column in xs:
-            x = column * size
+            x = float(column) * size
             _quad(
                 scenery.albedo,
                 ground,
@@ -347,9 +347,9 @@ def _lobby(scene: SceneConfig, rng: np.random.Generator) -> Scenery:
             )
     s = ground.scale(back)
     _rect(scenery.albedo, 0, foot - 0.18 * s, scene.width_px, foot, wall * 0.6)  # skirting
-    for x in np.arange(rng.uniform(0, 3) * s, scene.width_px, rng.uniform(4, 7) * s):  # pillars
-        _rect(scenery.albedo, x, 0, x + 0.5 * s, foot, wall * 0.88)
-        _rect(scenery.albedo, x + 0.4 * s, 0, x + 0.5 * s, foot, wall * 0.75)
+    for pillar in np.arange(rng.uniform(0, 3) * s, scene.width_px, rng.uniform(4, 7) * s):
+        _rect(scenery.albedo, pillar, 0, pillar + 0.5 * s, foot, wall * 0.88)
+        _rect(scenery.albedo, pillar + 0.4 * s, 0, pillar + 0.5 * s, foot, wall * 0.75)
     for _ in range(int(rng.integers(2, 5))):  # doors and lifts
         x = rng.uniform(0, scene.width_px)
         metal = rng.uniform(0.35, 0.7) * np.ones(3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from dataset_culling.footage.simulation.config import CLASS_NAMES, SceneConfig
 from dataset_culling.footage.simulation.scenery import Ground, lanes, pavements
-from dataset_culling.footage.simulation.sprites import PHASES, Look
+from dataset_culling.footage.simulation.sprites import PHASES, Colour, Look
 
 SLOT_S = 10.0
 """Arrivals are drawn for this much video at a time."""
@@ -99,6 +99,12 @@ def actors(scene: SceneConfig, time_s: float) -> list[Actor]:
 _SKINS = ((236, 196, 168), (205, 155, 120), (150, 105, 75), (95, 65, 48), (70, 48, 38))
 
 
+def _colour(values: Iterable[float]) -> Colour:
+    """Whole levels that are neither black nor white."""
+    red, green, blue = (int(np.clip(int(value), 8, 245)) for value in values)
+    return red, green, blue
+
+
 def _look(rng: np.random.Generator, scene: SceneConfig, kind: str, view: str, facing: int) -> Look:
     hidden = rng.random() < scene.camouflage
     if kind in ("car", "truck"):
@@ -114,21 +120,16 @@ def _look(rng: np.random.Generator, scene: SceneConfig, kind: str, view: str, fa
         )
         main = palette[int(rng.integers(0, len(palette)))]
         if hidden:
-            main = tuple(int(v) for v in rng.normal(88, 8, 3))  # asphalt's own grey
+            main = _colour(rng.normal(88, 8, 3))  # asphalt's own grey
         second = ((214, 214, 210), (120, 124, 130), (70, 90, 130), (172, 150, 120))[int(rng.integers(0, 4))]
     elif kind == "dog":
         main = ((92, 62, 40), (36, 32, 30), (196, 168, 128), (140, 132, 124))[int(rng.integers(0, 4))]
         second = main
     else:
-        main = tuple(int(v) for v in (rng.normal(118, 16) + rng.normal(0, 8, 3) if hidden else rng.uniform(20, 235, 3)))
-        second = tuple(
-            int(v)
-            for v in (
-                rng.normal(95, 12) + rng.normal(0, 6, 3) if hidden else rng.uniform(15, 140) + rng.normal(0, 18, 3)
-            )
+        main = _colour(rng.normal(118, 16) + rng.normal(0, 8, 3) if hidden else rng.uniform(20, 235, 3))
+        second = _colour(
+            rng.normal(95, 12) + rng.normal(0, 6, 3) if hidden else rng.uniform(15, 140) + rng.normal(0, 18, 3)
         )
-    main = tuple(int(np.clip(v, 8, 245)) for v in main)
-    second = tuple(int(np.clip(v, 8, 245)) for v in second)
     size = float(np.clip(rng.normal(1, 0.07), 0.8, 1.2)) if kind == "person" else 1.0
     if kind == "person" and rng.random() < 0.08:
         size *= 0.68  # a child
@@ -270,7 +271,7 @@ def _players(scene: SceneConfig, time_s: float) -> Iterator[Actor]:
             "side" if abs(moving) > 0.12 else str(own.choice(["front", "back"])),
             1 if moving > 0 else -1,
         )
-        shirt = tuple(int(v) for v in shirts[player % 2])
+        shirt = _colour(shirts[player % 2])
         look = Look(
             look.kind,
             look.view,

@@ -82,9 +82,7 @@ def _sides(full_side: int, factor: float, steps: int, allowed) -> dict[float, in
     return sides
 
 
-def _reason(
-    config: ChooseResolutionConfig, scale: float, scales: tuple[float, ...], changes: tuple[float, ...]
-) -> str:
+def _reason(config: ChooseResolutionConfig, scale: float, scales: tuple[float, ...], changes: tuple[float, ...]) -> str:
     if config.mode == "off":
         return "full size, as asked"
     over = next((row for row, change in enumerate(changes) if change > config.threshold), None)

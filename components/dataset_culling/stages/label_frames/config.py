@@ -21,7 +21,10 @@ class LabelFramesConfig(StageConfig):
         0.5, ge=0, le=1, description="Boxes scoring this much are labels. Scores of different teachers do not compare."
     )
     doubtful_score: float = Field(
-        0.3, ge=0, le=1, description="Boxes from here to min_score become ignore regions: neither object nor background."
+        0.3,
+        ge=0,
+        le=1,
+        description="Boxes from here to min_score become ignore regions: neither object nor background.",
     )
     batch_size: int = Field(4, ge=1, description="Images that go through the network at once.")
 

@@ -1,0 +1,156 @@
+"""The page as text: whole, self-contained, small enough, safe. The browser looks at it in tests/pipeline."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from dataset_culling.report.page import build_page, footage_facts
+from dataset_culling.report.pictures import encode, shrink
+from dataset_culling.report.plots import timeline_chart
+from dataset_culling.report.run import Frames, Run
+from dataset_culling.report.summary import summarise
+
+VOID = {"meta", "link", "input", "br", "hr", "img"}
+
+
+def page_of(run: Run, *, num_pictures: int = 4, max_bytes: int = 1_950_000) -> str:
+    return build_page(
+        run,
+        summarise(run),
+        num_pictures=num_pictures,
+        picture_width_px=320,
+        min_score=0.3,
+        max_bytes=max_bytes,
+    )
+
+
+class Outline(HTMLParser):
+    """Ids, and tags that close another than was opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.wrong: list[str] = []
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self._look(attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._look(attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def _look(self, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "src", "xlink:href", "srcset") and not (value or "").startswith(("#", "data:")):
+                self.outside.append(value or "")
+
+
+@pytest.fixture(scope="module")
+def html(small_run: Run) -> str:
+    return page_of(small_run)
+
+
+def test_build_page__is_well_formed_and_loads_nothing(html: str):
+    outline = Outline()
+    outline.feed(html)
+    assert outline.wrong == []
+    assert outline.open == []
+    assert outline.outside == []
+    assert len(outline.ids) == len(set(outline.ids))
+    assert "@import" not in html
+    assert not re.findall(r"url\((?!#|&quot;#)", html)
+
+
+def test_build_page__equal_runs_give_equal_pages(small_run: Run, html: str):
+    assert page_of(small_run) == html
+
+
+def test_build_page__no_stand_in_colour_is_left(html: str):
+    assert "#0101" not in html
+
+
+def test_build_page__names_of_users_making_are_escaped(small_run: Run):
+    evil = "<script>alert(1)</script>&\"'"
+    renamed = {
+        name: dataclasses.replace(getattr(small_run, name), class_names=(evil, "b", "c", "d"))
+        for name in ("scored", "labels", "heldout_labels", "raw", "trained")
+    }
+    reasons = tuple(evil for _ in small_run.kept.reasons)
+    html = page_of(
+        dataclasses.replace(
+            small_run, camera=evil, kept=dataclasses.replace(small_run.kept, reasons=reasons), **renamed
+        )
+    )
+    assert "<script>alert" not in html
+    assert html.count("<script>") == 1
+
+
+def test_build_page__without_timings_truth_and_wall_clock(small_run: Run):
+    metrics = {key: value for key, value in small_run.metrics.items() if not key.endswith("_truth")}
+    pool, heldout = (
+        dataclasses.replace(part, start_utc="", footage={}) for part in (small_run.pool, small_run.heldout)
+    )
+    bare = dataclasses.replace(
+        small_run, metrics=metrics, costs={}, pool=pool, heldout=heldout, pool_loss=None, label_loss=None, training={}
+    )
+    html = page_of(bare)
+    assert "No stage left a timing" in html
+    assert "Accuracy against the truth" not in html
+    assert "time of day, UTC" not in html
+    assert "time in the footage" in html
+    assert 'id="chart-losses"' not in html
+
+
+def test_build_page__gives_up_pictures_rather_than_the_limit(small_run: Run):
+    noise = np.random.default_rng(0).integers(0, 255, (288, 512, 3), np.uint8)
+
+    def noisy(frames: Frames) -> Frames:
+        return dataclasses.replace(frames, image=lambda frame_id: np.roll(noise, frame_id, axis=1))
+
+    run = dataclasses.replace(small_run, pool=noisy(small_run.pool), heldout=noisy(small_run.heldout))
+    small = page_of(run, num_pictures=12, max_bytes=700_000)
+    assert len(small.encode()) <= 700_000
+    num_drawn = small.count("<image ")
+    assert num_drawn >= 1
+    as_asked = len(encode(shrink(noise, 320), quality=80, frame_width_px=512).data_uri)
+    assert num_drawn * as_asked > 700_000  # or nothing had to be given up
+
+
+def test_build_page__a_limit_below_the_text_itself_is_refused(small_run: Run):
+    with pytest.raises(ValueError, match="without any picture"):
+        page_of(small_run, max_bytes=10_000)
+
+
+@pytest.mark.parametrize(
+    "footage",
+    [
+        {},
+        {"counts": None, "damage": [], "files": [1, "x"], "damaged_stretches": ["?"], "missing_stretches_s": [[1]]},
+        {"files": [{}] * 500, "damaged_stretches": [{}] * 500, "missing_stretches_s": [[1, 2]] * 500},
+    ],
+)
+def test_footage_facts__an_odd_report_is_no_error(small_run: Run, footage: dict[str, object]):
+    odd = dataclasses.replace(small_run.pool, footage=footage)
+    facts = footage_facts(odd)
+    assert all(len(facts[name].rows) <= 40 for name in ("files", "stretches") if facts[name] is not None)
+    timeline_chart(dataclasses.replace(small_run, pool=odd))
+
+
+def test_footage_facts__say_what_was_lost(small_run: Run):
+    facts = footage_facts(small_run.pool)
+    assert facts["damage"] == "3 corrupt, 1 grey"
+    assert [row[2] for row in facts["stretches"].rows] == ["corrupt", "grey", "missing"]
