@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 
 from dataset_culling.detectors.embedded import CLASS_NAMES, EMBEDDED, STUDENT, TEACHER, build_spec
 from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.detectors.weights import read_weights
 from dataset_culling.footage.simulation import SimulatedCamera, random_scene
 from dataset_culling.training.loop import Sample, train
 from dataset_culling.training.recipe import Recipe
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--init", type=Path, help="weights to start from instead of random ones")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -152,6 +154,8 @@ def pretrain(
     """Train one detector and write its weights and figures."""
     torch.manual_seed(recipe.seed)
     detector = build_spec(name, SPECS[name], CLASS_NAMES)
+    if options.init is not None:
+        detector.load_state(read_weights(options.init)[0], where=str(options.init))
     started = time.monotonic()
 
     def progress(done: int, total: int) -> None:

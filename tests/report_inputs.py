@@ -7,7 +7,10 @@ teacher hardly. Selections and metrics are then worked out from these boxes by t
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import functools
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,8 @@ from dataset_culling.artifacts.timing import Timing, write_timing
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.footage.simulation import CLASS_NAMES, SimulatedCamera, demo_scene
 from dataset_culling.graph import STAGES, WIRING, PipelineConfig
+from dataset_culling.report.run import Run
+from dataset_culling.stages.render_report.stage import read_run
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.types import Detections, ImageDetections
 
@@ -154,6 +159,14 @@ def write_run(
     wiring = next(task for task in WIRING if task.stage == "render-report").inputs
     assert set(wiring) == set(STAGES["render-report"].reads)
     return {name: made[output] for name, output in wiring.items()}
+
+
+@functools.cache
+def shared_run() -> Run:
+    """A small run, read as the stage reads it, made once for all tests that only look at it."""
+    folder = tempfile.TemporaryDirectory(prefix="report-")
+    atexit.register(folder.cleanup)  # frames are read from it as long as tests run
+    return read_run(write_run(Path(folder.name), num_pool=36, num_heldout=12), camera="high-street")
 
 
 def spoil(true: Detections, eye: Eye, rng: np.random.Generator, *, width_px: int, height_px: int) -> Detections:

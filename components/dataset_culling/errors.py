@@ -12,7 +12,9 @@ CullingError                    1   (never raised itself)
 |   |-- MissingObject               ask for another key
 |   |-- AccessDenied                mend the credentials
 |   |-- TransientStoreError         try again
-|   `-- CorruptObject               write it again
+|   |-- CorruptObject               write it again
+|   `-- ObjectChanged               somebody else wrote first: read it again, then decide again
+|       `-- ChampionMoved               ... the pointer to a camera's best model
 |-- OutputError                 5   a result cannot be written (permission, disk full)
 `-- StageFailed                 as the stage exited
 
@@ -93,6 +95,14 @@ class TransientStoreError(StoreError):
 
 class CorruptObject(StoreError):
     """What arrived is not what was stored."""
+
+
+class ObjectChanged(StoreError):
+    """A conditional write or read was refused, as the object is no longer what the asker believed."""
+
+
+class ChampionMoved(ObjectChanged):
+    """The camera's champion is no longer the one that the candidate was compared with."""
 
 
 class OutputError(CullingError):

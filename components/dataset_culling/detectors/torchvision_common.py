@@ -19,9 +19,7 @@ IGNORE_IOU = 0.5
 
 _CATEGORIES: Sequence[str] = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta["categories"]
 
-COCO_IDS: tuple[int, ...] = tuple(
-    row for row, name in enumerate(_CATEGORIES) if name not in ("__background__", "N/A")
-)
+COCO_IDS: tuple[int, ...] = tuple(row for row, name in enumerate(_CATEGORIES) if name not in ("__background__", "N/A"))
 """COCO's own category ids, 1..90 with gaps: the columns of torchvision's published heads that mean something."""
 
 COCO_NAMES: tuple[str, ...] = tuple(_CATEGORIES[row] for row in COCO_IDS)
@@ -54,10 +52,11 @@ def mapped_conv(old: nn.Conv2d, rows: Sequence[Sequence[int]], *, anchors: int =
         old.stride,  # type: ignore[arg-type]
         old.padding,  # type: ignore[arg-type]
     ).to(old.weight.device)
-    assert old.bias is not None and new.bias is not None
+    assert old.bias is not None
+    assert new.bias is not None
     with torch.no_grad():
-        weight = old.weight.unflatten(0, (anchors, -1))
-        bias = old.bias.unflatten(0, (anchors, -1))
+        weight = old.weight.reshape(anchors, -1, *old.weight.shape[1:])
+        bias = old.bias.reshape(anchors, -1)
         new.weight.copy_(torch.stack([weight[:, list(olds)].mean(1) for olds in rows], 1).flatten(0, 1))
         new.bias.copy_(torch.stack([bias[:, list(olds)].mean(1) for olds in rows], 1).flatten(0, 1))
     return new

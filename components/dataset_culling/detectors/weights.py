@@ -144,7 +144,8 @@ def detector_state(
         return None, ()
     if published is not None and weights in {*published.__members__, "DEFAULT"}:
         return torchvision_state(published, weights, detector=detector), ()
-    state, metadata = read_weights(weights_path(detector, weights, names=tuple(published or ())))
+    names = tuple(published.__members__) if published is not None else ()
+    state, metadata = read_weights(weights_path(detector, weights, names=names))
     return state, class_names_of(metadata)
 
 
@@ -157,7 +158,7 @@ def weights_path(
     detector: str,
     weights: str,
     *,
-    names: Sequence[WeightsEnum] = (),
+    names: Sequence[str] = (),
     suffixes: Sequence[str] = (".safetensors", ".pth"),
 ) -> Path:
     """Where the file lies that `weights` means.
@@ -165,7 +166,7 @@ def weights_path(
     Args:
         detector: The detector's name.
         weights: A file; empty: a file in the cache that is called like the detector.
-        names: Published weights, for the error.
+        names: Of published weights, for the error.
         suffixes: How files of this detector may end.
 
     Raises:
@@ -174,7 +175,7 @@ def weights_path(
     if weights:
         path = Path(weights)
         if not path.exists() and not path.suffix and len(path.parts) == 1:  # meant as a name
-            known = [*(member.name for member in names), *(["DEFAULT"] if names else []), "none"]
+            known = [*names, "none"]
             raise WeightsError(
                 f"{detector}: expected a weights file or one of {', '.join(known)}, found '{weights}'."
                 f"{did_you_mean(weights, known)} Pass one of these or the path of a file."

@@ -201,14 +201,18 @@ class YOLOXHead(nn.Module):
     def __init__(self, num_classes: int, base: int, conv: Conv) -> None:
         super().__init__()
         width = base * 4
-        self.cls_convs = nn.ModuleList(nn.Sequential(conv(width, width, 3, 1), conv(width, width, 3, 1)) for _ in STRIDES)
-        self.reg_convs = nn.ModuleList(nn.Sequential(conv(width, width, 3, 1), conv(width, width, 3, 1)) for _ in STRIDES)
+        self.cls_convs = nn.ModuleList(
+            nn.Sequential(conv(width, width, 3, 1), conv(width, width, 3, 1)) for _ in STRIDES
+        )
+        self.reg_convs = nn.ModuleList(
+            nn.Sequential(conv(width, width, 3, 1), conv(width, width, 3, 1)) for _ in STRIDES
+        )
         self.cls_preds = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for _ in STRIDES)
         self.reg_preds = nn.ModuleList(nn.Conv2d(width, 4, 1) for _ in STRIDES)
         self.obj_preds = nn.ModuleList(nn.Conv2d(width, 1, 1) for _ in STRIDES)
         self.stems = nn.ModuleList(BaseConv(base * times, width, 1, 1) for times in (4, 8, 16))
         for prediction in [*self.cls_preds, *self.obj_preds]:
-            nn.init.constant_(prediction.bias, -math.log((1 - PRIOR_SCORE) / PRIOR_SCORE))  # type: ignore[arg-type]
+            nn.init.constant_(prediction.bias, -math.log((1 - PRIOR_SCORE) / PRIOR_SCORE))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Maps of strides 8, 16 and 32 to raw outputs (B, 4 + 1 + C, h / stride, w / stride)."""
@@ -386,7 +390,8 @@ def _counts_as_background(boxes_xyxy: Tensor, truths_xyxy: Tensor, doubtful_xyxy
         return boxes_xyxy.new_ones(len(boxes_xyxy))
     doubtful = box_iou(boxes_xyxy, doubtful_xyxy.float()).amax(1)
     sure = box_iou(boxes_xyxy, truths_xyxy).amax(1) if len(truths_xyxy) else torch.zeros_like(doubtful)
-    return 1.0 - ((doubtful > IGNORE_IOU) & (doubtful > sure)).float()
+    on_doubtful: Tensor = (doubtful > IGNORE_IOU) & (doubtful > sure)
+    return (~on_doubtful).float()
 
 
 def _paired_iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
@@ -394,7 +399,8 @@ def _paired_iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
     shared = (torch.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - torch.maximum(a_xyxy[:, :2], b_xyxy[:, :2])).clamp(min=0)
     area = shared.prod(1)
     union = (a_xyxy[:, 2:] - a_xyxy[:, :2]).prod(1) + (b_xyxy[:, 2:] - b_xyxy[:, :2]).prod(1) - area
-    return area / union.clamp(min=1e-6)
+    iou: Tensor = area / union.clamp(min=1e-6)
+    return iou
 
 
 # -- weights
@@ -475,7 +481,7 @@ def _convolutions_in_order(module: nn.Module) -> list[nn.Conv2d]:
     """The convolutions in the order in which they run."""
     order: list[nn.Conv2d] = []
     hooks = [
-        part.register_forward_pre_hook(lambda own, _: order.append(own))  # type: ignore[arg-type]
+        part.register_forward_pre_hook(lambda own, _: order.append(own))
         for part in module.modules()
         if isinstance(part, nn.Conv2d)
     ]
@@ -516,7 +522,6 @@ def _build(name: str, size: YoloxSize, weights: str) -> YoloxDetector:
     if weights == "none":
         return detector(COCO_NAMES)
     path = weights_path(name, weights, suffixes=(".safetensors", ".pth", ".onnx"))
-    class_names: Sequence[str]
     if path.suffix == ".onnx":
         built = detector(COCO_NAMES)
         load_state(built.module, onnx_state(path, built.module, detector=name), where=f"{name} ({path})")  # type: ignore[arg-type]

@@ -93,6 +93,9 @@ def fit_steps(width_px: int, num_pictures: int) -> Iterator[tuple[int, int, int]
 
     First quality goes, which is hardly seen, then size, then pictures, and at last all of them.
     """
+    if num_pictures < 1:
+        yield width_px, 80, 0
+        return
     for share, quality in ((1.0, 80), (1.0, 68), (1.0, 55), (0.8, 60), (0.8, 45), (0.65, 45)):
         yield round(width_px * share), quality, num_pictures
     num = num_pictures // 2

@@ -5,12 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_culling.report.gallery import MAX_BOXES, compare_heldout, frames_shown, galleries, spread_picks
 from dataset_culling.report.run import Run
 from dataset_culling.types import Detections, ImageDetections
+from report_inputs import shared_run
+
+
+@pytest.fixture(scope="module")
+def small_run() -> Run:
+    return shared_run()
 
 
 def test_spread_picks__skips_neighbours_of_the_first():

@@ -11,7 +11,12 @@ from dataset_culling.report.losses import losses_of_all
 from dataset_culling.report.run import Run
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.strategies.config import CullConfig
-from report_inputs import RAW, spoil
+from report_inputs import RAW, shared_run, spoil
+
+
+@pytest.fixture(scope="module")
+def small_run() -> Run:
+    return shared_run()
 
 
 def pool_of(run: Run) -> CullInput:

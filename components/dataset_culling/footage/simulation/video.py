@@ -57,7 +57,7 @@ def write_video(
             truth_part.open("w", encoding="utf-8") as truth,
             boxes_part.open("w+", encoding="utf-8") as boxes,
         ):
-            options = {"preset": "veryfast", "crf": "22", "g": str(max(1, round(2 * fps))), "threads": "1"}
+            options = {"preset": "superfast", "crf": "26", "g": str(max(1, round(2 * fps))), "threads": "1"}
             stream = container.add_stream("libx264", rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = camera.scene.width_px, camera.scene.height_px, "yuv420p"
             stream.thread_count = 1  # x264's slices depend on its threads, and so would the bytes

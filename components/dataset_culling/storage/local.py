@@ -1,0 +1,317 @@
+"""A folder as an object store: objects are ordinary files, keys are paths below the folder.
+
+Writes go beside the object, are synced, and are renamed over it under a lock on its folder, so that conditions hold
+against other processes on this machine. The checksum lies in an extended attribute, with the time of the change it
+speaks of: a file that somebody edits is a new object, one whose bytes change by themselves is a corrupt one. On file
+systems without such attributes there is no checksum. Network file systems that do not lock folders are refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import io
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from dataset_culling.errors import (
+    AccessDenied,
+    ConfigError,
+    CullingError,
+    OutputError,
+    StoreError,
+    TransientStoreError,
+)
+from dataset_culling.storage.base import ALWAYS, Condition, Stat, changed, check_key, corrupt, missing
+
+PARTIAL = ".culling-partial"
+"""How the names of unfinished files end; they are no objects."""
+
+_CHECKSUM = "user.culling.sha256"
+_BLOCK = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_PASSING = {errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENETDOWN, errno.ENETUNREACH}
+
+
+class LocalStore:
+    """Objects in the folder `root`, which the first write makes; see `base.ObjectStore`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __repr__(self) -> str:
+        return f"LocalStore({str(self.root)!r})"
+
+    def uri(self, key: str) -> str:
+        """The object's path."""
+        return str(self.root / key) if key else str(self.root)
+
+    def stat(self, key: str) -> Stat:
+        """See `base.ObjectStore.stat`."""
+        with self._reading(key) as file:
+            return self._stat(key, os.fstat(file.fileno()))
+
+    def find(self, prefix: str = "") -> Iterator[Stat]:
+        """See `base.ObjectStore.find`. Files whose names cannot be keys are left out."""
+        folder, _, start = prefix.rpartition("/")
+        yield from self._walk(f"{folder}/" if folder else "", start)
+
+    def get(self, key: str, to: Path) -> Stat:
+        """See `base.ObjectStore.get`."""
+        with self._reading(key) as source:
+            stat, wanted = self._stat(key, os.fstat(source.fileno())), _checksum(source)
+            with writing(to) as target:
+                found = _copy(source, target)
+                _compare(stat, wanted, found)
+        return stat
+
+    def get_bytes(self, key: str) -> tuple[bytes, Stat]:
+        """See `base.ObjectStore.get_bytes`."""
+        with self._reading(key) as source:
+            stat, wanted = self._stat(key, os.fstat(source.fileno())), _checksum(source)
+            data = source.read()
+        _compare(stat, wanted, (len(data), hashlib.sha256(data).hexdigest()))
+        return data, stat
+
+    def read_range(self, key: str, offset: int, length: int, *, etag: str = "") -> bytes:
+        """See `base.ObjectStore.read_range`."""
+        with self._reading(key) as file:
+            if etag and (found := self._stat(key, os.fstat(file.fileno())).etag) != etag:
+                raise changed(self.uri(key), f"etag {found} instead of {etag}")
+            return os.pread(file.fileno(), length, offset)
+
+    def put(self, key: str, source: Path, *, when: Condition = ALWAYS) -> Stat:
+        """See `base.ObjectStore.put`."""
+        try:
+            stream = source.open("rb", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{source}: expected a file to store, found {error.strerror}. Check the path.") from None
+        with stream:
+            return self.put_stream(key, stream, when=when)  # type: ignore[arg-type] # FileIO reads like a BinaryIO
+
+    def put_bytes(self, key: str, data: bytes, *, when: Condition = ALWAYS) -> Stat:
+        """See `base.ObjectStore.put_bytes`."""
+        return self.put_stream(key, io.BytesIO(data), when=when)
+
+    def put_stream(self, key: str, stream: BinaryIO, *, when: Condition = ALWAYS) -> Stat:
+        """See `base.ObjectStore.put_stream`."""
+        target = self.root / check_key(key)
+        if target.name.endswith(PARTIAL):
+            raise ConfigError(f"{self.uri(key)}: expected a name that does not end with {PARTIAL}. Rename it.")
+        with self._explaining(key, writing=True):
+            if when.absent and target.exists():  # spares the copy; what counts is asked again under the lock
+                raise changed(self.uri(key), "one that is there already")
+            beside = self._open_beside(target)
+            try:
+                with beside.open("r+b") as file:
+                    _, checksum = _copy(stream, file)
+                    file.flush()
+                    # The clock of a file system may tick in milliseconds; two versions must not share an etag.
+                    os.utime(file.fileno(), ns=(now_ns := time.time_ns(), now_ns))
+                    _set_checksum(file, checksum)
+                    os.fsync(file.fileno())
+                with _locked(target.parent):
+                    self._check(key, target, when)
+                    os.replace(beside, target)
+                    stat = self._stat(key, target.stat())
+                _sync_folder(target.parent)
+            finally:
+                beside.unlink(missing_ok=True)
+        return stat
+
+    def delete(self, key: str) -> None:
+        """See `base.ObjectStore.delete`. Folders that become empty go too, but never the store's own."""
+        target = self.root / check_key(key)
+        with self._explaining(key, writing=True), suppress(FileNotFoundError, NotADirectoryError):
+            with _locked(target.parent):
+                target.unlink()
+            for folder in target.parents:
+                if folder == self.root or self.root not in folder.parents:
+                    break
+                try:
+                    folder.rmdir()
+                except OSError:  # not empty: somebody else's object is in it, or one on its way
+                    break
+
+    def sweep(self, prefix: str = "", *, older_than_s: float = 86400.0) -> int:
+        """See `base.ObjectStore.sweep`: files that a killed writer left beside an object."""
+        folder, _, start = prefix.rpartition("/")
+        swept = 0
+        with self._explaining(prefix, writing=True):
+            for file in (self.root / folder).rglob(f".*{PARTIAL}"):
+                inside = file.relative_to(self.root / folder).as_posix()
+                name = inside if "/" in inside else inside.removeprefix(".")
+                with suppress(FileNotFoundError):  # its writer has just finished
+                    if name.startswith(start) and time.time() - file.stat().st_mtime > older_than_s:
+                        file.unlink()
+                        swept += 1
+        return swept
+
+    def _walk(self, folder: str, start: str) -> Iterator[Stat]:
+        try:
+            with os.scandir(self.root / folder) as found:
+                # A folder sorts as if its name ended with '/', as its keys do.
+                names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in found)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise self._explain(folder, error, writing=False) from None
+        for name in names:
+            if not name.startswith(start) or name.endswith(PARTIAL):
+                continue
+            if name.endswith("/"):
+                yield from self._walk(folder + name, "")
+            else:
+                with suppress(FileNotFoundError):
+                    yield self._stat(folder + name, (self.root / folder / name).stat())
+
+    def _stat(self, key: str, found: os.stat_result) -> Stat:
+        etag = f"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}"
+        return Stat(key, found.st_size, etag, self.uri(key))
+
+    def _check(self, key: str, target: Path, when: Condition) -> None:
+        if not when:
+            return
+        found = self._stat(key, target.stat()).etag if target.is_file() else ""
+        if when.absent and found:
+            raise changed(self.uri(key), "one that is there already")
+        if when.etag and found != when.etag:
+            raise changed(self.uri(key), f"etag {found} instead of {when.etag}" if found else "none")
+
+    def _open_beside(self, target: Path) -> Path:
+        for tries in range(8):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside = target.parent / f".{target.name[:150]}.{os.getpid()}.{uuid.uuid4().hex[:12]}{PARTIAL}"
+            try:
+                beside.open("xb").close()
+            except FileNotFoundError:  # a delete has just taken the empty folder away
+                if tries == 7:
+                    raise
+                continue
+            return beside
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[IO[bytes]]:
+        with self._explaining(key, writing=False):
+            file = (self.root / check_key(key)).open("rb")
+        with file, self._explaining(key, writing=False):
+            yield file
+
+    @contextmanager
+    def _explaining(self, key: str, *, writing: bool) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._explain(key, error, writing=writing) from error
+
+    def _explain(self, key: str, error: OSError, *, writing: bool) -> CullingError:
+        uri, reason = self.uri(key), error.strerror or str(error)
+        verb = "write" if writing else "read"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            who = f"user {os.geteuid()}"
+            return AccessDenied(f"{uri}: expected to {verb} as {who}, found {reason}. Change its owner or mode.")
+        if error.errno in _FULL:
+            return OutputError(f"{uri}: expected to {verb}, found {reason}. Free space or store elsewhere.")
+        if error.errno in _PASSING:
+            return TransientStoreError(f"{uri}: expected to {verb}, found {reason}. Run it again.")
+        if error.errno == errno.EIO:
+            return corrupt(uri, expected="a readable file", found=reason)
+        if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR) and not writing:
+            return missing(uri, "a folder" if error.errno == errno.EISDIR else "no such file")
+        return StoreError(f"{uri}: expected to {verb}, found {reason}. Check the path.")
+
+
+@contextmanager
+def writing(to: Path) -> Iterator[IO[bytes]]:
+    """A file that appears at `to` when the block ends well, and not at all otherwise. Its folder is made.
+
+    Raises:
+        OutputError: If it cannot be written; the block's own OSErrors count as that.
+    """
+    beside = to.with_name(f".{to.name[:150]}.{os.getpid()}.{uuid.uuid4().hex[:12]}{PARTIAL}")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("w+b") as file:
+            yield file
+        os.replace(beside, to)
+    except OSError as error:
+        raise OutputError(
+            f"{to}: expected to write a file, found {error.strerror or error}. Free space or choose another folder."
+        ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def sha256_and_size(file: IO[bytes]) -> tuple[int, str]:
+    """Bytes and SHA-256 of an open file, from where it stands."""
+    return _copy(file, None)
+
+
+def _copy(source: IO[bytes] | BinaryIO, target: IO[bytes] | None) -> tuple[int, str]:
+    """Copy everything; its size and SHA-256."""
+    sha256, size = hashlib.sha256(), 0
+    while block := source.read(_BLOCK):
+        sha256.update(block)
+        size += len(block)
+        if target is not None:
+            target.write(block)
+    return size, sha256.hexdigest()
+
+
+def _compare(stat: Stat, wanted: tuple[int, str] | None, found: tuple[int, str]) -> None:
+    if wanted is not None and wanted != found:
+        raise corrupt(
+            stat.uri,
+            expected=f"{wanted[0]} bytes with sha256 {wanted[1][:12]}",
+            found=f"{found[0]} with {found[1][:12]}",
+        )
+
+
+def _set_checksum(file: IO[bytes], sha256: str) -> None:
+    found = os.fstat(file.fileno())
+    with suppress(OSError):  # a file system without extended attributes keeps no checksum
+        os.setxattr(file.fileno(), _CHECKSUM, f"{found.st_mtime_ns} {found.st_size} {sha256}".encode())
+
+
+def _checksum(file: IO[bytes]) -> tuple[int, str] | None:
+    """The size and SHA-256 that were stored with a file, unless somebody has edited it since."""
+    try:
+        mtime_ns, size, sha256 = os.getxattr(file.fileno(), _CHECKSUM).decode().split()
+    except (OSError, ValueError):
+        return None
+    return (int(size), sha256) if int(mtime_ns) == os.fstat(file.fileno()).st_mtime_ns else None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """No other writer, in this process or another, in `folder`. The kernel lets go when the holder dies."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StoreError(
+                f"{folder}: expected a file system that locks folders, found {error.strerror}. "
+                f"Use a local disk or an object store."
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the renaming outlives a power cut; file systems that cannot are left to themselves."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
