@@ -2,8 +2,8 @@
 
     python benchmarks/evaluation.py [--json FILE] [--rounds 3] [--cores 2] [--images 21600]
 
-The paper's validation part: 21,600 frames (six hours at one a second), ten teacher boxes and thirteen student boxes each
-in four classes, a tenth of the teacher's boxes ignore regions. mAP at ten IoU thresholds and four area ranges.
+The paper's validation part: 21,600 frames (six hours at one a second), ten teacher boxes and thirteen student boxes
+each in four classes, a tenth of the teacher's boxes ignore regions. mAP at ten IoU thresholds and four area ranges.
 
     ours          `evaluate`, from arrays to figures
     pycocotools   evaluate() and accumulate() alone: conversion and index are not counted, printing is off

@@ -243,13 +243,15 @@ def sort_boxes(detections: Detections) -> Detections:
     Two detections artifacts that differ only in the order of a frame's boxes become equal; without it, equal scores
     would be told apart by the order in which a detector happened to emit them.
     """
-    boxes = detections.boxes_xyxy
-    order = np.lexsort(
-        (
-            detections.ignore, boxes[:, 3], boxes[:, 2], boxes[:, 1], boxes[:, 0],
-            -detections.scores, detections.class_ids, detections.frame_rows(),
-        )
-    )  # fmt: skip
+    boxes, scores = detections.boxes_xyxy, detections.scores
+    keys = detections.frame_rows() * len(detections.class_names) + detections.class_ids
+    order = np.lexsort((-scores, keys))
+    # Few boxes share class and score; only those need their coordinates looked at.
+    same = (keys[order][1:] == keys[order][:-1]) & (scores[order][1:] == scores[order][:-1])
+    tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]])) if len(order) else order
+    rows = order[tied]
+    by = (detections.ignore, boxes[:, 3], boxes[:, 2], boxes[:, 1], boxes[:, 0], -scores, keys)
+    order[tied] = rows[np.lexsort([column[rows] for column in by])]
     return Detections(
         frame_ids=detections.frame_ids,
         time_s=detections.time_s,

@@ -26,6 +26,7 @@ from dataset_culling.kubeflow.parameters import SCALARS, pipeline_arguments, sec
 from dataset_culling.kubeflow.profiles import PROFILES
 from dataset_culling.presets import preset_names, read_preset
 from dataset_culling.runner.entry import stage_config
+from dataset_culling.storage.settings import ENVIRONMENT
 
 COMPILED = REPOSITORY / "pipelines" / "compiled"
 MOST_BYTES = 200_000
@@ -267,6 +268,20 @@ def test_compiled__secrets_come_from_a_secret(compiled):
         assert "secret_key" not in plain
         for pod in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
             assert [secret["optional"] for secret in pod["secretAsEnv"]] == [True]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_compiled__every_variable_of_ours_is_one_that_is_read(profile, compiled):
+    pipeline, platform = load(compiled[profile])
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for task in WIRING:
+        pod = executors[f"exec-{task.name}"]
+        sources = [*pod["secretAsEnv"], *pod["configMapAsEnv"]]
+        given = {key["envVar"] for source in sources for key in source["keyToEnv"]}
+        assert given <= set(ENVIRONMENT)
+        options = {option.envvar for option in stage_group.commands[task.stage].params}
+        plain = {each["name"] for each in container(pipeline, task.name)["env"]}
+        assert plain - {"OMP_NUM_THREADS"} <= options
 
 
 # --- compiling -------------------------------------------------------------------------------------------------------

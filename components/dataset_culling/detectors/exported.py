@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import cv2
 import numpy as np
@@ -40,6 +40,7 @@ class InputSpec(StageConfig):
     width_px: int = Field(ge=1, description="Width of the network's input.")
     name: str = Field("", description="The input's name; empty: the only one there is.")
     layout: Literal["NCHW", "NHWC"] = Field("NCHW", description="Order of the input's axes.")
+    dtype: Literal["float32", "float16", "uint8"] = Field("float32", description="Type of the input's numbers.")
     color: Literal["RGB", "BGR"] = Field("RGB", description="Order of the channels.")
     pixel_range: Literal["0..255", "0..1"] = Field("0..255", description="Values of black and white.")
     mean: tuple[float, float, float] = Field(
@@ -127,8 +128,12 @@ class _Runtime(ABC):
     outputs: tuple[str, ...]
 
     @abstractmethod
-    def run(self, images: Iterator[Float32Array]) -> Iterator[Arrays]:
-        """The outputs for each input tensor, in order."""
+    def run(self, images: Iterator[Array]) -> Iterator[Arrays]:
+        """The outputs for each input tensor, in order.
+
+        Raises:
+            WeightsError: If the network does not take such a tensor.
+        """
 
 
 class _OnnxRuntime(_Runtime):
@@ -145,13 +150,18 @@ class _OnnxRuntime(_Runtime):
         except Exception as error:  # noqa: BLE001 - onnxruntime's own errors share no public base
             raise _no_network(path, "an ONNX file", error) from None
         inputs = {given.name: given for given in self._session.get_inputs()}
+        self._path = path
         self._input = _choose_input(path, input_name, list(inputs))
         self.input_shape = tuple(side if isinstance(side, int) else -1 for side in inputs[self._input].shape)
         self.outputs = tuple(output.name for output in self._session.get_outputs())
 
-    def run(self, images: Iterator[Float32Array]) -> Iterator[Arrays]:
+    def run(self, images: Iterator[Array]) -> Iterator[Arrays]:
         for image in images:
-            yield dict(zip(self.outputs, self._session.run(None, {self._input: image}), strict=True))
+            try:
+                outputs = self._session.run(None, {self._input: image})
+            except Exception as error:  # noqa: BLE001 - as above
+                raise _no_network(self._path, "a network that takes the described input", error) from None
+            yield dict(zip(self.outputs, outputs, strict=True))
 
 
 class _OpenVino(_Runtime):
@@ -173,6 +183,7 @@ class _OpenVino(_Runtime):
         names = {
             port.get_any_name() if port.get_names() else str(row): port for row, port in enumerate(self._model.inputs)
         }
+        self._path = path
         self._input = names[_choose_input(path, input_name, list(names))]
         shape = self._input.get_partial_shape()
         self.input_shape = tuple(side.get_length() if side.is_static else -1 for side in shape)
@@ -187,11 +198,14 @@ class _OpenVino(_Runtime):
         tensors = zip(self.outputs, request.output_tensors, strict=True)
         self._done[row] = {name: tensor.data.copy() for name, tensor in tensors}  # the request's memory is used again
 
-    def run(self, images: Iterator[Float32Array]) -> Iterator[Arrays]:
+    def run(self, images: Iterator[Array]) -> Iterator[Arrays]:
         row = -1
-        for row, image in enumerate(images):
-            self._queue.start_async({self._input: image}, row)
-        self._queue.wait_all()
+        try:
+            for row, image in enumerate(images):
+                self._queue.start_async({self._input: image}, row)
+            self._queue.wait_all()
+        except RuntimeError as error:
+            raise _no_network(self._path, "a network that takes the described input", error) from None
         for done in range(row + 1):
             yield self._done.pop(done)
 
@@ -224,9 +238,6 @@ class _Raw:
     labels: IntArray
 
 
-Squeezed = TypeVar("Squeezed", bound=np.generic)
-
-
 def _read_outputs(spec: ExportedDetectorSpec, outputs: Arrays, where: str) -> _Raw:
     """Boxes, scores and labels out of the arrays that a network gives for one image.
 
@@ -242,8 +253,7 @@ def _read_outputs(spec: ExportedDetectorSpec, outputs: Arrays, where: str) -> _R
         return _Raw(boxes, outputs[output.scores].reshape(-1).astype(np.float32), _labels(outputs[output.labels], spec))
     if layout == "boxes5_labels":
         _expect(boxes, 5, output.boxes, where, "four numbers and a score")
-        labels = _labels(outputs[output.labels], spec)
-        return _Raw(boxes[:, :4], boxes[:, 4], labels[: len(boxes)])
+        return _Raw(boxes[:, :4], boxes[:, 4], _labels(outputs[output.labels], spec))
     if layout == "detr":
         _expect(boxes, 4, output.boxes, where, "four numbers a box")
         logits = _rows(outputs[output.scores])
@@ -285,12 +295,12 @@ def _best_class(boxes: Float32Array, scores: Float32Array) -> _Raw:
 
 
 def _sigmoid(logits: Float32Array) -> Float32Array:
-    return (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)  # does not overflow
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)), np.float32)  # does not overflow
 
 
 def _softmax(logits: Float32Array) -> Float32Array:
     powers = np.exp(logits - logits.max(1, keepdims=True))
-    return (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(powers / powers.sum(1, keepdims=True), np.float32)
 
 
 def _decode_yolox(raw: Float32Array, spec: ExportedDetectorSpec, where: str) -> Float32Array:
@@ -371,7 +381,7 @@ class ExportedDetector:
 
     def _tensors(
         self, images: Sequence[ImageArray], placed: list[tuple[NetworkInput, tuple[int, int]]]
-    ) -> Iterator[Float32Array]:
+    ) -> Iterator[Array]:
         wanted = self.spec.input
         mean, std = np.array(wanted.mean, np.float32), np.array(wanted.std, np.float32)
         for image in images:
@@ -381,8 +391,10 @@ class ExportedDetector:
             values = pixels.astype(np.float32)
             if wanted.pixel_range == "0..1":
                 values /= 255
-            values = ((values - mean) / std)[None]
-            yield np.ascontiguousarray(values.transpose(0, 3, 1, 2) if wanted.layout == "NCHW" else values)
+            values = (values - mean) / std
+            values = (values.transpose(2, 0, 1) if wanted.layout == "NCHW" else values).astype(wanted.dtype)
+            batched = len(self._runtime.input_shape) == 4
+            yield np.ascontiguousarray(values[None] if batched else values)
 
     def _detections(
         self,
@@ -393,6 +405,11 @@ class ExportedDetector:
         min_score: float,
     ) -> ImageDetections:
         raw = _read_outputs(self.spec, outputs, str(self._path))
+        if not len(raw.boxes) == len(raw.scores) == len(raw.labels):
+            raise WeightsError(
+                f"{self._path}: expected as many scores and labels as boxes, found {len(raw.boxes)} boxes, "
+                f"{len(raw.scores)} scores and {len(raw.labels)} labels. Check the names in output."
+            )
         kept = (raw.scores >= max(min_score, self.spec.min_score)) & (raw.labels >= 0)
         boxes, scores, labels = raw.boxes[kept], raw.scores[kept], raw.labels[kept]
         if len(labels) and labels.max() >= len(self.class_names):
@@ -485,9 +502,11 @@ def load_exported(description: Path, weights: str = "") -> ExportedDetector:
 def _check_shapes(spec: ExportedDetectorSpec, runtime: _Runtime, description: Path) -> None:
     """Compare what the description says with what the network says of itself."""
     h, w = spec.input.height_px, spec.input.width_px
-    wanted = (1, 3, h, w) if spec.input.layout == "NCHW" else (1, h, w, 3)
+    wanted: tuple[int, ...] = (1, 3, h, w) if spec.input.layout == "NCHW" else (1, h, w, 3)
     found = runtime.input_shape
-    if len(found) != 4 or any(side not in (-1, mine) for side, mine in zip(found, wanted, strict=True)):
+    if len(found) == 3:  # a network for one image, without an axis for several
+        wanted = wanted[1:]
+    if len(found) != len(wanted) or any(side not in (-1, mine) for side, mine in zip(found, wanted, strict=True)):
         raise ConfigError(
             f"{description}: input: wanted shape {list(found)} by the network, found {list(wanted)} "
             f"({spec.input.layout}). Mend height_px, width_px or layout."

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from dataset_culling.detectors.torch_base import TorchDetector
 
 
+DESCRIBED = Path(__file__).parent / "described"
+"""Descriptions of exported networks that come with this package."""
+
+
 @dataclass(frozen=True, slots=True)
 class DetectorSpec:
     """One row: where the builder is, and what its default weights are."""
@@ -64,7 +68,7 @@ def load_detector(ref: DetectorRef, *, device: str = "cpu") -> Detector:
     if ref.name.endswith((".yaml", ".yml")):
         from dataset_culling.detectors.exported import load_exported
 
-        return load_exported(Path(ref.name))
+        return load_exported(Path(ref.name), ref.weights)
     spec = DETECTORS.get(ref.name)
     if spec is None:
         raise ConfigError(

@@ -207,7 +207,8 @@ def torchvision_state(published: type[WeightsEnum], weights: str, *, detector: s
     member = published[weights]  # DEFAULT is an alias in every one of them
     name = member.url.rsplit("/", 1)[-1]
     path = cache_dir() / name
-    if not path.is_file():
+    fetched = not path.is_file()
+    if fetched:
         try:
             _download(member.url, path)
         except (OSError, http.client.HTTPException) as error:
@@ -217,9 +218,11 @@ def torchvision_state(published: type[WeightsEnum], weights: str, *, detector: s
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if not found.startswith(prefix[1]):
+            if fetched:
+                path.unlink()
+            todo = "It was not kept; run again to fetch it anew." if fetched else "Delete it and run again to fetch it."
             raise WeightsError(
-                f"{path}: expected a file whose sha256 begins with {prefix[1]}, found {found[:12]}. "
-                f"Delete it and run again, or fetch it from {member.url}."
+                f"{path}: expected a file whose sha256 begins with {prefix[1]}, found {found[:12]}. {todo}"
             )
     state, _ = read_weights(path)
     return state

@@ -12,7 +12,6 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import av
@@ -24,8 +23,9 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from dataset_culling.errors import FootageError
 from dataset_culling.footage.packets import NO_TIME, PacketIndex, ReadErrors, packets_of
-from dataset_culling.footage.probe import open_video, quarter_turn, shown_size, video_stream
+from dataset_culling.footage.probe import VideoPath, open_video, quarter_turn, shown_size, video_stream
 from dataset_culling.footage.sampling import Run
+from dataset_culling.types import IntArray
 
 THUMB_PX = (96, 72)
 """Width and height of the thumbnails on which damage and near-duplicates are judged."""
@@ -62,7 +62,7 @@ class Picture:
 class VideoFile:
     """One open file with its decoder; not for two threads at once. Close it when done."""
 
-    def __init__(self, path: Path, index: PacketIndex, options: DecodeOptions) -> None:
+    def __init__(self, path: VideoPath, index: PacketIndex, options: DecodeOptions) -> None:
         self._path, self._index, self._options = path, index, options
         self._container: Any = None
         self._scaler = VideoReformatter()  # kept, because setting one up costs five times what using it does
@@ -112,8 +112,8 @@ class VideoFile:
             return
         # Some streams have no frame that stands alone, only stretches over which the picture builds up (intra refresh):
         # what is called a keyframe there needs the group before it. Damage stays damage at the second attempt.
-        before = np.flatnonzero(self._index.keyframe[: run.first])
-        for picture in self._attempt(run, int(before[-1]) if len(before) else 0):
+        before = int(self._index.starts[self._index.start_before(run.first - 1)])
+        for picture in self._attempt(run, before):
             if picture.packet not in given:
                 yield picture
 
@@ -141,15 +141,14 @@ class VideoFile:
     def _is_hit(self, row: int, damage: Sequence[int]) -> bool:
         """Whether a packet that this one depends on was found damaged, by the container or by the decoder."""
         index = self._index
-        keys = np.flatnonzero(index.keyframe[: row + 1])
-        since = int(keys[-1]) if len(keys) else 0
-        until = row
-        if not index.timed:
-            until = len(index)
-        elif index.time_s[row] < index.time_s[since] and len(keys) > 1:
-            since = int(keys[-2])
-        broken = self._options.strict and bool(index.broken[since : row + 1].any())
-        return broken or any(since <= hit <= until for hit in damage)
+        group = index.start_before(row)
+        if index.timed and group > 0 and index.time_s[row] < index.time_s[index.starts[group]]:
+            group -= 1  # shown before its keyframe, so it needs the group before as well
+        since = int(index.starts[group])
+        until = row if index.timed else len(index)
+        if self._options.strict and _any_within(index.broken, since, row):
+            return True
+        return any(since <= hit <= until for hit in damage)
 
     def _frames(self, run: Run, first: int, wanted: frozenset[int], damage: list[int]) -> Iterator[Any]:
         """The run's frames as the decoder gives them; rows of packets that it cannot read go to `damage`."""
@@ -203,7 +202,8 @@ class VideoFile:
     def _seek(self, row: int) -> bool:
         """Seek to a keyframe's row by its time, and make sure by its place in the file that it is the one."""
         index = self._index
-        if index.pts[row] == NO_TIME or index.position[row] < 0 or index.restarts:
+        position = int(index.start_position[index.start_before(row)])
+        if index.pts[row] == NO_TIME or position < 0 or index.restarts:
             return False
         self._at = len(index) + 1  # nowhere, until the packet is found
         try:
@@ -212,11 +212,11 @@ class VideoFile:
             return False
         packets = packets_of(self._container, self._stream, ReadErrors())
         for packet in packets:
-            if packet.pos == index.position[row] and packet.pts == index.pts[row]:
+            if packet.pos == position and packet.pts == index.pts[row]:
                 self._packets = _with_first(packet, packets)
                 self._at = row
                 return True
-            if packet.pos is not None and packet.pos > index.position[row]:
+            if packet.pos is not None and packet.pos > position:
                 return False
         return False
 
@@ -243,6 +243,12 @@ def _nothing(row: int) -> Picture:
     return Picture(row, b"", 0, np.zeros((3, 0, 0), np.uint8), corrupt=True)
 
 
+def _any_within(rows: IntArray, first: int, last: int) -> bool:
+    """Whether any of the ascending rows lies in first..last."""
+    at = int(np.searchsorted(rows, first))
+    return at < len(rows) and int(rows[at]) <= last
+
+
 def _with_first(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield first
     yield from rest
@@ -250,7 +256,7 @@ def _with_first(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
 
 def yuv_planes(frame: Any, width_px: int, height_px: int, scaler: VideoReformatter) -> tuple[ByteArray, ...]:
     """A decoded frame as full-range BT.601 planes, as JPEG wants them: Y (H, W), U and V (ceil(H/2), ceil(W/2))."""
-    scaled = scaler.reformat(
+    scaled: Any = scaler.reformat(
         frame,
         width=width_px,
         height=height_px,

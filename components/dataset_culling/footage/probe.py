@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -13,14 +14,35 @@ from av.codec.hwaccel import HWAccel
 from dataset_culling.errors import FootageError
 
 _NO_VIDEO_FORMATS = ("tty", "image2", "gif")  # FFmpeg makes pictures out of text and stills, too
+_REMOTE_BUFFER_BYTES = 2**18
 _EARLIEST_YEAR = 1990  # writers without a clock stamp 1904 or 1970
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteVideo:
+    """A video in an object store: read by byte ranges where it lies, never copied here as a whole."""
+
+    uri: str
+    num_bytes: int
+    open_object: Callable[[str], BinaryIO]  # a seekable file
+
+    @property
+    def name(self) -> str:
+        """Its last part, as of a path."""
+        return self.uri.rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        return self.uri
+
+
+VideoPath = Path | RemoteVideo
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
     """One video file as its own header describes it; the header may be wrong about the duration."""
 
-    path: Path
+    path: VideoPath
     container: str  # FFmpeg's name, as "mov,mp4,m4a,3gp,3g2,mj2"
     codec: str  # as "h264"
     width_px: int  # as shown: after rotation, with square pixels
@@ -32,7 +54,7 @@ class VideoInfo:
     created_utc: datetime | None  # when the recording began, where the container tells
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(path: VideoPath) -> VideoInfo:
     """Read a video's header.
 
     Raises:
@@ -63,7 +85,7 @@ def probe(path: Path) -> VideoInfo:
         )
 
 
-def open_video(path: Path, *, nvdec: bool = False) -> Any:
+def open_video(path: VideoPath, *, nvdec: bool = False) -> Any:
     """Open a video with FFmpeg; the result is PyAV's InputContainer, to be closed by the caller.
 
     Args:
@@ -73,14 +95,17 @@ def open_video(path: Path, *, nvdec: bool = False) -> Any:
     Raises:
         FootageError: If it is no video that FFmpeg can open, or `nvdec` is asked for and there is no such decoder.
     """
-    if not path.is_file():
+    if isinstance(path, Path) and not path.is_file():
         what = "a folder" if path.is_dir() else "nothing there"
         raise FootageError(f"{path}: expected a video file, found {what}. Check the path.")
-    if path.stat().st_size == 0:
+    if _num_bytes(path) == 0:
         raise FootageError(f"{path}: expected a video, found an empty file. Copy it again.")
     hwaccel = HWAccel("cuda", allow_software_fallback=False) if nvdec else None
     try:
         # Broken file names and tags must not stop a run; nobody reads them.
+        if isinstance(path, RemoteVideo):
+            file = path.open_object(path.uri)
+            return av.open(file, metadata_errors="replace", hwaccel=hwaccel, buffer_size=_REMOTE_BUFFER_BYTES)
         return av.open(str(path), metadata_errors="replace", hwaccel=hwaccel)
     except av.error.FFmpegError as error:
         if nvdec:
@@ -93,7 +118,7 @@ def open_video(path: Path, *, nvdec: bool = False) -> Any:
         raise FootageError(f"{path}: expected a readable video, found {error.strerror}. Check permissions.") from None
 
 
-def video_stream(container: Any, path: Path) -> Any:
+def video_stream(container: Any, path: VideoPath) -> Any:
     """The stream to read: the first that is no cover picture.
 
     Raises:
@@ -149,34 +174,41 @@ def _created(metadata: dict[str, str]) -> datetime | None:
     return None
 
 
-def _what_it_is(path: Path, error: Exception) -> str:
+def _num_bytes(path: VideoPath) -> int:
+    return path.stat().st_size if isinstance(path, Path) else path.num_bytes
+
+
+def _open_bytes(path: VideoPath) -> BinaryIO:
+    return path.open("rb") if isinstance(path, Path) else path.open_object(path.uri)
+
+
+def _what_it_is(path: VideoPath, error: Exception) -> str:
     """Say what a file that does not open is, as far as its bytes tell."""
-    with path.open("rb") as file:
+    with _open_bytes(path) as file:
         head = file.read(4096)
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        if not _has_box(path, b"moov"):
-            return (
-                "an MP4 without its index (no moov box): the recording or the download was cut off. "
-                "Copy it again, or rebuild the index with a repair tool."
-            )
-        return f"an MP4 that cannot be opened ({error.args[-1] if error.args else error}). Copy it again."
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            if not _has_box(file, b"moov", _num_bytes(path)):
+                return (
+                    "an MP4 without its index (no moov box): the recording or the download was cut off. "
+                    "Copy it again, or rebuild the index with a repair tool."
+                )
+            return f"an MP4 that cannot be opened ({error.args[-1] if error.args else error}). Copy it again."
     if not any(byte < 9 or 13 < byte < 32 for byte in head):
         return "a text file. Give an MP4, MKV or AVI."
     return "bytes that FFmpeg does not know. Give an MP4, MKV or AVI."
 
 
-def _has_box(path: Path, wanted: bytes) -> bool:
+def _has_box(file: BinaryIO, wanted: bytes, num_bytes: int) -> bool:
     """Walk the top-level boxes of an ISO media file."""
-    size, at = path.stat().st_size, 0
-    with path.open("rb") as file:
-        while at + 8 <= size:
-            file.seek(at)
-            head = file.read(16)
-            length = int.from_bytes(head[:4], "big")
-            if head[4:8] == wanted:
-                return at + length <= size
-            length = int.from_bytes(head[8:16], "big") if length == 1 else length or size - at
-            if length < 8:
-                return False
-            at += length
+    at = 0
+    while at + 8 <= num_bytes:
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if head[4:8] == wanted:
+            return at + length <= num_bytes
+        length = int.from_bytes(head[8:16], "big") if length == 1 else length or num_bytes - at
+        if length < 8:
+            return False
+        at += length
     return False

@@ -44,7 +44,7 @@ def footage_report(
                 "start_s": segment.start_s,
                 "end_s": segment.end_s,
                 "frames": int(segment.index.shown.sum()),
-                "keyframes": int(segment.index.keyframe.sum()),
+                "keyframes": len(segment.index.starts),
                 "read_errors": segment.index.read_errors,
                 "clock_restarts": segment.index.restarts,
             }

@@ -57,11 +57,8 @@ def choose_samples(
         Rows of the index, shape (K,), ascending in time.
     """
     time_s = index.time_s + start_s
-    usable = index.shown & (time_s >= not_before_s)
-    order = np.argsort(time_s, kind="stable")
-    order = order[usable[order]]
-    if not len(order):
-        return np.zeros(0, np.int64)
+    order = np.flatnonzero(index.shown & (time_s >= not_before_s))
+    order = order[np.argsort(time_s[order], kind="stable")]
     cell = sampling_cell(time_s[order], frames_per_second)
     order, cell = order[cell > after_cell], cell[cell > after_cell]
     if not len(order):
@@ -71,7 +68,7 @@ def choose_samples(
     if keyframe_slack_s > 0 and index.timed:
         opened = np.cumsum(first) - 1  # which sample each frame's cell belongs to
         late = time_s[order] - time_s[chosen][opened]
-        keys = np.flatnonzero(index.keyframe[order] & (late <= keyframe_slack_s))
+        keys = np.flatnonzero(np.isin(order, index.starts) & (late <= keyframe_slack_s))
         cells, at = np.unique(opened[keys], return_index=True)
         chosen[cells] = order[keys[at]]
     return np.asarray(chosen, np.int64)
@@ -89,7 +86,7 @@ def plan_pieces(index: PacketIndex, wanted: IntArray, *, samples_per_piece: int)
         samples_per_piece: At least 1; a piece has fewer only at the end.
     """
     wanted = np.sort(wanted)
-    group = np.searchsorted(_group_starts(index), wanted, side="right") - 1
+    group = np.searchsorted(index.starts, wanted, side="right") - 1
     begin = 0
     for end in np.flatnonzero(np.diff(group, append=group[-1:] + 1) > 0) + 1:
         if end - begin >= samples_per_piece:
@@ -109,7 +106,7 @@ def plan_runs(index: PacketIndex, wanted: IntArray) -> list[Run]:
         index: The file's packets.
         wanted: Rows of the index, shape (K,), ascending, unique.
     """
-    keys = _group_starts(index)
+    keys = index.starts
     ends = np.append(keys[1:], len(index))
     group = np.searchsorted(keys, wanted, side="right") - 1
     leading = group[index.time_s[wanted] < index.time_s[keys[group]]] if index.timed else group[:0]
@@ -122,9 +119,3 @@ def plan_runs(index: PacketIndex, wanted: IntArray) -> list[Run]:
         stop = int(wanted[rows[-1]]) + 1 if index.timed else int(ends[group[rows[-1]]])
         runs.append(Run(int(keys[starts[rows[0]]]), stop, wanted[rows]))
     return runs
-
-
-def _group_starts(index: PacketIndex) -> IntArray:
-    """Rows at which decoding can start; the first row among them, as there is nothing before it."""
-    keys = np.flatnonzero(index.keyframe)
-    return keys if len(keys) and keys[0] == 0 else np.concatenate([[0], keys]).astype(np.int64)

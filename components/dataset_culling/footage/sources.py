@@ -7,11 +7,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
 from zoneinfo import ZoneInfo
 
 from dataset_culling.errors import FootageError
-from dataset_culling.footage.probe import VideoInfo
+from dataset_culling.footage.probe import RemoteVideo, VideoInfo, VideoPath
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -30,45 +32,78 @@ _MTIME_SLACK_S = 5.0  # recorders close a file seconds after its last frame
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file to read, and the name that people know it by."""
+    """One file to read."""
 
-    path: Path
-    name: str  # the path or URI that it came from: times are read from it
+    path: VideoPath
     explicit: bool  # named itself, not found in a folder: then it must be readable
 
+    @property
+    def name(self) -> str:
+        """The path or URI: times are read from it."""
+        return str(self.path)
 
-def find_sources(sources: Sequence[str]) -> list[Source]:
-    """Expand files, folders and globs; each file once, in the order found.
+
+class RemoteFiles(Protocol):
+    """What is needed of an object store to read footage from it; no store comes in otherwise."""
+
+    def is_remote(self, uri: str) -> bool:
+        """Whether a source names an object store and not a path."""
+
+    def find(self, uri: str) -> Sequence[tuple[str, int]]:
+        """URI and bytes of the object that `uri` names, or of all that lie under it."""
+
+    def open(self, uri: str) -> BinaryIO:
+        """An object as a seekable file."""
+
+
+def find_sources(sources: Sequence[str], remote: RemoteFiles) -> list[Source]:
+    """Expand files, folders and globs, here or in a store; each file once, in the order found.
 
     Raises:
         FootageError: If one leads to nothing.
+        StoreError: If the store does not say what it holds.
     """
-    found: dict[Path, Source] = {}
+    found: dict[str, Source] = {}
     for source in sources:
-        path = Path(source).expanduser()
-        if path.is_dir():
-            files = [f for f in sorted(path.rglob("*")) if f.suffix.lower() in SUFFIXES and f.is_file()]
-            files = [f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts)]
-            nothing = (
-                f"{source}: expected videos in the folder, found none. They must end in .mp4, .mkv, .avi or alike."
-            )
-            explicit = False
-        elif path.exists() or not glob.has_magic(str(path)):
-            files, nothing, explicit = [path], "", True
-        else:
-            anchor = Path(path.anchor)  # pathlib globs relative patterns only
-            files = [
-                f
-                for f in sorted(anchor.glob(str(path.relative_to(path.anchor))))
-                if f.is_file() and not f.name.startswith(".")
-            ]
-            nothing = f"{source}: expected files that match, found none. Check the pattern."
-            explicit = False
-        if not files:
-            raise FootageError(nothing)
-        for file in files:
-            found.setdefault(file.resolve(), Source(file, str(file), explicit))
+        here = _in_store(source, remote) if remote.is_remote(source) else _on_disk(source)
+        if not here:
+            what = "files that match" if glob.has_magic(source) else "videos under it"
+            ends = " They must end in .mp4, .mkv, .avi or alike."
+            raise FootageError(f"{source}: expected {what}, found none. Check the name.{ends}")
+        for file in here:
+            found.setdefault(str(file.path.resolve() if isinstance(file.path, Path) else file.path), file)
     return list(found.values())
+
+
+def _on_disk(source: str) -> list[Source]:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        below = [f for f in sorted(path.rglob("*")) if f.suffix.lower() in SUFFIXES and f.is_file()]
+        shown = [f for f in below if not any(part.startswith(".") for part in f.relative_to(path).parts)]
+        return [Source(file, explicit=False) for file in shown]
+    if path.exists() or not glob.has_magic(str(path)):
+        return [Source(path, explicit=True)]
+    anchor = Path(path.anchor)  # pathlib globs relative patterns only
+    matches = sorted(anchor.glob(str(path.relative_to(path.anchor))))
+    return [Source(f, explicit=False) for f in matches if f.is_file() and not f.name.startswith(".")]
+
+
+def _in_store(source: str, remote: RemoteFiles) -> list[Source]:
+    folder = source
+    if glob.has_magic(source):  # list only as deep as the pattern is plain
+        plain = re.split(r"[*?\[]", source, maxsplit=1)[0]
+        folder = plain[: plain.rindex("/") + 1]
+    found = []
+    for uri, num_bytes in remote.find(folder):
+        matches = fnmatchcase(uri, source) if folder != source else uri == source or _is_video_name(uri)
+        if matches:
+            found.append(Source(RemoteVideo(uri, num_bytes, remote.open), explicit=uri == source))
+    return found
+
+
+def _is_video_name(uri: str) -> bool:
+    name = PurePosixPath(uri).name
+    return not name.startswith(".") and PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def time_in_name(name: str, pattern: re.Pattern[str], zone: str) -> datetime | None:
@@ -113,10 +148,10 @@ def order_by_time(
     natural = sorted(rows, key=lambda row: _natural(sources[row].name))
     if len(sources) == 1:
         return natural, [None], "start time unknown"
-    ended = [source.path.stat().st_mtime for source in sources]
+    ended = [source.path.stat().st_mtime if isinstance(source.path, Path) else 0.0 for source in sources]
     by_mtime = sorted(rows, key=lambda row: (ended[row], _natural(sources[row].name)))
     begun = [ended[row] - infos[row].duration_s for row in by_mtime]
-    if all(begun[i + 1] >= ended[by_mtime[i]] - _MTIME_SLACK_S for i in range(len(begun) - 1)):
+    if all(ended) and all(begun[i + 1] >= ended[by_mtime[i]] - _MTIME_SLACK_S for i in range(len(begun) - 1)):
         at_s = begun[0]
         moments: list[datetime | None] = []
         for place, row in enumerate(by_mtime):

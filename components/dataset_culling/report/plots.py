@@ -217,10 +217,11 @@ def loss_chart(run: Run) -> Chart | None:
         ),
         cut,
         f"loss by the strategy “{run.selected_by}”",
-        f"The loss of all {len(run.pool):,} frames of the pool, from the raw student's boxes alone. Frames "
-        f"right of the cut went to the teacher; what colour a bar has there says whether the precision cull kept them.",
-        f"{words.plural(len(run.selection), 'frame')} of {len(run.pool):,} have a loss of {cut:.3g} or more and went "
-        f"to the teacher; {len(run.kept):,} of them were kept for training.",
+        f"The loss of all {len(run.pool):,} frames of the pool, from the raw student's boxes alone. The cut is the "
+        f"least loss that was kept; right of it, a bar's colour says whether the precision cull kept the frames too. "
+        + _spared(run.pool_loss[~kept & ~labelled], cut),
+        f"{words.plural(len(run.selection), 'frame')} of {len(run.pool):,}, with losses from {cut:.3g} up, went to the "
+        f"teacher; {len(run.kept):,} of them were kept for training.",
     )
 
 
@@ -238,10 +239,19 @@ def precision_chart(run: Run) -> Chart | None:
         cut,
         f"loss by the strategy “{run.kept_by}”",
         "The loss of every frame that the teacher labelled, from the raw student's boxes against the teacher's: the "
-        "worse the student, the larger.",
-        f"{words.plural(len(run.kept), 'frame')} of {len(run.labels):,} have a loss of {cut:.3g} or more and "
-        "were kept.",
+        "worse the student, the larger. " + _spared(run.label_loss[~kept], cut),
+        f"{words.plural(len(run.kept), 'frame')} of {len(run.labels):,} labelled, with losses from {cut:.3g} up, were "
+        f"kept for training.",
     )
+
+
+def _spared(left_out: FloatArray, cut: float) -> str:
+    """Why frames above the cut were left out all the same, where there are any."""
+    num = int((left_out > cut).sum())
+    if not num:
+        return ""
+    were = "was" if num == 1 else "were"
+    return f"{words.plural(num, 'harder frame')} {were} left out for being too close in time to one kept."
 
 
 def _cut_histogram(
@@ -275,6 +285,7 @@ def _cut_histogram(
         axes.set_xlabel(label)
         axes.set_ylabel("frames")
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.margins(y=0.14)  # room for the word above the bars
         legend(axes, columns=2 if narrow else 3)
 
     wide, narrow = draw(key, plot, height_px=260, narrow_height_px=280)
@@ -383,6 +394,7 @@ def resolution_chart(choice: ScaleChoice) -> Chart | None:
                              textcoords="offset points")  # fmt: skip
             if columns > 1 or one is axes[-1]:
                 one.set_xlabel("scale")
+            one.xaxis.set_major_locator(MaxNLocator(5))
             one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
 
     num_panels = 3 if measured else 2

@@ -144,6 +144,10 @@ def _draw(key: str, plot: Callable[[Figure, bool], None], width_px: int, height_
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": key, "svg.id": None}):
         figure = Figure(figsize=(width_px / 72, height_px / 72), layout="constrained")
         plot(figure, narrow)
+        if (layout := figure.get_layout_engine()) is not None:
+            # Laid out here once; savefig would draw everything a second time for it.
+            layout.execute(figure)
+            figure.set_layout_engine(None)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return clean_svg(out.getvalue(), key)

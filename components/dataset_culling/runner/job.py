@@ -17,7 +17,7 @@ import yaml
 from dataset_culling.artifacts.header import write_json
 from dataset_culling.artifacts.timing import Timing
 from dataset_culling.config import merge, parse_config, read_yaml
-from dataset_culling.detectors.table import DETECTORS
+from dataset_culling.detectors.table import DESCRIBED, DETECTORS
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.graph import WIRING, PipelineConfig, TaskSpec
 from dataset_culling.presets import read_preset
@@ -116,7 +116,7 @@ def check_detectors(config: PipelineConfig) -> None:
             )
         if role == "student" and described:
             raise ConfigError(f"--student {ref.name}: an exported network cannot learn. Known: {', '.join(DETECTORS)}.")
-        files = [ref.name] if described else []
+        files = [ref.name] if described and not (DESCRIBED / ref.name).is_file() else []
         if "/" in ref.weights or "." in ref.weights:
             files.append(ref.weights)
         for file in files:

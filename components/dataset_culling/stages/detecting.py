@@ -27,7 +27,10 @@ def local_weights(ref: DetectorRef) -> DetectorRef:
     """
     if is_remote(ref.weights):
         cache = Path(os.environ.get("CULLING_CACHE", "~/.cache/dataset-culling")).expanduser() / "weights"
-        return ref.replace(weights=str(fetch(ref.weights, cache / ref.weights.split("://", 1)[1])))
+        file = fetch(ref.weights, cache / ref.weights.split("://", 1)[1])
+        if file.suffix == ".xml":  # OpenVINO keeps its weights in a second file of the same name
+            fetch(ref.weights.removesuffix(".xml") + ".bin", file.with_suffix(".bin"))
+        return ref.replace(weights=str(file))
     folder = Path(ref.weights)
     if ref.weights and (folder / HEADER).is_file():
         card = read_model_card(folder)

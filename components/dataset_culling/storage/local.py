@@ -93,7 +93,7 @@ class LocalStore:
         except OSError as error:
             raise OutputError(f"{source}: expected a file to store, found {error.strerror}. Check the path.") from None
         with stream:
-            return self.put_stream(key, stream, when=when)  # type: ignore[arg-type] # FileIO reads like a BinaryIO
+            return self.put_stream(key, stream, when=when)
 
     def put_bytes(self, key: str, data: bytes, *, when: Condition = ALWAYS) -> Stat:
         """See `base.ObjectStore.put_bytes`."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from dataset_culling.errors import OutputError
 from dataset_culling.storage.base import ObjectStore, Stat, check_key, missing
 from dataset_culling.storage.local import PARTIAL
+from dataset_culling.storage.parallel import each
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -18,29 +17,6 @@ WORKERS = 16
 """Small objects on their way at once; waiting for the network dominates."""
 LARGE_BYTES = 32 << 20
 """Larger objects go one after another, each in parallel parts of its own."""
-
-
-def each(work: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int = WORKERS) -> list[Result]:
-    """work(job) for every job, `workers` at once; results in the order of the jobs. The first failure ends all.
-
-    Raises:
-        Exception: Whatever `work` raises first.
-    """
-    results: dict[int, Result] = {}
-    numbered = enumerate(jobs)
-    with ThreadPoolExecutor(workers, thread_name_prefix="object-store") as pool:
-        running: dict[Future[Result], int] = {}
-        try:
-            while True:
-                for number, job in itertools.islice(numbered, 2 * workers - len(running)):
-                    running[pool.submit(work, job)] = number
-                if not running:
-                    return [results[number] for number in sorted(results)]
-                for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    results[running.pop(done)] = done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def put_tree(store: ObjectStore, folder: Path, prefix: str, *, workers: int = WORKERS) -> list[Stat]:

@@ -18,6 +18,7 @@ from dataset_culling.types import BoolArray, Detections, FloatArray, IntArray, S
 
 Float64Array = npt.NDArray[np.float64]
 Aggregation = Literal["sum", "mean", "max"]
+GRID = 2.0**36
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +195,10 @@ def gather(
     if unknown := sorted(set(class_weights) - set(detections.class_names)):
         raise ValueError(f"class_weights names {unknown[0]}, known classes are {', '.join(detections.class_names)}")
     weights = np.array([class_weights.get(name, 1.0) for name in detections.class_names])
-    rows, classes = detections.frame_rows()[mask], detections.class_ids[mask]
-    losses = np.asarray(box_loss, np.float64)[mask]
+    rows, losses = detections.frame_rows()[mask], np.asarray(box_loss, np.float64)[mask]
+    if not per_class and not class_weights:
+        return _per_row(rows, losses, len(detections), aggregation)
+    classes = detections.class_ids[mask]
     if not per_class:
         return _per_row(rows, losses * weights[classes], len(detections), aggregation)
     total = np.zeros(len(detections))
@@ -208,18 +211,18 @@ def gather(
 
 
 def _per_row(rows: IntArray, values: Float64Array, num_rows: int, aggregation: Aggregation) -> Float64Array:
+    """Values of boxes to values of rows; `rows` ascend. Shape (num_rows,), 0 for a row without values."""
     result = np.zeros(num_rows)
     if len(rows) == 0:
         return result
-    order = np.lexsort((values, rows))  # one order of summation, whatever order the boxes came in
-    rows, values = rows[order], values[order]
-    first = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
     if aggregation == "max":
+        first = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
         result[rows[first]] = np.maximum.reduceat(values, first)
         return result
-    result[rows[first]] = np.add.reduceat(values, first)
+    # On a grid of 2^-36 sums up to 2^17 are exact, so that the order of addition changes no bit.
+    result += np.bincount(rows, weights=np.round(values * GRID) / GRID, minlength=num_rows)
     if aggregation == "mean":
-        result[rows[first]] /= np.diff(np.concatenate([first, [len(rows)]]))
+        result /= np.maximum(np.bincount(rows, minlength=num_rows), 1)
     return result
 
 

@@ -15,15 +15,13 @@ from dataset_culling.footage.sampling import choose_samples, plan_pieces, plan_r
 
 def index_of(time_s: Sequence[float], keys: Sequence[int] = (0,), *, timed: bool = True) -> PacketIndex:
     count = len(time_s)
-    keyframe = np.zeros(count, np.bool_)
-    keyframe[list(keys)] = True
     return PacketIndex(
         time_s=np.array(time_s, np.float64),
         pts=np.round(np.array(time_s) * 1000).astype(np.int64),
-        position=np.arange(count, dtype=np.int64) * 100,
-        keyframe=keyframe,
         shown=np.ones(count, np.bool_),
-        broken=np.zeros(count, np.bool_),
+        starts=np.array(keys, np.int64),
+        start_position=np.array(keys, np.int64) * 100,
+        broken=np.zeros(0, np.int64),
         timed=timed,
         read_errors=0,
         restarts=0,
@@ -116,7 +114,7 @@ def test_plan_pieces__every_wanted_frame_once_and_each_run_starts_at_a_keyframe(
     runs = [run for piece in pieces for run in piece]
     assert np.concatenate([run.wanted for run in runs]).tolist() == wanted.tolist()
     for run in runs:
-        assert index.keyframe[run.first]
+        assert run.first in index.starts
         assert run.first <= run.wanted[0]
         assert run.stop == run.wanted[-1] + 1
     for piece in pieces[:-1]:

@@ -6,6 +6,7 @@ import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -41,6 +42,26 @@ def test_time_in_name__in_the_cameras_time_zone() -> None:
     assert found == datetime(2026, 7, 20, 12, 30, 5, tzinfo=UTC)
 
 
+class Bucket:
+    """An object store that holds these URIs."""
+
+    def __init__(self, *uris: str) -> None:
+        self._uris = uris
+
+    def is_remote(self, uri: str) -> bool:
+        return uri.startswith("s3://")
+
+    def find(self, uri: str) -> list[tuple[str, int]]:
+        return [(u, 9) for u in self._uris if u == uri or u.startswith(uri.rstrip("/") + "/")]
+
+    def open(self, uri: str) -> BinaryIO:
+        raise AssertionError(f"{uri} was opened")
+
+
+def on_disk(*sources: str) -> list[Source]:
+    return find_sources(sources, Bucket())
+
+
 def touch(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -49,31 +70,55 @@ def touch(folder: Path, *names: str) -> None:
 
 def test_find_sources__folder_glob_and_file_each_file_once(tmp_path: Path) -> None:
     touch(tmp_path, "b.mp4", "a.MKV", "notes.txt", "day/c.avi", ".hidden/d.mp4", ".e.mp4")
-    found = find_sources([str(tmp_path), str(tmp_path / "*.mp4"), str(tmp_path / "b.mp4")])
-    assert [source.path.relative_to(tmp_path).as_posix() for source in found] == ["a.MKV", "b.mp4", "day/c.avi"]
+    found = on_disk(str(tmp_path), str(tmp_path / "*.mp4"), str(tmp_path / "b.mp4"))
+    assert [Path(source.name).relative_to(tmp_path).as_posix() for source in found] == ["a.MKV", "b.mp4", "day/c.avi"]
     assert not any(source.explicit for source in found)
 
 
 def test_find_sources__recursive_and_relative_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "cam/1/a.mp4", "cam/2/b.mp4")
     monkeypatch.chdir(tmp_path)
-    assert len(find_sources(["cam/**/*.mp4"])) == 2
-    assert len(find_sources([f"{tmp_path}/cam/*/a.mp4"])) == 1
+    assert len(on_disk("cam/**/*.mp4")) == 2
+    assert len(on_disk(f"{tmp_path}/cam/*/a.mp4")) == 1
 
 
 def test_find_sources__file_named_itself_need_not_end_like_a_video(tmp_path: Path) -> None:
     touch(tmp_path, "recording.dat")
-    assert [source.explicit for source in find_sources([str(tmp_path / "recording.dat")])] == [True]
+    assert [source.explicit for source in on_disk(str(tmp_path / "recording.dat"))] == [True]
 
 
 def test_find_sources__empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(FootageError, match="expected videos in the folder, found none"):
-        find_sources([str(tmp_path)])
+    with pytest.raises(FootageError, match="expected videos under it, found none"):
+        on_disk(str(tmp_path))
 
 
 def test_find_sources__glob_without_a_match(tmp_path: Path) -> None:
     with pytest.raises(FootageError, match="expected files that match, found none"):
-        find_sources([str(tmp_path / "*.mp4")])
+        on_disk(str(tmp_path / "*.mp4"))
+
+
+DAY = tuple(f"s3://bucket/cam/2026-11-20/{name}" for name in ("10.mp4", "11.mp4", "12.mkv", "notes.txt", ".x.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("s3://bucket/cam", ["10.mp4", "11.mp4", "12.mkv"]),
+        ("s3://bucket/cam/2026-11-20/", ["10.mp4", "11.mp4", "12.mkv"]),
+        ("s3://bucket/cam/*/1?.mp4", ["10.mp4", "11.mp4"]),
+        ("s3://bucket/cam/2026-11-20/*.mkv", ["12.mkv"]),
+        ("s3://bucket/cam/2026-11-20/notes.txt", ["notes.txt"]),
+    ],
+)
+def test_find_sources__prefix_pattern_and_object(source: str, names: list[str]) -> None:
+    found = find_sources([source], Bucket(*DAY))
+    assert [file.path.name for file in found] == names
+    assert all(file.explicit is (file.name == source) for file in found)
+
+
+def test_find_sources__prefix_with_nothing_under_it() -> None:
+    with pytest.raises(FootageError, match="s3://bucket/other: expected videos under it, found none"):
+        find_sources(["s3://bucket/other"], Bucket(*DAY))
 
 
 def info(path: Path, *, duration_s: float = 60, created: datetime | None = None) -> VideoInfo:
@@ -86,9 +131,9 @@ def ordered(
     touch(tmp_path, *names)
     for name, end_s in zip(names, ends_s or [], strict=False):
         os.utime(tmp_path / name, (end_s, end_s))
-    sources = [Source(tmp_path / name, name, explicit=False) for name in names]
+    sources = [Source(tmp_path / name, explicit=False) for name in names]
     times = created or [None] * len(names)
-    infos = [info(source.path, created=time) for source, time in zip(sources, times, strict=True)]
+    infos = [info(tmp_path / source.path.name, created=time) for source, time in zip(sources, times, strict=True)]
     order, starts, how = order_by_time(sources, infos, pattern=PATTERN, zone="UTC")
     return [names[row] for row in order], starts, how
 

@@ -18,15 +18,14 @@ MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)
 
 def index_of(time_s: Sequence[float]) -> PacketIndex:
     count = len(time_s)
-    keyframe = np.zeros(count, np.bool_)
-    keyframe[::10] = True
+    starts = np.arange(0, count, 10)
     return PacketIndex(
         time_s=np.array(time_s, np.float64),
         pts=np.round(np.array(time_s) * 1000).astype(np.int64),
-        position=np.arange(count, dtype=np.int64),
-        keyframe=keyframe,
         shown=np.ones(count, np.bool_),
-        broken=np.zeros(count, np.bool_),
+        starts=starts,
+        start_position=starts,
+        broken=np.zeros(0, np.int64),
         timed=True,
         read_errors=0,
         restarts=0,

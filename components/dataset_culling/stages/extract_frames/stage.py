@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
 
-from dataset_culling.artifacts.frames import NEAR_DUPLICATES, REPORT, FrameWriter, frame_id_of
+from dataset_culling.artifacts.frames import NEAR_DUPLICATES, REPORT, FrameWriter, PutShard, frame_id_of
 from dataset_culling.errors import FootageError
 from dataset_culling.footage.damage import SKIPPABLE, DamageLog
 from dataset_culling.footage.decode import DecodeOptions
@@ -19,6 +21,7 @@ from dataset_culling.footage.split import TimeSplit, split_by_time
 from dataset_culling.footage.timeline import Samples, choose
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
+from dataset_culling.storage import is_remote, list_prefix, open_object, put_file
 
 PARTS = ("pool", "heldout")
 
@@ -35,7 +38,7 @@ def run(config: ExtractFramesConfig, inputs: Inputs, outputs: Outputs, context: 
         raise FootageError("sources: expected a video, found none. Give --video FILE, FOLDER or s3:// prefix.")
     workers = config.workers or len(os.sched_getaffinity(0))
     footage = read_footage(
-        find_sources(config.sources),
+        find_sources(config.sources, _Store()),
         name_time=re.compile(config.name_time_pattern),
         zone=config.name_time_zone,
         workers=workers,
@@ -63,7 +66,13 @@ def run(config: ExtractFramesConfig, inputs: Inputs, outputs: Outputs, context: 
     with ExitStack() as stack:
         pool, heldout = (
             stack.enter_context(
-                FrameWriter(outputs[part], origin=origin, shard_bytes=config.shard_bytes, start_utc=start_utc)
+                FrameWriter(
+                    outputs[part],
+                    origin=origin,
+                    shard_bytes=config.shard_bytes,
+                    start_utc=start_utc,
+                    put_shard=_put_under(f"{config.shards_uri.rstrip('/')}/{part}") if config.shards_uri else None,
+                )
             )
             for part in PARTS
         )
@@ -76,6 +85,26 @@ def run(config: ExtractFramesConfig, inputs: Inputs, outputs: Outputs, context: 
         },
         notes=_notes(config, footage, split, damage, counts),
     )
+
+
+class _Store:
+    """The object store, as footage wants it."""
+
+    def is_remote(self, uri: str) -> bool:
+        return is_remote(uri)
+
+    def find(self, uri: str) -> list[tuple[str, int]]:
+        return [(stat.uri, stat.size) for stat in list_prefix(uri)]
+
+    def open(self, uri: str) -> BinaryIO:
+        return open_object(uri)
+
+
+def _put_under(prefix: str) -> PutShard:
+    def put(shard: Path, name: str) -> str:
+        return put_file(shard, f"{prefix}/{name}").uri
+
+    return put
 
 
 def _write(

@@ -122,10 +122,13 @@ def select(
 ) -> Selection:
     """Keep the frames with the largest confidence loss; see `base.Select`."""
     del rng
-    loss = loss_of(pool.detections, config)
+    detections, mask = pool.detections, config.mask(pool.detections)
+    boxes = confidence_loss(detections.scores, q=config.q, b=config.b, log_base=config.log_base)
+    loss = gather(
+        detections, boxes, mask,
+        aggregation=config.aggregation, per_class=config.per_class, class_weights=config.class_weights,
+    )  # fmt: skip
     rows = keep_hardest(loss, pool.time_s, budget=budget, min_gap_s=min_gap_s)
-    boxes = confidence_loss(pool.detections.scores, q=config.q, b=config.b, log_base=config.log_base)
-    mask = config.mask(pool.detections)
     return selection_of(
-        pool.detections, rows, loss, [f"unsure: {describe_boxes(pool.detections, row, boxes, mask)}" for row in rows]
+        detections, rows, loss, [f"unsure: {describe_boxes(detections, row, boxes, mask)}" for row in rows]
     )
