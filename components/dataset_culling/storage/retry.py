@@ -53,6 +53,7 @@ class Gone(Exception):
 def persist(
     work: Callable[[int], Result],
     *,
+    what: str,
     judge: Callable[[Exception], Verdict],
     errors: tuple[type[Exception], ...],
     give_up: Callable[[str, int, float], CullingError],
@@ -63,6 +64,7 @@ def persist(
 
     Args:
         work: Given the number of tries before this one: what an earlier try did may stand, though its answer was lost.
+        what: What it is about, for the log.
         judge: Says of an exception whether it may pass; an error that it returns is raised.
         errors: The exceptions that `judge` is asked about; our own errors and all others go through.
         give_up: The error to raise at the end, from the last cause, the number of tries and the seconds spent.
@@ -89,7 +91,13 @@ def persist(
         spent_s = time.monotonic() - started_s
         if spent_s + wait_s > retry_s:
             raise give_up(verdict.cause, tries + 1, spent_s)
-        LOG.log(logging.INFO if tries < 3 else logging.WARNING, "%s; trying again in %.1f s", verdict.cause, wait_s)
+        LOG.log(
+            logging.INFO if tries < 3 else logging.WARNING,
+            "%s: %s; trying again in %.1f s",
+            what,
+            verdict.cause,
+            wait_s,
+        )
         if stop is None:
             time.sleep(wait_s)
         elif stop.wait(wait_s):

@@ -178,6 +178,7 @@ class BucketClient:
         """
         return persist(
             work,
+            what=f"{verb} {self.uri(key)}",
             judge=lambda error: self._judge(error, verb, self.uri(key)),
             errors=(*ERRORS, Differs),
             give_up=lambda cause, tries, spent_s: self.gave_up(verb, key, cause, tries, spent_s),

@@ -15,6 +15,10 @@ class EvaluateStudentConfig(StageConfig):
     classes: tuple[str, ...] = Field(
         ("person", "car"), min_length=1, description="The camera's classes: NAME, or NAME=THEIRS+THEIRS."
     )
+    camera: str = Field("camera", description="The camera's name in the registry.")
+    registry: str = Field(
+        "", description="Folder or s3:// prefix of the registry; its champion is looked at too. Empty: it is not."
+    )
     truth: str = Field("", description="COCO json with the true boxes of the footage, where they are known.")
     min_score: float = Field(0.05, ge=0, le=1, description="Boxes scoring less take no part.")
     batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")

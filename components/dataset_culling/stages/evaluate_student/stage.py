@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from dataset_culling.artifacts.metrics import write_metrics
 from dataset_culling.artifacts.model import read_model_card, weights_file
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
+from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import InputError
 from dataset_culling.evaluation.coco import Evaluation, evaluate
+from dataset_culling.registry import Registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
 from dataset_culling.stages.detecting import local_weights, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
@@ -62,6 +65,15 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
     metrics: dict[str, float] = {"heldout_frames": float(len(frame_ids))}
     for name, found in (("raw", found_raw), ("trained", found_trained)):
         metrics.update(_figures(evaluate(found, labels), name))
+    champion = _champion(config, classes)
+    if champion is not None:
+        student, side_px = champion
+        found = scan(
+            frames, frame_ids, student.to(context.device), ClassMap({name: (name,) for name in classes.names}),
+            side_px=side_px, min_score=config.min_score, batch_size=config.batch_size,
+            progress=lambda done, total: None,
+        )  # fmt: skip
+        metrics.update(_figures(evaluate(found, labels), "champion"))
     if config.truth:
         truth = read_truth(Path(config.truth), classes, frames.table.time_s, frame_ids)
         believed = labels.keep_boxes(~labels.ignore)
@@ -78,6 +90,22 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
             "trained_seconds_per_frame": seconds_trained / len(frame_ids),
         },
     )
+
+
+def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> tuple[TorchDetector, int] | None:
+    """The camera's deployed student and its side; None where there is none, or it knows other classes."""
+    if not config.registry:
+        return None
+    registry = Registry(config.registry)
+    version = registry.champion(config.camera).version
+    if not version:
+        return None
+    with tempfile.TemporaryDirectory(prefix="culling-champion-") as folder:
+        model = registry.fetch_model(config.camera, version, Path(folder))
+        card = read_model_card(model)
+        if set(card.class_names) != set(classes.names):
+            return None
+        return load_trainable(DetectorRef(name=card.detector, weights=str(weights_file(model)))), card.side_px
 
 
 def _figures(result: Evaluation, name: str) -> dict[str, float]:
