@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset_culling.artifacts.header import HEADER, digest, verify
-from dataset_culling.errors import MissingObject, StoreError
+from dataset_culling.errors import MissingObject, ObjectChanged, StoreError
 from dataset_culling.storage import ALWAYS, IF_ABSENT, if_unchanged, open_store
-from dataset_culling.storage.base import Condition, ObjectChanged
+from dataset_culling.storage.base import Condition
 
 MAX_TRIES = 100
 """How often the next version's number is tried when others publish at the same moment."""

@@ -68,6 +68,7 @@ class SsdDetector(TorchDetector):
             default_boxes = self.module.anchor_generator(ImageList(images, [images.shape[-2:]]), maps)[0]
         return outputs["cls_logits"].float(), outputs["bbox_regression"].float(), default_boxes
 
+    @torch.no_grad()
     def forward(self, batch: Tensor, *, min_score: float) -> list[ImageDetections]:
         """See `TorchDetector.forward`; one default box may give boxes of several classes, as in torchvision."""
         logits, offsets, default_boxes = self._outputs(batch)
@@ -166,6 +167,7 @@ class RetinaNetDetector(TorchDetector):
         module.transform.__class__ = PreparedTransform
         module.detections_per_img = MAX_DETECTIONS
 
+    @torch.no_grad()
     def forward(self, batch: Tensor, *, min_score: float) -> list[ImageDetections]:
         """See `TorchDetector.forward`."""
         self.module.score_thresh = min_score

@@ -306,6 +306,7 @@ class YoloxDetector(TorchDetector):
             pixels = batch.flip(1).float()  # RGB to BGR
         return decode(self.module(pixels))
 
+    @torch.no_grad()
     def forward(self, batch: Tensor, *, min_score: float) -> list[ImageDetections]:
         """See `TorchDetector.forward`: score = objectness times class score, one class per cell, NMS within classes."""
         found = self._predictions(batch)

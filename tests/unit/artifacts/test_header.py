@@ -106,9 +106,13 @@ def test_timing__changes_no_digest_and_is_never_essential(tmp_path):
 
 
 def test_write_artifact__an_error_inside_leaves_no_header(tmp_path):
-    with pytest.raises(RuntimeError), write_artifact(tmp_path / "x", "metrics/1", ORIGIN) as artifact:
-        artifact.json("metrics.json", {})
-        raise RuntimeError
+    def crash() -> None:
+        with write_artifact(tmp_path / "x", "metrics/1", ORIGIN) as artifact:
+            artifact.json("metrics.json", {})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        crash()
     with pytest.raises(ArtifactError, match="found a directory without one"):
         read_header(tmp_path / "x")
 

@@ -211,7 +211,7 @@ def test_torchvision_state__is_downloaded_once(cache, publisher):
 
 def test_torchvision_state__wrong_bytes_are_not_kept(cache, publisher):
     published = _published(publisher.server_address[1], digest="0123456789")
-    with pytest.raises(WeightsError, match="sha256 begins with 0123456789, found .* It was not kept"):
+    with pytest.raises(WeightsError, match=r"sha256 begins with 0123456789, found .* It was not kept"):
         torchvision_state(published, "COCO_V1", detector="net")
     assert list(cache.iterdir()) == []
 

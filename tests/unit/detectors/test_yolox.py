@@ -407,7 +407,7 @@ def test_build_yolox_nano__published_checkpoint(tmp_path):
         assert name in state  # as in the published checkpoints
     torch.save({"start_epoch": 300, "model": state, "optimizer": {}}, tmp_path / "yolox_nano.pth")
     detector = build_yolox_nano(str(tmp_path / "yolox_nano.pth"))
-    assert detector.num_parameters() == 912_159 + 0
+    assert detector.num_parameters() == 912_159
     assert len(detector.class_names) == 80
     x = torch.rand(1, 3, 64, 64) * 255
     with torch.no_grad():
