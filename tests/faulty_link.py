@@ -39,7 +39,7 @@ class FaultyLink:
         self._listener = socket.socket()
         # Loopback's segments of 64 KiB make buffers of megabytes, which no slow link has.
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen(128)
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"

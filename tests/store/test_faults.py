@@ -268,7 +268,7 @@ def test_get__busy_for_longer_than_patience_is_said(link: FaultyLink, tmp_path: 
 def test_put_get__link_slower_than_its_time_limit(link: FaultyLink, tmp_path: Path) -> None:
     """A part takes longer than the longest silence that is borne; as long as bytes flow, that is no trouble."""
     link.bytes_per_s = 400_000
-    store = shared_server().store(link.endpoint, CULLING_S3_TIMEOUT_S=1.5, CULLING_S3_RETRY_S=0)
+    store = shared_server().store(link.endpoint, CULLING_S3_TIMEOUT_S=2, CULLING_S3_RETRY_S=0)
     key, data = f"faults/{os.getpid()}-slow", noise(1_200_000)
     store.put_bytes(key, data)
     store.get(key, tmp_path / "copy")

@@ -39,12 +39,19 @@ def photos(num_images: int, side_px: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def ssdlite() -> SsdDetector:
-    """An untrained SSDlite for three classes, whose scores differ from box to box."""
+    """An untrained SSDlite for three classes, whose batch norms have seen noise, so that its boxes and scores differ."""
     torch.manual_seed(0)
     module = detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=4)
-    for part in module.head.classification_head.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.normal_(part.weight, 0, 0.5)
+    module.train()
+    with torch.no_grad():
+        module.head(list(module.backbone(photos(2, 320).float() / 128 - 1).values()))
+        for part in module.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.momentum = 1.0
+        module.head(list(module.backbone(photos(2, 320).float() / 128 - 1).values()))
+        for part in module.head.modules():
+            if isinstance(part, nn.Conv2d) and part.groups == 1:
+                nn.init.normal_(part.weight, 0, 0.1)
     return SsdDetector("ssdlite", module, ("a", "b", "c"), full_side_px=320)
 
 
@@ -85,6 +92,7 @@ def test_forward__equals_torchvision(ssdlite, min_score):
         theirs = module(list(batch.float() / 255))
     for mine, image in zip(ssdlite.forward(batch, min_score=min_score), theirs, strict=True):
         assert len(mine) > 10
+        assert len(np.unique(mine.scores)) == len(mine)
         np.testing.assert_allclose(mine.scores, image["scores"].numpy(), rtol=1e-5)
         np.testing.assert_allclose(mine.boxes_xyxy, image["boxes"].numpy(), rtol=1e-4, atol=1e-3)
         assert mine.class_ids.tolist() == (image["labels"] - 1).tolist()
