@@ -22,17 +22,19 @@ from dataset_culling.stages.evaluate_student.component import evaluate_student
 from dataset_culling.stages.extract_frames.component import extract_frames
 from dataset_culling.stages.label_frames.component import label_heldout, label_selection
 from dataset_culling.stages.promote_student.component import promote_student
-from dataset_culling.stages.promote_student.config import PromoteStudentConfig
 from dataset_culling.stages.render_report.component import render_report
 from dataset_culling.stages.score_frames.component import score_frames
 from dataset_culling.stages.train_student.component import train_student
+from dataset_culling.strategies.table import STRATEGIES
 
 RUN = PipelineConfig(**read_preset("default"))
 CLASSES = list(RUN.classes)
 REST = {stage: section(RUN, stage) for stage in STAGES}
 CHOICES = {
     "student": [name for name, spec in DETECTORS.items() if spec.trainable],
-    "promotion": list(get_args(PromoteStudentConfig.model_fields["mode"].annotation)),
+    "pool_strategy": [name for name, spec in STRATEGIES.items() if not spec.needs_labels],
+    "target_strategy": list(STRATEGIES),
+    "promotion": list(get_args(type(RUN.promote_student).model_fields["mode"].annotation)),
 }
 """Parameters that the UI shows as drop-downs."""
 
@@ -52,7 +54,9 @@ def build(profile: Profile, image: str) -> Any:
         teacher_weights: str = RUN.teacher.weights,
         frames_per_second: float = RUN.extract_frames.frames_per_second,
         pool: int = RUN.cull_confidence.budget,
+        pool_strategy: str = RUN.cull_confidence.strategy,
         target: int = RUN.cull_precision.budget,
+        target_strategy: str = RUN.cull_precision.strategy,
         epochs: int = RUN.train_student.recipe.epochs,
         registry: str = "s3://culling/registry",
         promotion: str = RUN.promote_student.mode,
@@ -79,7 +83,9 @@ def build(profile: Profile, image: str) -> Any:
             teacher_weights: Its weights, as for the student.
             frames_per_second: Frames taken from each second of footage.
             pool: Most frames that the confidence cull passes on to the teacher.
+            pool_strategy: How those frames are chosen, before the teacher has seen any.
             target: Most frames to train on (the paper's n).
+            target_strategy: How those frames are chosen, with the teacher's labels at hand.
             epochs: Passes over the frames trained on.
             registry: Where the cameras' models are kept.
             promotion: auto: a better student takes over; dry-run: only say whether it would; manual: a person decides.
@@ -96,20 +102,21 @@ def build(profile: Profile, image: str) -> Any:
         """
         look = {"classes": classes, "student": student, "student_weights": student_weights}
         believe = {"classes": classes, "teacher": teacher, "teacher_weights": teacher_weights}
-        shelf = {"camera": camera, "registry": registry, "promotion": promotion}
+        shelf = {"camera": camera, "registry": registry}
 
         # Not cached: the same address may hold other footage tomorrow.
         extract = extract_frames(footage=footage, frames_per_second=frames_per_second, config=extract_frames_config)
         frames = on(extract, "Frame extraction", "decode", cached=False).outputs
         score = score_frames(frames=frames["pool"], config=score_frames_config, **look)
         detections = on(score, "Student scoring", "network").outputs["detections"]
-        confidence = cull_confidence(detections=detections, pool=pool, config=cull_confidence_config)
+        confidence = cull_confidence(
+            detections=detections, pool=pool, strategy=pool_strategy, config=cull_confidence_config
+        )
         selection = on(confidence, "Confidence cull", "small").outputs["selection"]
         label = label_selection(frames=frames["pool"], selection=selection, config=label_frames_config, **believe)
         labels = on(label, "Teacher labeling", "network").outputs["labels"]
-        precision = cull_precision(
-            detections=detections, labels=labels, selection=selection, target=target, config=cull_precision_config
-        )
+        compared = {"detections": detections, "labels": labels, "selection": selection}
+        precision = cull_precision(**compared, target=target, strategy=target_strategy, config=cull_precision_config)
         kept = on(precision, "Precision cull", "small").outputs["kept"]
         culled = {"frames": frames["pool"], "selection": kept, "labels": labels}
         choose = choose_resolution(**culled, config=choose_resolution_config, **look)
@@ -118,19 +125,17 @@ def build(profile: Profile, image: str) -> Any:
         model = on(train, "Student training", "train").outputs["model"]
         judge = label_heldout(frames=frames["heldout"], config=label_frames_config, **believe)
         heldout_labels = on(judge, "Teacher labeling (held-out)", "network").outputs["labels"]
-        evaluate = evaluate_student(
-            frames=frames["heldout"], labels=heldout_labels, model=model, config=evaluate_student_config, **look
-        )
-        scores = on(evaluate, "Evaluation", "network").outputs
-        # Not cached: what is in the registry decides.
-        promote = promote_student(model=model, metrics=scores["metrics"], config=promote_student_config, **shelf)
+        held = {"frames": frames["heldout"], "labels": heldout_labels, "model": model}
+        # Not cached, these two: what is in the registry counts.
+        evaluate = evaluate_student(**held, config=evaluate_student_config, **look, **shelf)
+        scores = on(evaluate, "Evaluation", "network", cached=False).outputs
+        inputs = {"model": model, "metrics": scores["metrics"], "promotion": promotion}
+        promote = promote_student(**inputs, config=promote_student_config, **shelf)
         decision = on(promote, "Promotion", "small", cached=False).outputs["decision"]
         report = render_report(
             **frames,
             **scores,
-            detections=detections,
-            selection=selection,
-            labels=labels,
+            **compared,
             kept=kept,
             resolution=resolution,
             model=model,

@@ -5,12 +5,13 @@
                                      metrics.json      its figures
                                      provenance.json   what it was made of
                                      manifest.json     names and digests of the rest; written last: now it is a version
+                                     removed.json      alone: it was one, and the number is not taken again
     cameras/<camera>/champion.json                     the pointer, with the record of the move that set it
     cameras/<camera>/moves/000003.json                 the moves before that one
 
 The pointer moves by compare-and-swap, so of two runs that promote at once one is told. Each move's record lies in the
-pointer itself and is filed under moves/ before the next one replaces it: pointer and history cannot disagree, whenever a
-process dies. It all lies on `storage.ObjectStore`: a local folder or a bucket.
+pointer itself and is filed under moves/ before the next one replaces it: pointer and history cannot disagree, whenever
+a process dies. It all lies on `storage.ObjectStore`: a local folder or a bucket.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from typing import Any, Literal
 from dataset_culling.artifacts import header
 from dataset_culling.artifacts.model import SCHEMA as MODEL_SCHEMA
 from dataset_culling.errors import (
+    ArtifactError,
     ChampionMoved,
     ConfigError,
     CorruptObject,
@@ -38,12 +40,13 @@ from dataset_culling.errors import (
     ObjectChanged,
     OutputError,
 )
-from dataset_culling.storage import IF_ABSENT, ObjectStore, Stat, if_unchanged, open_store
+from dataset_culling.storage import IF_ABSENT, ObjectStore, Stat, if_unchanged, is_remote, open_store
 from dataset_culling.storage.base import corrupt
 from dataset_culling.storage.parallel import each
 
 CAMERA = re.compile(r"[a-z0-9][a-z0-9-]*")
-CLAIM, MANIFEST, METRICS, PROVENANCE = "claim.json", "manifest.json", "metrics.json", "provenance.json"
+CLAIM, MANIFEST, REMOVED = "claim.json", "manifest.json", "removed.json"
+METRICS, PROVENANCE = "metrics.json", "provenance.json"
 _WORKERS = 8
 
 
@@ -130,8 +133,7 @@ class Registry:
 
     def cameras(self) -> list[str]:
         """Cameras that have a version or a number taken for one, in order."""
-        start = f"{self.prefix}cameras/"
-        return sorted({found.key[len(start) :].partition("/")[0] for found in self.store.find(start)})
+        return self.store.folders(f"{self.prefix}cameras/")
 
     def versions(self, camera: str) -> list[Version]:
         """All finished versions, oldest first.
@@ -139,7 +141,9 @@ class Registry:
         Raises:
             CorruptObject: If one cannot be understood.
         """
-        return each(lambda number: self.version(camera, number), self._numbers(camera, MANIFEST), workers=_WORKERS)
+        return each(
+            lambda number: self.version(camera, number), sorted(self._numbers(camera)[MANIFEST]), workers=_WORKERS
+        )
 
     def version(self, camera: str, version: int) -> Version:
         """One version.
@@ -152,7 +156,7 @@ class Registry:
         try:
             values = self._json(f"{folder}{MANIFEST}")[0]
         except MissingObject:
-            known = ", ".join(map(str, self._numbers(camera, MANIFEST))) or "none"
+            known = ", ".join(map(str, sorted(self._numbers(camera)[MANIFEST]))) or "none"
             raise MissingObject(
                 f"{self.store.uri(folder)}: expected version {version} of camera '{camera}', found {known}. "
                 f"Name one of them."
@@ -199,6 +203,14 @@ class Registry:
         """Path or s3:// name of a version's model/1 artifact; usable as a detector's weights."""
         return self.store.uri(f"{self._folder(camera, version)}model")
 
+    def version_at(self, camera: str, uri: str) -> int:
+        """Which version's model/1 artifact, or file of it, a URI or path names; 0: none of this camera's here."""
+        start = self.store.uri(f"{self._camera(camera)}versions/").rstrip("/") + "/"
+        if not is_remote(uri) and not is_remote(start):
+            uri, start = f"{Path(uri).absolute()}/", f"{Path(start).absolute()}/"
+        found = re.match(r"0*([1-9]\d*)(/|$)", uri[len(start) :]) if uri.startswith(start) else None
+        return int(found[1]) if found else 0
+
     def fetch_model(self, camera: str, version: int, to: Path) -> Path:
         """Copy a version's model/1 artifact into the directory `to`, whole or not at all; a good copy there stays.
 
@@ -208,7 +220,7 @@ class Registry:
             OutputError: If `to` cannot be written.
         """
         wanted = self.version(camera, version)
-        with suppress(Exception):
+        with suppress(ArtifactError):
             if header.digest(to) == wanted.model_digest and header.verify(to, MODEL_SCHEMA):
                 return to
         beside = to.with_name(f".{to.name}.{uuid.uuid4().hex}.partial")
@@ -276,6 +288,10 @@ class Registry:
             "published_utc": self._now(),
             "files": files,
         }
+        if number in self._numbers(camera)[REMOVED]:
+            raise MissingObject(
+                f"{self.store.uri(folder)}: expected our claim, found it removed as too old. Publish the model again."
+            )
         with suppress(ObjectChanged):  # another process has published the very same model under the same claim
             self.store.put_bytes(f"{folder}{MANIFEST}", _encode(manifest), when=IF_ABSENT)
         return self.version(camera, number)
@@ -283,13 +299,13 @@ class Registry:
     def _claim(self, camera: str, digest: str) -> int:
         """A number of our own for the model, or the one that an earlier try for it has taken."""
         while True:
-            taken, finished = self._numbers(camera, CLAIM), set(self._numbers(camera, MANIFEST))
-            for number in taken:
-                if number not in finished:
-                    with suppress(MissingObject, CorruptObject):
-                        if self._json(f"{self._folder(camera, number)}{CLAIM}")[0]["model_digest"] == digest:
-                            return number
-            number = max([*taken, *finished, self.champion(camera).version], default=0) + 1
+            numbers = self._numbers(camera)
+            for number in sorted(numbers[CLAIM] - numbers[MANIFEST] - numbers[REMOVED]):
+                with suppress(MissingObject, CorruptObject):
+                    if self._json(f"{self._folder(camera, number)}{CLAIM}")[0].get("model_digest") == digest:
+                        return number
+            taken = set().union(*numbers.values())
+            number = max(taken, default=0) + 1
             claim = {"model_digest": digest, "claimed_utc": self._now()}
             with suppress(ObjectChanged):  # somebody was quicker: the next number
                 self.store.put_bytes(f"{self._folder(camera, number)}{CLAIM}", _encode(claim), when=IF_ABSENT)
@@ -312,6 +328,8 @@ class Registry:
         """
         self.version(camera, version)
         now = self.champion(camera)
+        if now.version == version:
+            return now
         if now.version != expected:
             raise self._moved(camera, expected, now.version)
         return self._point(camera, now, version, "promote", reason)
@@ -334,7 +352,7 @@ class Registry:
         if not to:
             if len(stack) < 2:
                 raise ConfigError(
-                    f"camera '{camera}': expected an earlier champion to go back to, found {'none' if stack else 'no champion'}. "
+                    f"camera '{camera}': expected a champion before {_name(now.version)} to go back to, found none. "
                     f"Name a version."
                 )
             to = stack[-2]
@@ -344,13 +362,24 @@ class Registry:
     def _point(
         self, camera: str, now: Champion, version: int, kind: Literal["promote", "rollback"], reason: str
     ) -> Champion:
-        """Swap the pointer; of two that try at once, one gets ChampionMoved."""
+        """Swap the pointer, and see that the version is still there; if not, swap it back."""
+        pointed = self._swap(camera, now, version, kind, reason)
+        try:
+            self.version(camera, version)
+        except MissingObject:  # it was removed in this very moment; see `_remove_version`
+            self._swap(camera, pointed, now.version, "rollback", f"version {version} was being removed")
+            raise
+        return pointed
+
+    def _swap(
+        self, camera: str, now: Champion, version: int, kind: Literal["promote", "rollback"], reason: str
+    ) -> Champion:
+        """Write the pointer over the one that was read; of two that try at once, one gets ChampionMoved."""
         folder = self._camera(camera)
         if now.move is not None:  # filed before it is replaced, so that no move is ever lost
+            filed = f"{folder}moves/{now.move.number:06d}.json"
             with suppress(ObjectChanged):
-                self.store.put_bytes(
-                    f"{folder}moves/{now.move.number:06d}.json", _encode(asdict(now.move)), when=IF_ABSENT
-                )
+                self.store.put_bytes(filed, _encode(asdict(now.move)), when=IF_ABSENT)
         number = now.move.number + 1 if now.move is not None else 1
         move = Move(number, kind, version, now.version, reason, self._now())
         when = if_unchanged(now.etag) if now.etag else IF_ABSENT
@@ -358,15 +387,7 @@ class Registry:
             stat = self.store.put_bytes(f"{folder}champion.json", _encode(asdict(move)), when=when)
         except ObjectChanged:
             raise self._moved(camera, now.version, self.champion(camera).version) from None
-        pointed = Champion(version, move, stat.etag)
-        try:
-            self.version(camera, version)
-        except MissingObject:  # a collector took it in this very moment; see `gc`
-            if now.version:
-                with suppress(ObjectChanged, MissingObject):
-                    self._point(camera, pointed, now.version, "rollback", f"version {version} was being removed")
-            raise
-        return pointed
+        return Champion(version, move, stat.etag)
 
     def _moved(self, camera: str, expected: int, found: int) -> ChampionMoved:
         return ChampionMoved(
@@ -384,28 +405,30 @@ class Registry:
         between leaves nothing half-readable.
         """
         versions = {found.version: found for found in self.versions(camera)}
-        kept = self._kept(camera, versions, rule)
-        doomed = [number for number in versions if number not in kept]
-        now_s = self._now_s()
-        unfinished = []
-        for number in self._numbers(camera, CLAIM):
-            if number not in versions:
-                try:
-                    claimed = self._json(f"{self._folder(camera, number)}{CLAIM}")[0]["claimed_utc"]
-                    age_s = now_s - _seconds(claimed)
-                except (CorruptObject, KeyError, ValueError):
-                    age_s = rule.unfinished_s + 1
-                except MissingObject:
-                    continue
-                if age_s > rule.unfinished_s:
-                    unfinished.append(number)
+        doomed = sorted(set(versions) - self._kept(camera, versions, rule))
+        dead = self._dead(camera, rule)
         if dry_run:
-            return Collected(tuple(doomed), tuple(unfinished), 0)
+            return Collected(tuple(doomed), tuple(dead), 0)
         removed = [number for number in doomed if self._remove_version(camera, number)]
-        for number in unfinished:
+        for number in dead:
             self._remove_files(camera, number)
         uploads = self.store.sweep(self._camera(camera), older_than_s=rule.unfinished_s)
-        return Collected(tuple(removed), tuple(unfinished), uploads)
+        return Collected(tuple(removed), tuple(dead), uploads)
+
+    def _dead(self, camera: str, rule: KeepRule) -> list[int]:
+        """Numbers that were taken long ago for a version that never came, or whose removal did not end."""
+        numbers, dead = self._numbers(camera), []
+        for number in sorted(numbers[CLAIM] - numbers[MANIFEST]):
+            try:
+                claimed = self._json(f"{self._folder(camera, number)}{CLAIM}")[0]["claimed_utc"]
+                old = self._now_s() - _seconds(claimed) > rule.unfinished_s
+            except MissingObject:
+                continue
+            except (CorruptObject, KeyError, ValueError):
+                old = True
+            if old or number in numbers[REMOVED]:
+                dead.append(number)
+        return dead
 
     def _kept(self, camera: str, versions: Mapping[int, Version], rule: KeepRule) -> set[int]:
         now_s = self._now_s()
@@ -435,11 +458,13 @@ class Registry:
         return True
 
     def _remove_files(self, camera: str, number: int) -> None:
-        """All of a number's files, the claim last, so that the number is not taken anew while some are left."""
+        """All of a number's files. What stays is a note that the number is used up, which comes before all else."""
         folder = self._folder(camera, number)
+        self.store.put_bytes(f"{folder}{REMOVED}", _encode({"removed_utc": self._now()}))
         keys = [found.key for found in self.store.find(folder)]
-        each(self.store.delete, [key for key in keys if key != f"{folder}{CLAIM}"], workers=_WORKERS)
-        self.store.delete(f"{folder}{CLAIM}")
+        last = f"{folder}{CLAIM}"  # as long as it is there, an interrupted removal is taken up again
+        each(self.store.delete, [key for key in keys if key not in (last, f"{folder}{REMOVED}")], workers=_WORKERS)
+        self.store.delete(last)
 
     # --- keys and bytes -----------------------------------------------------------------------------------------------
 
@@ -455,11 +480,15 @@ class Registry:
             raise ConfigError(f"version: expected a number from 1 on, found {version}. Name a version of '{camera}'.")
         return f"{self._camera(camera)}versions/{version:06d}/"
 
-    def _numbers(self, camera: str, file: str) -> list[int]:
-        """The version numbers whose folder holds `file`, ascending."""
+    def _numbers(self, camera: str) -> dict[str, set[int]]:
+        """For claims, manifests and notes of removal: the version numbers whose folder holds one."""
         start = f"{self._camera(camera)}versions/"
-        parts = (found.key[len(start) :].split("/") for found in self.store.find(start))
-        return sorted(int(part[0]) for part in parts if len(part) == 2 and part[1] == file and part[0].isdecimal())
+        numbers: dict[str, set[int]] = {CLAIM: set(), MANIFEST: set(), REMOVED: set()}
+        for found in self.store.find(start):
+            number, _, file = found.key[len(start) :].partition("/")
+            if file in numbers and number.isdecimal():
+                numbers[file].add(int(number))
+        return numbers
 
     def _json(self, key: str) -> tuple[dict[str, Any], Stat]:
         data, stat = self.store.get_bytes(key)
@@ -499,7 +528,9 @@ def champion_stack(history: Iterable[Move]) -> list[int]:
     """
     stack: list[int] = []
     for move in history:
-        if move.version in stack:
+        if not move.version:  # there was none before, and the first one was taken back
+            stack.clear()
+        elif move.version in stack:
             if move.kind == "promote":
                 stack.remove(move.version)
                 stack.append(move.version)

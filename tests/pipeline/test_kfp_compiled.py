@@ -155,8 +155,8 @@ def other_settings() -> PipelineConfig:
             "registry": "s3://elsewhere/registry",
             "truth": "s3://footage/truth.json",
             "extract_frames": {"sources": ["s3://footage/007/*.mp4", "/video/it's.mp4"], "frames_per_second": 0.25},
-            "cull_confidence": {"budget": 77},
-            "cull_precision": {"budget": 7},
+            "cull_confidence": {"budget": 77, "strategy": "random"},
+            "cull_precision": {"budget": 7, "strategy": "confidence"},
             "promote_student": {"mode": "dry-run"},
             "train_student": {"recipe": {"epochs": 3, "learning_rate": 1e-5, "milestones": [1, 2]}},
         },
@@ -256,6 +256,7 @@ def test_compiled__only_what_depends_on_the_world_is_not_cached(pipeline):
     tasks = pipeline["root"]["dag"]["tasks"]
     assert {name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")} == {
         "extract-frames",
+        "evaluate-student",
         "promote-student",
     }
 

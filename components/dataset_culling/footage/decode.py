@@ -122,17 +122,21 @@ class VideoFile:
         index = self._index
         by_key = {int(index.pts[row]) if index.timed else int(row): int(row) for row in run.wanted}
         awaited = deque(int(row) for row in run.wanted[np.argsort(index.time_s[run.wanted], kind="stable")])
+        wanted = frozenset(awaited)
+        given: set[int] = set()
         damage: list[int] = []
         out = first  # without presentation times the n-th frame out is the n-th in the index
         sound = self._context.name in _CHECK_THEMSELVES
-        for frame in self._frames(run, first, frozenset(awaited), damage):
+        for frame in self._frames(run, first, wanted, damage):
             sound = sound or bool(frame.key_frame)
             row = by_key.get(frame.pts if index.timed else out, -1)
             out += 1
-            if row not in awaited:
+            if row not in wanted or row in given:
                 continue
             while awaited[0] != row:
+                given.add(awaited[0])
                 yield _nothing(awaited.popleft())
+            given.add(row)
             broken = not sound or frame.is_corrupt or self._is_hit(awaited[0], damage)
             yield self._picture(awaited.popleft(), frame, corrupt=broken)
         for row in awaited:

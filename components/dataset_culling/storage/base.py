@@ -69,6 +69,9 @@ class ObjectStore(Protocol):
     def find(self, prefix: str = "") -> Iterator[Stat]:
         """All objects whose key starts with `prefix`, in the order of their keys' bytes."""
 
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders right below `prefix`, which is empty or ends with '/'; in order. Cheaper than `find`."""
+
     def get(self, key: str, to: Path) -> Stat:
         """Copy an object into the file `to`, whole or not at all.
 

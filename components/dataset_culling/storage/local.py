@@ -62,6 +62,16 @@ class LocalStore:
         folder, _, start = prefix.rpartition("/")
         yield from self._walk(f"{folder}/" if folder else "", start)
 
+    def folders(self, prefix: str) -> list[str]:
+        """See `base.ObjectStore.folders`."""
+        try:
+            with os.scandir(self.root / prefix) as found:
+                return sorted(entry.name for entry in found if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise self._explain(prefix, error, writing=False) from None
+
     def get(self, key: str, to: Path) -> Stat:
         """See `base.ObjectStore.get`."""
         with self._reading(key) as source:

@@ -100,6 +100,15 @@ class S3Store:
                     yield Stat(found.object_name, found.size or 0, etag, self.uri(found.object_name))
             page = self._page(prefix, page[-1].object_name) if len(page) == _PAGE else []
 
+    def folders(self, prefix: str) -> list[str]:
+        """See `base.ObjectStore.folders`."""
+
+        def work(tries: int) -> list[str]:
+            found = self._client.minio.list_objects(self._client.bucket, prefix=prefix)
+            return sorted(one.object_name[len(prefix) :].rstrip("/") for one in found if one.is_dir)
+
+        return self._client.persist(work, "list", prefix)
+
     def get(self, key: str, to: Path) -> Stat:
         """See `base.ObjectStore.get`. Parts of a large object come in parallel, all of one and the same version."""
         check_key(key)

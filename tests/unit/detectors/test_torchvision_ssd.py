@@ -39,12 +39,11 @@ def photos(num_images: int, side_px: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def ssdlite() -> SsdDetector:
-    """An untrained SSDlite for three classes, whose batch norms have seen noise, so that its boxes and scores differ."""
+    """An untrained SSDlite for three classes whose batch norms have seen noise, so that its scores differ."""
     torch.manual_seed(0)
     module = detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=4)
     module.train()
     with torch.no_grad():
-        module.head(list(module.backbone(photos(2, 320).float() / 128 - 1).values()))
         for part in module.modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.momentum = 1.0
@@ -186,13 +185,10 @@ def test_network_size__ssd_is_square_within_its_limits(ssdlite):
     assert (prepared.scale_x, prepared.scale_y) == (160 / 1280, 160 / 720)
 
 
-@pytest.mark.parametrize("side_px", [Ssd300Detector.min_side_px, 300])
-def test_ssd300__works_from_its_least_side(side_px):
+def test_ssd300__works_from_its_least_side():
     detector = build_ssd300_vgg16("none")
     detector.replace_head([[0], [1]])
-    (found,) = detector.predict([np.zeros((90, 120, 3), np.uint8)], side_px=side_px, min_score=0.0)
+    (found,) = detector.predict([np.zeros((90, 120, 3), np.uint8)], side_px=1, min_score=0.0)
     assert len(found) > 0
-    with torch.no_grad():
-        *_, default_boxes = detector._outputs(photos(1, side_px))
-    if side_px == 300:
-        assert len(default_boxes) == 8732  # the paper's number
+    with pytest.raises(RuntimeError, match="Kernel size"), torch.no_grad():
+        detector.module.backbone(torch.zeros(1, 3, Ssd300Detector.min_side_px - 8, 300))

@@ -4,7 +4,7 @@ from typing import Any
 
 from kfp import dsl
 
-from dataset_culling.kubeflow.container import stage_container
+from dataset_culling.kubeflow.container import stage_container, text
 
 
 @dsl.container_component
@@ -12,6 +12,7 @@ def cull_confidence(
     detections: dsl.Input[dsl.Dataset],
     selection: dsl.Output[dsl.Dataset],
     pool: int,
+    strategy: str,
     config: dict[str, Any],
 ) -> dsl.ContainerSpec:
     """Keep the frames that the student is least sure about.
@@ -19,6 +20,7 @@ def cull_confidence(
     Args:
         detections: detections/1, the student's boxes for every frame.
         pool: Most frames to keep.
+        strategy: How they are chosen.
         config: CullConfidenceConfig as JSON; a missing key takes its default.
 
     Returns:
@@ -27,7 +29,7 @@ def cull_confidence(
     return stage_container(
         "cull-confidence",
         config=config,
-        settings={"budget": pool},
+        settings={"budget": pool, "strategy": text(strategy)},
         detections=detections.path,
         selection=selection.path,
     )

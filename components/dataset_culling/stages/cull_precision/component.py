@@ -4,7 +4,7 @@ from typing import Any
 
 from kfp import dsl
 
-from dataset_culling.kubeflow.container import stage_container
+from dataset_culling.kubeflow.container import stage_container, text
 
 
 @dsl.container_component
@@ -14,6 +14,7 @@ def cull_precision(
     selection: dsl.Input[dsl.Dataset],
     kept: dsl.Output[dsl.Dataset],
     target: int,
+    strategy: str,
     config: dict[str, Any],
 ) -> dsl.ContainerSpec:
     """Keep the frames where student and teacher agree least.
@@ -23,6 +24,7 @@ def cull_precision(
         labels: labels/1 of the teacher, taken as the truth.
         selection: selection/1, the frames that both have seen.
         target: Most frames to keep.
+        strategy: How they are chosen.
         config: CullPrecisionConfig as JSON; a missing key takes its default.
 
     Returns:
@@ -31,7 +33,7 @@ def cull_precision(
     return stage_container(
         "cull-precision",
         config=config,
-        settings={"budget": target},
+        settings={"budget": target, "strategy": text(strategy)},
         detections=detections.path,
         labels=labels.path,
         selection=selection.path,

@@ -18,6 +18,8 @@ def evaluate_student(
     classes: list[str],
     student: str,
     student_weights: str,
+    camera: str,
+    registry: str,
     config: dict[str, Any],
 ) -> dsl.ContainerSpec:
     """Judge the raw and the trained student on the held-out frames.
@@ -29,6 +31,8 @@ def evaluate_student(
         classes: The camera's classes.
         student: The detector before training.
         student_weights: Its weights.
+        camera: The camera's name in the registry.
+        registry: Folder or s3:// prefix of the registry; its champion is judged on the same frames.
         config: EvaluateStudentConfig as JSON; a missing key takes its default.
 
     Returns:
@@ -39,7 +43,13 @@ def evaluate_student(
     return stage_container(
         "evaluate-student",
         config=config,
-        settings={"classes": classes, "student.name": text(student), "student.weights": text(student_weights)},
+        settings={
+            "classes": classes,
+            "student.name": text(student),
+            "student.weights": text(student_weights),
+            "camera": text(camera),
+            "registry": text(registry),
+        },
         frames=frames.path,
         labels=labels.path,
         model=model.path,

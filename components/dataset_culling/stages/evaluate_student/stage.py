@@ -23,7 +23,7 @@ from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import InputError
 from dataset_culling.evaluation.coco import Evaluation, evaluate
-from dataset_culling.registry import Registry
+from dataset_culling.registry import open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
 from dataset_culling.stages.detecting import local_weights, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
@@ -96,7 +96,7 @@ def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> tuple[TorchDe
     """The camera's deployed student and its side; None where there is none, or it knows other classes."""
     if not config.registry:
         return None
-    registry = Registry(config.registry)
+    registry = open_registry(config.registry)
     version = registry.champion(config.camera).version
     if not version:
         return None

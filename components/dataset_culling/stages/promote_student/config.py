@@ -12,7 +12,13 @@ from dataset_culling.config import StageConfig
 class PromoteStudentConfig(StageConfig):
     """The candidate becomes the camera's champion when it is better than what is there."""
 
-    camera: str = Field("camera", description="The camera's name.")
-    registry: str = Field("", description="Folder or s3:// prefix of the registry.")
-    min_gain: float = Field(0.0, ge=0, le=1, description="Least gain of mAP@50 over the raw student or champion.")
-    mode: Literal["auto", "dry-run", "manual"] = Field("auto", description="Who moves the champion pointer.")
+    camera: str = Field("camera", pattern=r"^[a-z0-9][a-z0-9-]*$", description="The camera's name.")
+    registry: str = Field("", description="Folder or s3:// prefix of the registry; empty: decide, but keep nothing.")
+    min_gain: float = Field(
+        0.0, ge=0, le=1, description="Least gain of mAP@50 (0 to 1) over the raw student or the champion; never none."
+    )
+    mode: Literal["auto", "dry-run", "manual"] = Field(
+        "auto",
+        description="auto: move the pointer if the candidate is better; manual: only publish it, a person moves the "
+        "pointer; dry-run: only say what auto would do.",
+    )
