@@ -32,6 +32,8 @@ THUMB_PX = (96, 72)
 
 _SEEK_PACKETS = 64  # nearer than this, reading on is cheaper than a seek
 
+_SEEK_BACK_S = (0, 1, 10)  # containers without an index (MPEG-TS) land behind where they were asked to
+
 _CHECK_THEMSELVES = ("h264", "hevc")
 """Decoders that withhold frames until they can be right; others show whatever follows a false keyframe."""
 
@@ -210,18 +212,20 @@ class VideoFile:
         if index.pts[row] == NO_TIME or position < 0 or index.restarts:
             return False
         self._at = len(index) + 1  # nowhere, until the packet is found
-        try:
-            self._container.seek(int(index.pts[row]), stream=self._stream)
-        except av.error.FFmpegError:
-            return False
-        packets = packets_of(self._container, self._stream, ReadErrors())
-        for packet in packets:
-            if packet.pos == position and packet.pts == index.pts[row]:
-                self._packets = _with_first(packet, packets)
-                self._at = row
-                return True
-            if packet.pos is not None and packet.pos > position:
+        for back_s in _SEEK_BACK_S:
+            try:
+                earlier = int(index.pts[row] - back_s / self._stream.time_base)
+                self._container.seek(earlier, stream=self._stream)
+            except av.error.FFmpegError:
                 return False
+            packets = packets_of(self._container, self._stream, ReadErrors())
+            for packet in packets:
+                if packet.pos == position and packet.pts == index.pts[row]:
+                    self._packets = _with_first(packet, packets)
+                    self._at = row
+                    return True
+                if packet.pos is not None and packet.pos > position:
+                    break
         return False
 
     def _picture(self, row: int, frame: Any, *, corrupt: bool) -> Picture:

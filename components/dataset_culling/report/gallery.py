@@ -173,9 +173,9 @@ def _pair(run: Run, heldout: HeldOut, row: int) -> Shot:
     raw, trained = heldout.raw, heldout.trained
     wanted = int(trained.found[row] + trained.missed[row])
     gain = int(heldout.gain[row])
-    tag = f"{gain:,} fewer mistakes" if gain > 1 else "1 mistake fewer" if gain == 1 else ""
-    if gain <= 0:
-        tag = "as many mistakes as before" if gain == 0 else f"{-gain} more than before"
+    tag = "as many mistakes as before"
+    if gain:
+        tag = f"{words.plural(abs(gain), 'fewer mistake' if gain > 0 else 'more mistake')} than before"
     return Shot(
         frame_id=int(run.heldout.frame_ids[row]),
         heldout=True,

@@ -29,7 +29,6 @@ from dataset_culling.storage.base import (
 )
 from dataset_culling.storage.local import LocalStore, writing
 from dataset_culling.storage.reader import open_reader
-from dataset_culling.storage.settings import environment_mark
 from dataset_culling.storage.transfer import get_tree, put_tree
 
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ def open_store(uri: str) -> tuple[ObjectStore, str]:
     bucket, _, key = uri.partition("://")[2].partition("/")
     if not _BUCKET.fullmatch(bucket):
         raise ConfigError(f"{uri}: expected s3://bucket/key, found the bucket '{bucket}'. Mend the URI.")
+    from dataset_culling.storage.settings import environment_mark  # what only a bucket needs is not loaded for paths
+
     mark = environment_mark()
     with _opening:
         known = _open.get(bucket)
@@ -81,7 +82,7 @@ def open_store(uri: str) -> tuple[ObjectStore, str]:
                 from dataset_culling.storage.s3 import S3Store
             except ModuleNotFoundError as error:
                 raise ConfigError(
-                    f"{uri}: expected the package 'minio', found no module {error.name}. "
+                    f"{uri}: expected the package 'minio', found no module {str(error.name).partition('.')[0]}. "
                     f"Install it: pip install 'dataset-culling[store]'."
                 ) from None
             known = _open[bucket] = (mark, S3Store(bucket))

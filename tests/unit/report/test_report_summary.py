@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -97,3 +99,12 @@ def test_print_summary__agreement_is_never_called_accuracy(small_run: Run, tmp_p
 
 def test_print_summary__an_empty_summary_is_no_error(tmp_path):
     assert "report.html" in printed({}, tmp_path)
+
+
+def test_terminal__loads_nothing_heavy():
+    code = (
+        "import sys, dataset_culling.report.terminal\n"
+        "print([name for name in ('torch', 'matplotlib', 'cv2', 'jinja2', 'numpy', 'av') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"

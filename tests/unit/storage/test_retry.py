@@ -103,7 +103,21 @@ def test_persist__other_errors_go_through() -> None:
         )
 
 
-def test_waits__grow_and_are_bounded() -> None:
-    """Full jitter: between nothing and twice as much from try to try, never over MOST_S."""
-    upper_s = [min(retry.MOST_S, 0.2 * 2.0**tries) for tries in range(8)]
-    assert upper_s == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 8.0, 8.0])
+def test_persist__waits_grow_are_bounded_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full jitter: anything from nothing to a bound that doubles from 0.2 s to 8 s."""
+    monkeypatch.undo()
+
+    class Recorder(threading.Event):
+        waits_s: list[float]
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.waits_s.append(timeout or 0.0)
+            return False
+
+    recorders = [Recorder() for _ in range(2)]
+    for recorder in recorders:
+        recorder.waits_s = []
+        assert run(Fails(8), Passing("busy"), stop=recorder) == 8
+        for waited_s, most_s in zip(recorder.waits_s, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 8.0, 8.0], strict=True):
+            assert 0 <= waited_s <= most_s
+    assert recorders[0].waits_s != recorders[1].waits_s

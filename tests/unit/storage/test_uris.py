@@ -45,7 +45,7 @@ def test_open_store__paths(path: str, root: str, key: str) -> None:
 
 @pytest.mark.parametrize("uri", ["ftp://host/key", "s3://", "s3:///key", "s3://UPPER/key", "s3://a/key", "gs://b/k"])
 def test_open_store__refused(uri: str) -> None:
-    with pytest.raises(ConfigError, match="expected .*s3://bucket/key"):
+    with pytest.raises(ConfigError, match=r"expected .*s3://bucket/key"):
         open_store(uri)
 
 
