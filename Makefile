@@ -28,7 +28,7 @@ fmt: $(READY) ## Format the code and mend what lint can
 	$(BIN)/ruff check --fix .
 
 compile: $(READY) ## Compile the Kubeflow pipeline for every profile into pipelines/compiled
-	$(BIN)/python pipelines/compile_all.py
+	@for profile in cpu gpu kind; do $(BIN)/culling compile pipelines/compiled/$$profile.yaml --profile $$profile; done
 
 golden: $(READY) ## Write the golden files anew; look at the diff before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q -k golden
@@ -39,7 +39,11 @@ bench: $(READY) ## Run the benchmarks one after another (minutes; results in bui
 		echo "== $$name"; $(BIN)/python $$script --json build/bench/$$name.json || exit 1; done
 
 pretrain: $(READY) ## Train the embedded student and teacher again from nothing (about two hours)
-	$(BIN)/python pipelines/pretrain_embedded.py
+	$(BIN)/python pipelines/pretrain_embedded.py --only student --epochs 2 --threads 1
+	$(BIN)/python pipelines/pretrain_embedded.py --only teacher --epochs 2 --batch-size 4 --learning-rate 0.0012 \
+		--threads 1 --out build/pretrain
+	$(BIN)/python pipelines/pretrain_embedded.py --only teacher --epochs 2 --batch-size 4 --learning-rate 0.0008 \
+		--threads 1 --seed 1 --init build/pretrain/tiny_teacher.safetensors
 
 lock: ## Resolve the pinned requirements anew
 	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url -q -o requirements.lock

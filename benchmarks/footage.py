@@ -2,13 +2,14 @@
 
     python benchmarks/footage.py [--json FILE] [--rounds 3] [--minutes 20] [--cores 2]
 
-The video is made here: a procedural scene with moving objects and sensor noise, 768x576, 25 fps, H.264 as x264 makes it,
-repeated to the length asked for. Every contender is a process of its own on the same cores, measured from start to exit,
-imports included, in turns; medians are compared:
+The video is made here: a procedural scene with moving objects and sensor noise, 768x576, 25 fps, H.264 as x264 makes
+it, repeated to the length asked for. Every contender is a process of its own on the same cores, measured from start to
+exit, imports included, in turns; medians are compared:
 
     ours    the extract-frames stage, every sampled frame kept: tar shards with an index
     (a)     OpenCV `read()` of every frame, each 25th resized and written as a JPEG file
-    (b)     `ffmpeg -i VIDEO -vf fps=1 %05d.jpg`; its keys are left out where there is no ffmpeg (Debian: apt-get install ffmpeg)
+    (b)     `ffmpeg -i VIDEO -vf fps=1 %05d.jpg`; its keys are left out where there is no ffmpeg
+            (Debian: apt-get install ffmpeg)
 
 Keys: speedup_vs_opencv_jpegs      seconds of (a) over ours, keyframe every 2 s     goal >= 2.5
       time_ratio_vs_ffmpeg         ours over seconds of (b), keyframe every 2 s     goal <= 0.7

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +87,6 @@ def test_run__a_config_file_with_a_typo_names_the_file(video, tmp_path):
     assert_one_line(code, error, wanted_code=2, saying="night.yaml: 'cull_confidence.buget' is no known key")
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc").is_dir(), reason="needs /proc to find an unwritable folder")
 def test_run__an_unwritable_output(video):
     code, error = run(video, Path("/proc/culling-run"))
     assert_one_line(code, error, wanted_code=5, saying="/proc/culling-run")
@@ -115,7 +113,7 @@ def test_run__a_scene_where_nothing_is_ever_detected(tmp_path):
             return frame
 
     write_video(Nothing(), path, fps=1, duration_s=40, truth_path=path.with_suffix(".json"))
-    code, error = run(path, tmp_path / "run", "--set", "extract_frames.duplicates.enabled", "false")
+    code, error = run(path, tmp_path / "run", "--set", "extract_frames.drop_near_duplicates", "false")
     assert code == 3, error
     assert len(error.strip().splitlines()) == 1
     assert "detected nothing" in error or "found none" in error

@@ -156,7 +156,12 @@ def test_put__client_killed_in_the_middle_leaves_the_old_object_and_parts_to_swe
     link.bytes_per_s = 2e6
     child = subprocess.Popen(
         [sys.executable, "-c", UPLOAD, tmp_path / "new", f"s3://{shared_server().bucket}/{key}"],
-        env={**os.environ, **shared_server().environment(link.endpoint), "CULLING_S3_PART_MIB": "5", "CULLING_S3_WORKERS": "1"},
+        env={
+            **os.environ,
+            **shared_server().environment(link.endpoint),
+            "CULLING_S3_PART_MIB": "5",
+            "CULLING_S3_WORKERS": "1",
+        },
     )
     wait_for(lambda: unfinished_parts(shared_server()) >= 1, 60)
     child.send_signal(signal.SIGKILL)

@@ -139,8 +139,9 @@ def _facts(summary: Mapping[str, Any], ascii_only: bool) -> Table:
     if "peak_rss_mib" in summary:
         table.add_row(Text("Memory", style="bold"), f"{words.mib(summary['peak_rss_mib'])} at most in one process")
     if "promoted" in summary:
-        answer = ("yes", "bold green") if summary["promoted"] else ("no", "bold yellow")
-        table.add_row(Text("Promoted", style="bold"), Text.assemble(answer, f": {summary.get('promotion_reason', '')}"))
+        answer = ("Promoted", "bold green") if summary["promoted"] else ("Not promoted", "bold yellow")
+        reason = str(summary.get("promotion_reason", "")).removeprefix(answer[0])
+        table.add_row(Text("Decision", style="bold"), Text.assemble(answer, reason))
     return table
 
 
