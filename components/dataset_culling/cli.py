@@ -306,7 +306,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt(signum)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Entry point: run the command, turn errors into one line and an exit code."""
     die_with_parent()
     signal.signal(signal.SIGTERM, _terminate)

@@ -34,6 +34,11 @@ class StageSpec:
     run: str  # "module:function", imported only when the stage runs
     optional_reads: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def uses_detector(self) -> bool:
+        """Whether it runs a network, and so wants a GPU."""
+        return self.name == "train-student" or "batch_size" in self.config.model_fields
+
     def load(self) -> RunStage:
         """The stage's function; this imports what the stage needs, torch among it."""
         module, _, function = self.run.partition(":")

@@ -76,17 +76,37 @@ def _start(out: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _children(pid: int) -> list[int]:
-    found = []
+def _descendants(pid: int) -> dict[int, int]:
+    """Living processes below `pid`: process -> its parent."""
+    parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
             except OSError:
                 continue
-            if int(fields[1]) == pid and fields[0] != "Z":
-                found.append(int(entry.name))
+            if fields[0] != "Z":
+                parents[int(entry.name)] = int(fields[1])
+    found: dict[int, int] = {}
+    ahead = [pid]
+    while ahead:
+        parent = ahead.pop()
+        below = [child for child, its in parents.items() if its == parent]
+        found.update(dict.fromkeys(below, parent))
+        ahead += below
     return found
+
+
+def _stage_of(pid: int) -> int:
+    """The stage's process of the run `pid`: below the fork server, or a child of its own; 0: none."""
+    for child, parent in _descendants(pid).items():
+        try:
+            words = (Path("/proc") / str(child) / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if parent != pid or b"stage" in words:
+            return child
+    return 0
 
 
 def _wait_for(condition, *, seconds: float = 120) -> None:
@@ -107,8 +127,8 @@ def _alive(pid: int) -> bool:
 def test_run__killed_in_a_stage_and_started_again_ends_with_the_same_selection(tiny_run, tmp_path, task):
     out = tmp_path / "run"
     running = _start(out)
-    _wait_for(lambda: (out / "tasks" / f".{task}.partial").is_dir() and _children(running.pid))
-    stages = _children(running.pid)
+    _wait_for(lambda: (out / "tasks" / f".{task}.partial").is_dir() and _stage_of(running.pid))
+    stages = list(_descendants(running.pid))
     running.send_signal(signal.SIGKILL)
     running.wait()
     _wait_for(lambda: not any(_alive(pid) for pid in stages), seconds=10)  # no stage outlives its run
@@ -125,8 +145,8 @@ def test_run__a_stage_that_is_killed_ends_the_run_in_one_line(tmp_path):
         [sys.executable, "-m", "dataset_culling.cli", "run", "--preset", "tiny", "--out", str(out), "--quiet"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    _wait_for(lambda: (out / "tasks" / ".score-frames.partial").is_dir() and _children(running.pid))
-    os.kill(_children(running.pid)[0], signal.SIGKILL)
+    _wait_for(lambda: (out / "tasks" / ".score-frames.partial").is_dir() and _stage_of(running.pid))
+    os.kill(_stage_of(running.pid), signal.SIGKILL)
     _, error = running.communicate(timeout=60)
     assert running.returncode == 1
     assert error.splitlines() == [
@@ -137,11 +157,11 @@ def test_run__a_stage_that_is_killed_ends_the_run_in_one_line(tmp_path):
 def test_run__ctrl_c_ends_all_children(tmp_path):
     out = tmp_path / "run"
     running = _start(out)
-    _wait_for(lambda: (out / "tasks" / ".score-frames.partial").is_dir() and _children(running.pid))
-    stages = _children(running.pid)
+    _wait_for(lambda: (out / "tasks" / ".score-frames.partial").is_dir() and _stage_of(running.pid))
+    stages = list(_descendants(running.pid))
     running.send_signal(signal.SIGINT)
     assert running.wait(timeout=30) == 130
-    assert not any(_alive(pid) for pid in stages)
+    _wait_for(lambda: not any(_alive(pid) for pid in stages), seconds=10)
     assert not (out / "tasks" / "score-frames").exists()
 
 

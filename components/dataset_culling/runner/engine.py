@@ -29,6 +29,7 @@ from dataset_culling.config import StageConfig
 from dataset_culling.errors import ArtifactError, ConfigError, OutputError
 from dataset_culling.graph import STAGES, WIRING, PipelineConfig, TaskSpec, external_inputs
 from dataset_culling.runner.fingerprint import fingerprint
+from dataset_culling.runner.forkserver import StageServer
 from dataset_culling.runner.process import run_child
 
 DONE = "done.json"
@@ -63,6 +64,7 @@ def run_pipeline(
     display: Display,
     device: str = "auto",
     wiring: Sequence[TaskSpec] = WIRING,
+    server: StageServer | None = None,
 ) -> RunResult:
     """Run the whole graph into the directory `out`, continuing whatever is finished there.
 
@@ -72,6 +74,7 @@ def run_pipeline(
         display: Told of every task.
         device: "auto", "cpu", "cuda" or "cuda:N".
         wiring: The tasks, each after those it reads from.
+        server: What starts the tasks' processes; None: each is a new interpreter.
 
     Raises:
         ConfigError: If another run is using `out`.
@@ -90,7 +93,7 @@ def run_pipeline(
             folder = out / "tasks" / task.name
             finished = is_finished(folder, task, identity)
             if not finished:
-                _run_task(task, stage_config, inputs, out, identity, device, display)
+                _run_task(task, stage_config, inputs, out, identity, device, display, server)
             for output in STAGES[task.stage].writes:
                 artifacts[f"{task.name}.{output}"] = folder / output
             timing = read_timing(folder / next(iter(STAGES[task.stage].writes)))
@@ -138,6 +141,7 @@ def _run_task(
     identity: str,
     device: str,
     display: Display,
+    server: StageServer | None,
 ) -> None:
     spec = STAGES[task.stage]
     folder, partial = out / "tasks" / task.name, out / "tasks" / f".{task.name}.partial"
@@ -160,6 +164,8 @@ def _run_task(
         log=out / "logs" / f"{task.name}.log",
         task=task.display_name,
         progress=display.progress,
+        server=server,
+        needs_torch=spec.uses_detector,
     )
     with writing_to(out):
         write_json(

@@ -119,8 +119,7 @@ def run_stage(
             raise ArtifactError(f"{spec.name}: expected {schema} at --{name.replace('_', '-')}, found no such option.")
     if missing := [name for name in spec.writes if name not in outputs]:
         raise ArtifactError(f"{spec.name}: expected --{missing[0].replace('_', '-')} DIR, found no such option.")
-    needs_device = "batch_size" in type(config).model_fields or spec.name == "train-student"
-    chosen = choose_device(device) if needs_device else "cpu"
+    chosen = choose_device(device) if spec.uses_detector else "cpu"
     watch = Stopwatch()
     context = StageContext(stage=spec.name, device=chosen, progress=progress or progress_writer())
     report = spec.load()(config, inputs, outputs, context)

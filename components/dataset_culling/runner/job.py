@@ -24,6 +24,7 @@ from dataset_culling.presets import read_preset
 from dataset_culling.report.terminal import print_summary
 from dataset_culling.runner.display import make_display
 from dataset_culling.runner.engine import Display, RunResult, run_pipeline, writing_to
+from dataset_culling.runner.forkserver import StageServer
 from dataset_culling.runner.process import run_child
 from dataset_culling.runner.simulate import scene_text, truth_path
 from dataset_culling.storage import is_remote
@@ -86,11 +87,11 @@ def run_job(
     if not config.registry:
         config = config.replace(registry=str((out / "registry").absolute()))
     started = time.monotonic()
-    with make_display(quiet=quiet or as_json) as display:
+    with make_display(quiet=quiet or as_json) as display, StageServer() as server:
         seconds_simulating = 0.0
         if not config.extract_frames.sources:
-            config, seconds_simulating = _with_simulated_footage(config, preset, out, display)
-        result = run_pipeline(config, out, display=display, device=device)
+            config, seconds_simulating = _with_simulated_footage(config, preset, out, display, server)
+        result = run_pipeline(config, out, display=display, device=device, server=server)
     summary = lay_out(result, config, out, seconds_simulating, time.monotonic() - started)
     if as_json:
         click.echo(json.dumps(summary, indent=1, sort_keys=True))
@@ -125,7 +126,7 @@ def check_detectors(config: PipelineConfig) -> None:
 
 
 def _with_simulated_footage(
-    config: PipelineConfig, preset: str, out: Path, display: Display
+    config: PipelineConfig, preset: str, out: Path, display: Display, server: StageServer
 ) -> tuple[PipelineConfig, float]:
     scene, duration_s, fps = DEMO_SCENES[preset]
     identity = hashlib.sha256(scene_text(scene, duration_s, fps).encode()).hexdigest()[:12]
@@ -143,6 +144,7 @@ def _with_simulated_footage(
             log=out / "logs" / "simulate-camera.log",
             task=SIMULATION.display_name,
             progress=display.progress,
+            server=server,
         )
     seconds = time.monotonic() - watch
     display.end(SIMULATION, Timing("simulate-camera", "simulate-camera", seconds, 0.0, "cpu"), skipped=skipped)

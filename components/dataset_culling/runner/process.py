@@ -11,15 +11,39 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from dataset_culling.errors import StageFailed
 from dataset_culling.runner.entry import PARENT_PID, PROGRESS_FD
+from dataset_culling.runner.forkserver import StageServer
 
 GRACE_S = 5.0
 """How long a child may tidy up after SIGTERM before it is killed."""
 
 
-def run_child(arguments: Sequence[str], *, log: Path, task: str, progress: Callable[[int, int], None]) -> None:
+class Child(Protocol):
+    """A running stage: `subprocess.Popen`, or a fork."""
+
+    @property
+    def pid(self) -> int:
+        """Its process, which leads a session of its own."""
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once it has ended."""
+
+
+def run_child(
+    arguments: Sequence[str],
+    *,
+    log: Path,
+    task: str,
+    progress: Callable[[int, int], None],
+    server: StageServer | None = None,
+    needs_torch: bool = False,
+) -> None:
     """Run `culling ARGUMENTS` as a child of its own session; on any exception here, Ctrl-C too, the child is ended.
 
     Args:
@@ -27,24 +51,20 @@ def run_child(arguments: Sequence[str], *, log: Path, task: str, progress: Calla
         log: File that takes all the child prints; truncated first.
         task: Its name, for errors.
         progress: Told what the child reports.
+        server: What forks children; None: a new interpreter.
+        needs_torch: Whether waiting for the server pays.
 
     Raises:
         StageFailed: If it exits with anything but 0; the message is the child's own last line.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     read_fd, write_fd = os.pipe()
-    environment = {**os.environ, PROGRESS_FD: str(write_fd), PARENT_PID: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
     with log.open("wb") as output:
         try:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "dataset_culling.cli", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                pass_fds=(write_fd,),
-                start_new_session=True,
-            )
+            child = _start(arguments, output.fileno(), write_fd, server, needs_torch)
+        except BaseException:
+            os.close(read_fd)
+            raise
         finally:
             os.close(write_fd)
         with _ended(child):
@@ -56,6 +76,26 @@ def run_child(arguments: Sequence[str], *, log: Path, task: str, progress: Calla
         raise _failure(task, code, log)
 
 
+def _start(
+    arguments: Sequence[str], log_fd: int, progress_fd: int, server: StageServer | None, needs_torch: bool
+) -> Child:
+    if server is not None:
+        server.warm()
+        forked = server.start(list(arguments), log_fd=log_fd, progress_fd=progress_fd, wait=needs_torch)
+        if forked is not None:
+            return forked
+    environment = {**os.environ, PROGRESS_FD: str(progress_fd), PARENT_PID: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "dataset_culling.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=log_fd,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        pass_fds=(progress_fd,),
+        start_new_session=True,
+    )
+
+
 def _listen(fd: int, progress: Callable[[int, int], None]) -> None:
     with os.fdopen(fd, "r", encoding="utf-8") as lines:
         for line in lines:
@@ -65,7 +105,7 @@ def _listen(fd: int, progress: Callable[[int, int], None]) -> None:
 
 
 @contextlib.contextmanager
-def _ended(child: subprocess.Popen[bytes]) -> Iterator[None]:
+def _ended(child: Child) -> Iterator[None]:
     """Whatever happens inside, the child and its own children are gone afterwards."""
     try:
         yield
