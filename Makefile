@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt compile golden lock pretrain bench clean
+.PHONY: help run test check fmt compile golden lock image-lock pretrain bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ pretrain: $(READY) ## Train the embedded student and teacher again from nothing 
 
 lock: ## Resolve the pinned requirements anew
 	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url -q -o requirements.lock
+
+image-lock: $(READY) ## Resolve what the image installs (WHEEL_INDEX=ADDRESS LOCK=FILE for other wheels)
+	@$(BIN)/uv pip compile pyproject.toml --extra torch --extra store --constraint requirements.lock --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make image-lock" -q $(if $(WHEEL_INDEX),--index $(WHEEL_INDEX)) \
+		-o $(or $(LOCK),docker/requirements-image.lock)
 
 clean: ## Remove what was built, not what was downloaded
 	rm -rf build runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -90,7 +90,7 @@ def _split(items: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--camera", default="", help="The camera's name in the registry.")
 @click.option("--registry", default="", help="Folder or s3:// prefix of the model registry. [default: OUT/registry]")
 @click.option("--truth", default="", help="COCO json with the true boxes of the footage, where they are known.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--fresh", is_flag=True, help="Forget what is finished in OUT and start over.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the tables.")
 @click.option("--quiet", "-q", is_flag=True, help="Print only the end.")
@@ -202,7 +202,9 @@ def _stage_command(spec: StageSpec) -> click.Command:
     options: list[click.Parameter] = [
         click.Option(["--config"], default="", help="Configuration as JSON, or @FILE."),
         click.Option(["--set", "changes"], multiple=True, nargs=2, metavar="KEY VALUE", help="One setting."),
-        click.Option(["--device"], default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+        click.Option(
+            ["--device"], default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N."
+        ),
         click.Option(["--task"], default="", hidden=True),
         click.Option(["--executor-input"], default="", help="KFP's executor input; its metadata is then written."),
     ]

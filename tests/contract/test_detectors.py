@@ -193,7 +193,8 @@ def test_losses__gradient_reaches_the_first_and_the_last_layer(detector):
     trained = [(name, p) for name, p in detector.module.named_parameters() if p.requires_grad and p.ndim > 1]
     reached = {name for name, p in trained if p.grad is not None and bool((p.grad != 0).any())}
     assert trained[0][0] in reached
-    assert trained[-1][0] in reached
+    last = trained[-1][0].split(".")[0]  # not the last weight: of the coarsest map's there may be no anchor in use
+    assert any(name.startswith(f"{last}.") for name in reached)
     assert len(reached) > 0.8 * len(trained)
 
 

@@ -18,7 +18,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import box_iou
+from torchvision.ops import FrozenBatchNorm2d, box_iou
 
 from dataset_culling.detectors.torch_base import Target, TorchDetector
 from dataset_culling.detectors.weights import detector_state, torchvision_state
@@ -156,21 +156,27 @@ def _build_resnet(name: str, backbone: str, weights: str, enum: WeightsEnum) -> 
 
     No COCO weights are published for them in torchvision's format. IMAGENET1K_V1 gives the backbone alone.
     """
-    body = resnet_fpn_backbone(backbone_name=backbone, weights=None, trainable_layers=3)
+    imagenet = weights.startswith(("IMAGENET", "DEFAULT"))
+    state, names = (None, None) if imagenet else detector_state(name, weights, None)
+    # As torchvision does: frozen norms for weights that bring their statistics. Without any, a deep network explodes.
+    learns_statistics = weights == "none" or (
+        state is not None and any(key.endswith("num_batches_tracked") for key in state)
+    )
+    norm = nn.BatchNorm2d if learns_statistics else FrozenBatchNorm2d
+    body = resnet_fpn_backbone(backbone_name=backbone, weights=None, trainable_layers=3, norm_layer=norm)
     module = detection.FasterRCNN(body, num_classes=91, rpn_post_nms_top_n_test=300, rpn_pre_nms_top_n_test=1000)
     categories = detection.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.meta["categories"][1:]
     detector = RCNNDetector(name, module, categories, full_side_px=600)
-    if weights.startswith(("IMAGENET", "DEFAULT")):
-        state = torchvision_state(enum, weights, detector=name)
+    if imagenet:
+        pretrained = torchvision_state(enum, weights, detector=name)
         own = body.body.state_dict()
-        body.body.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+        body.body.load_state_dict({key: value for key, value in pretrained.items() if key in own}, strict=False)
         return detector
-    state_or_none, names = detector_state(name, weights, None)
     if names:
         detector.replace_head([[0]] * len(names))
         detector.class_names = names
-    if state_or_none is not None:
-        detector.load_state(state_or_none, where=f"{name} ({weights})")
+    if state is not None:
+        detector.load_state(state, where=f"{name} ({weights})")
     return detector
 
 

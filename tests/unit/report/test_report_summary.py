@@ -79,7 +79,7 @@ def test_print_summary__plain_text_where_there_is_no_terminal(small_run: Run, tm
     assert not [line for line in text.splitlines() if line != line.rstrip()]
     flat = " ".join(text.split())
     for part in ("agreement with the teacher", "accuracy against the truth", "kept by precision 8", "not measured",
-                 "Promoted yes", "GFLOPs", "train-student 54.0"):  # fmt: skip
+                 "Decision Promoted", "GFLOPs", "train-student 54.0"):  # fmt: skip
         assert part in flat, part
     assert f"Page        {tmp_path / 'report.html'}\n" in text  # in one piece, to be copied
 
