@@ -48,7 +48,7 @@ from dataset_culling.stages.base import StageContext
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
 from dataset_culling.stages.extract_frames.stage import run
 out = Path(sys.argv[2])
-config = ExtractFramesConfig(sources=(sys.argv[1],), gap_s=0, drop_near_duplicates=False)
+config = ExtractFramesConfig(sources=(sys.argv[1],), gap_s=0, near_duplicates="keep")
 report = run(config, {}, {"pool": out / "pool", "heldout": out / "heldout"}, StageContext("extract-frames"))
 status = Path("/proc/self/status").read_text()
 peak_kib = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])

@@ -117,7 +117,7 @@ def test_run__a_scene_where_nothing_is_ever_detected(tmp_path):
             return frame
 
     write_video(Nothing(), path, fps=1, duration_s=40, truth_path=path.with_suffix(".json"))
-    code, error = run(path, tmp_path / "run", "--set", "extract_frames.drop_near_duplicates", "false")
+    code, error = run(path, tmp_path / "run", "--set", "extract_frames.near_duplicates", "keep")
     assert code == 3, error
     assert len(error.strip().splitlines()) == 1
     assert "detected nothing" in error or "found none" in error

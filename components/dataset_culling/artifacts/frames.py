@@ -4,7 +4,7 @@
     shards.json            where each shard lies: a file of the artifact, or the URI of an object; and its bytes
     frame_id.npy time_s.npy width_px.npy height_px.npy shard.npy offset.npy bytes.npy crc32.npy    one row per frame
     footage.json           what the footage was and what became of it (see `footage.report`)
-    near_duplicates.json   samples left out as such: [frame_id, the stored frame that stands for it, change in levels]
+    near_duplicates.json   such samples, dropped or only marked: [frame_id, the stored frame like it, change in levels]
 
 `offset` and `bytes` name the JPEG itself inside its shard, so a frame is read by one byte-range request and no shard is
 ever unpacked or copied whole. Every frame that is read is checked against its CRC-32. A frame_id is the frame's time in

@@ -20,6 +20,7 @@ def footage_report(
     *,
     gap_s_asked: float,
     closest_s: float,
+    num_near_duplicates: int,
     bytes_of_near_duplicates: int,
 ) -> dict[str, Any]:
     """Gather the report.
@@ -31,7 +32,8 @@ def footage_report(
         counts: Samples by what became of them: sampled = gap + damaged + near_duplicates + pool + heldout.
         gap_s_asked: The gap that the configuration asks for; `split` has the one used.
         closest_s: Least seconds between a frame of the pool and one of the held-out part, measured on what was written.
-        bytes_of_near_duplicates: What the dropped near-duplicates would have taken in storage.
+        num_near_duplicates: Training frames found to be such, whether they were dropped or marked.
+        bytes_of_near_duplicates: What they take in storage, or would have taken.
     """
     return {
         "start_utc": utc_text(footage.start) if footage.start else "",
@@ -57,9 +59,10 @@ def footage_report(
         "missing_stretches_s": [list(stretch) for stretch in missing_stretches(footage.segments)],
         "overlaps_s": [list(stretch) for stretch in overlaps(footage.segments)],
         "near_duplicates": {
+            "found": num_near_duplicates,
             "dropped": counts["near_duplicates"],
-            "share": counts["near_duplicates"] / max(1, counts["near_duplicates"] + counts["pool"]),
-            "bytes_saved": bytes_of_near_duplicates,
+            "share": num_near_duplicates / max(1, counts["near_duplicates"] + counts["pool"]),
+            "bytes": bytes_of_near_duplicates,
         },
         "split": {
             "pool_end_s": split.pool_end_s,

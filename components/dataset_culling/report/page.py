@@ -231,6 +231,23 @@ def cost_rows(run: Run) -> tuple[CostRow, ...]:
     )
 
 
+def _gate_rows(found: Any) -> tuple[tuple[str, str], ...]:
+    """What the near-duplicate gate saved, or would have saved and cost where it only marked."""
+    if not isinstance(found, Mapping) or not found.get("found"):
+        return ()
+    rows = [("near-duplicates found", f"{words.count(found['found'])} ({found.get('share', 0.0):.0%})")]
+    for name, label in (("selection", "kept by the first cull"), ("kept", "kept in the end")):
+        cost = found.get(name)
+        if isinstance(cost, Mapping):
+            rows.append(
+                (
+                    f"of {words.count(cost['of'])} {label}, dropping them would lose",
+                    f"{words.count(cost['lost'])}, {words.count(cost['without_alike'])} without a kept one like it",
+                )
+            )
+    return tuple(rows)
+
+
 def footage_facts(frames: Frames) -> dict[str, Any]:
     """The footage report as tables and sentences; whatever it lacks is left out."""
     report = frames.footage
@@ -244,6 +261,7 @@ def footage_facts(frames: Frames) -> dict[str, Any]:
         "damaged": "damaged, not used",
     }
     rows = tuple((label, words.count(counts[key])) for key, label in labels.items() if key in counts)
+    rows += _gate_rows(report.get("near_duplicates"))
     damage = {kind: int(number) for kind, number in _numbers(report.get("damage")).items() if number}
     stretches = [one for one in report.get("damaged_stretches", ()) if isinstance(one, Mapping)]
     missing = [one for one in report.get("missing_stretches_s", ()) if isinstance(one, Sequence) and len(one) == 2]

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from dataset_culling.report.page import build_page, footage_facts
+from dataset_culling.report.page import _gate_rows, build_page, footage_facts
 from dataset_culling.report.pictures import encode, shrink
 from dataset_culling.report.plots import timeline_chart
 from dataset_culling.report.run import Frames, Run
@@ -160,3 +160,12 @@ def test_footage_facts__say_what_was_lost(small_run: Run):
     facts = footage_facts(small_run.pool)
     assert facts["damage"] == "3 corrupt, 1 grey"
     assert [row[2] for row in facts["stretches"].rows] == ["corrupt", "grey", "missing"]
+
+
+def test_gate_rows__what_it_saved_and_what_it_would_have_cost():
+    assert _gate_rows(None) == _gate_rows({"found": 0, "share": 0.0}) == ()
+    assert _gate_rows({"found": 11, "dropped": 11, "share": 11 / 16}) == (("near-duplicates found", "11 (69%)"),)
+    marked = {"found": 4, "share": 0.4, "selection": {"of": 6, "lost": 2, "without_alike": 1}}
+    assert _gate_rows(marked)[1] == (
+        "of 6 kept by the first cull, dropping them would lose", "2, 1 without a kept one like it",
+    )  # fmt: skip

@@ -42,7 +42,7 @@ class Extracted:
 
 def extract(out: Path, *sources: Path | str, **settings: Any) -> Extracted:
     # Pictures of the tests are small and loud: the gate would pass them, but no test should hang on it.
-    values = {"gap_s": 0.0, "drop_near_duplicates": False, **settings, "sources": [str(source) for source in sources]}
+    values = {"gap_s": 0.0, "near_duplicates": "keep", **settings, "sources": [str(source) for source in sources]}
     config = parse_config(ExtractFramesConfig, values, where="test")
     report = run(config, {}, {"pool": out / "pool", "heldout": out / "heldout"}, StageContext("extract-frames"))
     return Extracted(out, report)
@@ -80,7 +80,7 @@ def test_run__how_many_workers_changes_no_byte(tmp_path: Path, workers: int) -> 
         tmp_path / "v.mp4", num_frames=1000, gop=25, b_frames=2, container_options={"movflags": "faststart"}
     )
     overwrite(video, 0.5, 400)
-    settings = {"frames_per_second": 5.0, "shard_bytes": 100_000, "drop_near_duplicates": True}
+    settings = {"frames_per_second": 5.0, "shard_bytes": 100_000, "near_duplicates": "drop"}
     one = extract(tmp_path / "one", video, workers=1, **settings)
     many = extract(tmp_path / "many", video, workers=workers, **settings)
     assert one.report["counts"]["sampled"] == 200
@@ -144,17 +144,23 @@ def test_run__still_scene_shrinks_and_says_by_how_much(tmp_path: Path) -> None:
         return np.clip(noisy, 0, 255).astype(np.uint8)
 
     video = write_video(tmp_path / "v.mkv", num_frames=500, picture=night)
-    gated = extract(tmp_path / "gated", video, drop_near_duplicates=True)
+    gated = extract(tmp_path / "gated", video, near_duplicates="drop")
     everything = extract(tmp_path / "all", video)
     assert len(everything.pool) == 16
     assert gated.pool.table.time_s.tolist() == [0, 8, 9, 10, 11]
     assert gated.report["counts"]["near_duplicates"] == 11
     assert gated.report["near_duplicates"]["share"] == pytest.approx(11 / 16)
-    assert gated.report["near_duplicates"]["bytes_saved"] > 0
+    assert gated.report["near_duplicates"]["bytes"] > 0
     dropped, kept = gated.pool.near_duplicates
     assert set(dropped) | set(gated.pool.table.frame_ids) == set(everything.pool.table.frame_ids)
     assert set(kept) <= set(gated.pool.table.frame_ids)
     assert len(gated.heldout) == len(everything.heldout)  # what is examined is not thinned out
+    marked = extract(tmp_path / "marked", video, near_duplicates="mark")
+    assert np.array_equal(marked.pool.table.frame_ids, everything.pool.table.frame_ids)
+    assert marked.report["counts"]["near_duplicates"] == 0
+    assert marked.report["near_duplicates"]["found"] == 11
+    assert marked.report["near_duplicates"]["share"] == pytest.approx(11 / 16)
+    assert np.array_equal(marked.pool.near_duplicates[0], dropped)
 
 
 def test_run__frozen_camera(tmp_path: Path) -> None:
@@ -266,7 +272,7 @@ def test_run__a_stop_in_the_middle_ends_the_workers_and_leaves_no_header(tmp_pat
         run(config, {}, outputs, StageContext("extract-frames", progress=stop))
     assert not (tmp_path / "pool" / HEADER).exists()
     run(config, {}, outputs, StageContext("extract-frames"))
-    fresh = extract(tmp_path / "fresh", video, frames_per_second=5.0, drop_near_duplicates=True)
+    fresh = extract(tmp_path / "fresh", video, frames_per_second=5.0, near_duplicates="drop")
     assert digest(tmp_path / "pool") == digest(fresh.out / "pool")
 
 

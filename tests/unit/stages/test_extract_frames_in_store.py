@@ -39,7 +39,7 @@ def camera(tmp_path: Path) -> Path:
 
 
 def extract(out: Path, source: str, **settings: object) -> None:
-    config = ExtractFramesConfig(sources=(source,), gap_s=0, drop_near_duplicates=False).replace(**settings)
+    config = ExtractFramesConfig(sources=(source,), gap_s=0, near_duplicates="keep").replace(**settings)
     run(config, {}, {"pool": out / "pool", "heldout": out / "heldout"}, StageContext("extract-frames"))
 
 

@@ -46,7 +46,11 @@ class ExtractFramesConfig(StageConfig):
     shard_bytes: int = Field(256 * 2**20, ge=1, le=2**40, description="Size at which a new shard is begun.")
     shards_uri: str = Field("", description="Store prefix (s3://...) to put shards under; empty: in the artifact.")
 
-    drop_near_duplicates: bool = Field(True, description="Drop training frames that add nothing to the last kept one.")
+    near_duplicates: Literal["drop", "mark", "keep"] = Field(
+        "drop",
+        description="Training frames that add nothing to the last kept one: drop them; mark them, so that the report "
+        "says what dropping would save and cost; or keep them without looking.",
+    )
     near_duplicate_levels: float = Field(
         10.0, ge=0, le=255, description="A frame is new when some cells differ by this many levels of 0..255."
     )

@@ -127,7 +127,7 @@ def _write(
         strict=config.on_corrupt == "skip",
     )
     gate = NearDuplicateGate(
-        min_change_levels=config.near_duplicate_levels if config.drop_near_duplicates else 0.0,
+        min_change_levels=0.0 if config.near_duplicates == "keep" else config.near_duplicate_levels,
         min_cells=config.near_duplicate_cells,
         max_gap_s=config.near_duplicate_max_gap_s,
     )
@@ -140,17 +140,19 @@ def _write(
         elif sample.time_s >= split.heldout_start_s:
             heldout.add_jpeg(frame_id, sample.time_s, picture.jpeg)
             first_heldout_s = min(first_heldout_s, sample.time_s)
-        elif gate.passes(frame_id, sample.time_s, picture.thumb_yuv[0]):
-            pool.add_jpeg(frame_id, sample.time_s, picture.jpeg)
-            last_pool_s = sample.time_s
         else:
-            bytes_of_near_duplicates += len(picture.jpeg)
+            is_new = gate.passes(frame_id, sample.time_s, picture.thumb_yuv[0])
+            if not is_new:
+                bytes_of_near_duplicates += len(picture.jpeg)
+            if is_new or config.near_duplicates == "mark":
+                pool.add_jpeg(frame_id, sample.time_s, picture.jpeg)
+                last_pool_s = sample.time_s
         context.progress(done, len(wanted))
     counts = {
         "sampled": len(samples),
         "gap": len(samples) - len(wanted),
         "damaged": num_damaged,
-        "near_duplicates": len(gate.dropped),
+        "near_duplicates": 0 if config.near_duplicates == "mark" else len(gate.dropped),
         "pool": pool.num_frames,
         "heldout": heldout.num_frames,
     }
@@ -165,6 +167,7 @@ def _write(
         counts,
         gap_s_asked=config.gap_s,
         closest_s=first_heldout_s - last_pool_s,
+        num_near_duplicates=len(gate.dropped),
         bytes_of_near_duplicates=bytes_of_near_duplicates,
     )
     for writer in (pool, heldout):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.artifacts.timing import Timing, read_timing
 from dataset_culling.errors import InputError
+from dataset_culling.footage.duplicates import gate_cost
 from dataset_culling.report.losses import losses_of_all
 from dataset_culling.report.page import build_page
 from dataset_culling.report.run import Decision, Frames, Provenance, Run
@@ -26,6 +28,7 @@ from dataset_culling.report.summary import summarise
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.render_report.config import RenderReportConfig
 from dataset_culling.strategies.base import CullInput
+from dataset_culling.types import Selection
 
 
 def run(config: RenderReportConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
@@ -75,6 +78,7 @@ def read_run(inputs: Inputs, *, camera: str) -> Run:
         if (odd := np.setdiff1d(ids, known)).size:
             raise InputError(f"{inputs[name]}: expected frames of this run, found frame {odd[0]} of another.")
     pool = CullInput(scored)
+    parts["pool"] = _with_gate_cost(parts["pool"], inputs["pool"], selection, kept)
     labelled = CullInput(scored.take(scored.rows_of(labels.frame_ids)), labels)
     return Run(
         camera=camera,
@@ -106,6 +110,20 @@ def _frames(path: Path) -> Frames:
     reader = FrameReader(path)
     table = reader.table
     return Frames(table.frame_ids, table.time_s, table.start_utc, reader.image, reader.report)
+
+
+def _with_gate_cost(pool: Frames, path: Path, selection: Selection, kept: Selection) -> Frames:
+    """The pool whose footage report says what dropping its marked near-duplicates would have cost the selections."""
+    found = dict(pool.footage.get("near_duplicates", {}))
+    dropped, like = FrameReader(path).near_duplicates
+    if not np.isin(
+        dropped, pool.frame_ids
+    ).any():  # they were dropped, and nobody knows what the student thinks of them
+        return pool
+    for name, selected in (("selection", selection), ("kept", kept)):
+        lost, without_alike = gate_cost(selected.frame_ids, dropped, like)
+        found[name] = {"of": len(selected), "lost": lost, "without_alike": without_alike}
+    return replace(pool, footage={**pool.footage, "near_duplicates": found})
 
 
 def _detector(header: Header, role: str) -> str:
