@@ -18,6 +18,7 @@ from dataset_culling.config import did_you_mean, merge, parse_config, read_yaml
 from dataset_culling.errors import ConfigError, CullingError
 from dataset_culling.graph import STAGES, PipelineConfig, StageSpec
 from dataset_culling.runner.entry import die_with_parent, run_stage, stage_config
+from dataset_culling.runner.models import models
 
 EXIT_CODES = """\b
 Exit codes: 0 done; 1 a bug of ours; 2 an option or configuration is wrong; 3 footage, weights or an artifact
@@ -301,6 +302,9 @@ def check(file: Path) -> None:
     """Check a configuration file for culling run --config."""
     parse_config(PipelineConfig, read_yaml(file), where=str(file))
     click.echo(f"{file}: fine")
+
+
+cli.add_command(models)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

@@ -180,9 +180,9 @@ def _become_stage(arguments: list[str], log_fd: int, progress_fd: int, parent: i
     os.close(log_fd)
     os.environ[PROGRESS_FD], os.environ[PARENT_PID] = str(progress_fd), str(parent)
     sys.argv = ["culling", *arguments]
-    from dataset_culling.cli import main
-
-    main()
+    # By name, as a new interpreter's -m would: the command line is the layer above this one.
+    importlib.import_module("dataset_culling.cli").main()
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":
