@@ -10,10 +10,12 @@ exit, imports included, in turns; medians are compared:
     (a)     OpenCV `read()` of every frame, each 25th resized and written as a JPEG file
     (b)     `ffmpeg -i VIDEO -vf fps=1 %05d.jpg`; its keys are left out where there is no ffmpeg
             (Debian: apt-get install ffmpeg)
+    (c)     torchcodec, frames asked for by time, simplejpeg to files; left out where torchcodec is not installed
 
 Keys: speedup_vs_opencv_jpegs      seconds of (a) over ours, keyframe every 2 s     goal >= 2.5
       time_ratio_vs_ffmpeg         ours over seconds of (b), keyframe every 2 s     goal <= 0.7
       time_ratio_vs_ffmpeg_gop250  the same, keyframe every 10 s                    goal <= 1.0
+      time_ratio_vs_torchcodec     ours over seconds of (c), keyframe every 2 s
       peak_mib_2min, peak_mib_20min  resident memory of ours at its peak            goal < 400, equal
       random_read_amplification    bytes read over bytes of 200 frames out of 86,400, index included   goal < 1.5
 """
@@ -21,6 +23,7 @@ Keys: speedup_vs_opencv_jpegs      seconds of (a) over ours, keyframe every 2 s 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -70,6 +73,18 @@ while True:
 print(json.dumps({"frames": written}))
 """
 
+TORCHCODEC = """
+import sys, json, simplejpeg
+from torchcodec.decoders import VideoDecoder
+video = VideoDecoder(sys.argv[1], dimension_order="NHWC", seek_mode="approximate", num_ffmpeg_threads=0)
+times = [float(second) for second in range(int(video.metadata.duration_seconds + 0.5))]
+for start in range(0, len(times), 32):
+    for number, image in enumerate(video.get_frames_played_at(times[start : start + 32]).data.numpy(), start=start):
+        with open(f"{sys.argv[2]}/{number:06d}.jpg", "wb") as file:
+            file.write(simplejpeg.encode_jpeg(image, quality=92))
+print(json.dumps({"frames": len(times)}))
+"""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,6 +129,8 @@ def compare(folder: Path, minutes: float, rounds: int) -> dict[str, float]:
     if "ffmpeg_gop50" in median:
         figures["time_ratio_vs_ffmpeg"] = median["ours_gop50"] / median["ffmpeg_gop50"]
         figures["time_ratio_vs_ffmpeg_gop250"] = median["ours_gop250"] / median["ffmpeg_gop250"]
+    if "torchcodec_gop50" in median:
+        figures["time_ratio_vs_torchcodec"] = median["ours_gop50"] / median["torchcodec_gop50"]
     for length in (2.0, minutes):
         _, said = timed([sys.executable, "-c", OURS, str(videos[50, length]), str(folder / "out")], folder / "out")
         figures[f"peak_mib_{length:g}min"] = said["peak_mib"]
@@ -125,6 +142,8 @@ def contenders(video: Path, out: Path, gop: int) -> dict[str, list[str]]:
     commands = {"ours": [sys.executable, "-c", OURS, str(video), str(out)]}
     if gop == 50:
         commands["opencv"] = [sys.executable, "-c", OPENCV, str(video), str(out)]
+    if importlib.util.find_spec("torchcodec"):
+        commands["torchcodec"] = [sys.executable, "-c", TORCHCODEC, str(video), str(out)]
     if shutil.which("ffmpeg"):
         commands["ffmpeg"] = ["ffmpeg", "-v", "error", "-i", str(video), "-vf", "fps=1", str(out / "%05d.jpg")]
     else:
