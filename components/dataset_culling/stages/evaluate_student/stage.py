@@ -25,7 +25,7 @@ from dataset_culling.errors import InputError
 from dataset_culling.evaluation.coco import Evaluation, evaluate
 from dataset_culling.registry import open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
-from dataset_culling.stages.detecting import local_weights, scan
+from dataset_culling.stages.detecting import ScanLog, local_weights, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
 
@@ -49,16 +49,19 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
     trained = load_trainable(own, device=context.device)
     raw = load_trainable(local_weights(config.student), device=context.device)
     total = 2 * len(frame_ids)
+    log = ScanLog()
     watch = Stopwatch()
     found_raw = scan(
         frames, frame_ids, raw, classes,
         side_px=config.student.side_px, min_score=config.min_score, batch_size=config.batch_size,
+        log=log, precision=config.precision,
         progress=lambda done, _: context.progress(done, total),
     )  # fmt: skip
     seconds_raw = watch.seconds()
     found_trained = scan(
         frames, frame_ids, trained, ClassMap({name: (name,) for name in card.class_names}),
         side_px=card.side_px, min_score=config.min_score, batch_size=config.batch_size,
+        log=log, precision=config.precision,
         progress=lambda done, _: context.progress(len(frame_ids) + done, total),
     )  # fmt: skip
     seconds_trained = watch.seconds() - seconds_raw
@@ -71,6 +74,7 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
         found = scan(
             frames, frame_ids, student.to(context.device), ClassMap({name: (name,) for name in classes.names}),
             side_px=side_px, min_score=config.min_score, batch_size=config.batch_size,
+        log=log, precision=config.precision,
             progress=lambda done, total: None,
         )  # fmt: skip
         metrics.update(_figures(evaluate(found, labels), "champion"))
