@@ -26,3 +26,6 @@ class EvaluateStudentConfig(StageConfig):
         "auto",
         description="What the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",
     )
+    resamples: int = Field(
+        200, ge=0, le=10_000, description="Draws of the block bootstrap behind the confidence intervals; 0: none."
+    )

@@ -22,11 +22,11 @@ from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import InputError
-from dataset_culling.evaluation.coco import Evaluation, evaluate
 from dataset_culling.registry import open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
 from dataset_culling.stages.detecting import ScanLog, local_weights, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
+from dataset_culling.stages.evaluate_student.figures import intervals, quality
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
 
 
@@ -57,32 +57,33 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
         log=log, precision=config.precision,
         progress=lambda done, _: context.progress(done, total),
     )  # fmt: skip
-    seconds_raw = watch.seconds()
+    seconds_raw, looked_raw = watch.seconds(), log.num_looked
     found_trained = scan(
         frames, frame_ids, trained, ClassMap({name: (name,) for name in card.class_names}),
         side_px=card.side_px, min_score=config.min_score, batch_size=config.batch_size,
         log=log, precision=config.precision,
         progress=lambda done, _: context.progress(len(frame_ids) + done, total),
     )  # fmt: skip
-    seconds_trained = watch.seconds() - seconds_raw
+    seconds_trained, looked_trained = watch.seconds() - seconds_raw, log.num_looked - looked_raw
+    students = {"raw": found_raw, "trained": found_trained}
     metrics: dict[str, float] = {"heldout_frames": float(len(frame_ids))}
-    for name, found in (("raw", found_raw), ("trained", found_trained)):
-        metrics.update(_figures(evaluate(found, labels), name))
     champion = _champion(config, classes)
     if champion is not None:
-        student, side_px = champion
-        found = scan(
-            frames, frame_ids, student.to(context.device), ClassMap({name: (name,) for name in classes.names}),
-            side_px=side_px, min_score=config.min_score, batch_size=config.batch_size,
-        log=log, precision=config.precision,
-            progress=lambda done, total: None,
+        students["champion"] = scan(
+            frames, frame_ids, champion.student.to(context.device), ClassMap({name: (name,) for name in classes.names}),
+            side_px=champion.side_px, min_score=config.min_score, batch_size=config.batch_size, log=log,
+            precision=config.precision, progress=lambda done, total: None,
         )  # fmt: skip
-        metrics.update(_figures(evaluate(found, labels), "champion"))
+        metrics["champion_version"] = float(champion.version)
+    start_utc = frames.table.start_utc
+    for name, found in students.items():
+        metrics.update(quality(found, labels, name, start_utc=start_utc))
+    metrics.update(intervals(students, labels, resamples=config.resamples))
     if config.truth:
         truth = read_truth(Path(config.truth), classes, frames.table.time_s, frame_ids)
-        believed = labels.keep_boxes(~labels.ignore)
-        for name, found in (("raw", found_raw), ("trained", found_trained), ("teacher", believed)):
-            metrics.update(_figures(evaluate(found, truth), f"{name}_truth"))
+        for name, found in (*students.items(), ("teacher", labels.keep_boxes(~labels.ignore))):
+            metrics.update(quality(found, truth, f"{name}_truth", start_utc=start_utc))
+        metrics.update(intervals(students, truth, resamples=config.resamples, suffix="_truth"))
     origin = context.origin(config, inputs)
     write_detections(outputs["raw"], found_raw, origin)
     write_detections(outputs["trained"], found_trained, origin)
@@ -90,14 +91,24 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
     return StageReport(
         counts={"frames": len(frame_ids), "teacher_boxes": int((~labels.ignore).sum())},
         figures={
-            "raw_seconds_per_frame": seconds_raw / len(frame_ids),
-            "trained_seconds_per_frame": seconds_trained / len(frame_ids),
+            "raw_seconds_per_frame": seconds_raw / max(looked_raw, 1),
+            "trained_seconds_per_frame": seconds_trained / max(looked_trained, 1),
         },
+        notes=tuple(dict.fromkeys(log.notes)),
     )
 
 
-def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> tuple[TorchDetector, int] | None:
-    """The camera's deployed student and its side; None where there is none, or it knows other classes."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Champion:
+    """The camera's deployed student."""
+
+    student: TorchDetector
+    side_px: int
+    version: int
+
+
+def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> _Champion | None:
+    """The camera's deployed student; None where there is none, or it knows other classes."""
     if not config.registry:
         return None
     registry = open_registry(config.registry)
@@ -109,25 +120,8 @@ def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> tuple[TorchDe
         card = read_model_card(model)
         if set(card.class_names) != set(classes.names):
             return None
-        return load_trainable(DetectorRef(name=card.detector, weights=str(weights_file(model)))), card.side_px
-
-
-def _figures(result: Evaluation, name: str) -> dict[str, float]:
-    """An evaluation as flat metrics; COCO's -1 (nothing of that kind to find) is left out."""
-    figures = {
-        f"map_50_{name}": result.map_50,
-        f"map_50_95_{name}": result.map_50_95,
-        f"map_small_{name}": result.map_small,
-        f"map_medium_{name}": result.map_medium,
-        f"map_large_{name}": result.map_large,
-        **{f"ap_50_{metric_name(label)}_{name}": value for label, value in result.ap_50_by_class.items()},
-    }
-    return {key: float(value) for key, value in figures.items() if value >= 0}
-
-
-def metric_name(label: str) -> str:
-    """A class name as part of a metric's name: lower case, underscores."""
-    return "".join(letter if letter.isalnum() else "_" for letter in label.lower())
+        student = load_trainable(DetectorRef(name=card.detector, weights=str(weights_file(model))))
+        return _Champion(student, card.side_px, version)
 
 
 def read_truth(path: Path, classes: ClassMap, time_s: np.ndarray, frame_ids: IntArray) -> Detections:
