@@ -21,13 +21,17 @@ from dataset_culling.artifacts.model import read_model_card, weights_file
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
-from dataset_culling.errors import InputError
+from dataset_culling.errors import ExportLosesAccuracy, InputError
+from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.registry import open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
 from dataset_culling.stages.detecting import ScanLog, local_weights, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.evaluate_student.figures import intervals, quality
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
+
+LATENCY_ROUNDS = 11
+"""One image at a time, as a camera asks; the median counts."""
 
 
 def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
@@ -79,6 +83,8 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
     for name, found in students.items():
         metrics.update(quality(found, labels, name, start_utc=start_utc))
     metrics.update(intervals(students, labels, resamples=config.resamples))
+    if config.export == "onnx":
+        metrics.update(_exported(config, frames, trained, found_trained, labels, card.side_px, log))
     if config.truth:
         truth = read_truth(Path(config.truth), classes, frames.table.time_s, frame_ids)
         for name, found in (*students.items(), ("teacher", labels.keep_boxes(~labels.ignore))):
@@ -96,6 +102,57 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
         },
         notes=tuple(dict.fromkeys(log.notes)),
     )
+
+
+def _exported(
+    config: EvaluateStudentConfig,
+    frames: FrameReader,
+    trained: TorchDetector,
+    found_trained: Detections,
+    labels: Detections,
+    side_px: int,
+    log: ScanLog,
+) -> dict[str, float]:
+    """The trained student as ONNX on the same frames: its mAP@50, what that loses, and what an image takes.
+
+    Raises:
+        ExportLosesAccuracy: If it loses more than the configuration allows.
+    """
+    from dataset_culling.detectors.export import export_onnx
+    from dataset_culling.detectors.exported import load_exported
+
+    sizes, counts = np.unique(np.stack([frames.table.height_px, frames.table.width_px]), axis=1, return_counts=True)
+    height_px, width_px = (int(side) for side in sizes[:, counts.argmax()])
+    with tempfile.TemporaryDirectory(prefix="culling-export-") as folder:
+        description = export_onnx(
+            trained.to("cpu"), Path(folder), height_px=height_px, width_px=width_px, side_px=side_px,
+            min_score=config.min_score,
+        )  # fmt: skip
+        network_bytes = sum(file.stat().st_size for file in Path(folder).glob("*.onnx"))
+        exported = load_exported(description)
+        found = scan(
+            frames, frames.table.frame_ids, exported, ClassMap({name: (name,) for name in labels.class_names}),
+            side_px=0, min_score=config.min_score, batch_size=config.batch_size, log=log,
+            progress=lambda done, total: None,
+        )  # fmt: skip
+        one = [exported.prepare(frames.image(int(frames.table.frame_ids[0])))]
+        taken = []
+        for _ in range(LATENCY_ROUNDS):
+            watch = Stopwatch()
+            exported.detect(one, min_score=config.min_score)
+            taken.append(watch.seconds())
+    before, after = evaluate(found_trained, labels).map_50, evaluate(found, labels).map_50
+    if before - after > config.export_max_loss:
+        raise ExportLosesAccuracy(
+            f"{exported.name}: expected the ONNX export within {config.export_max_loss:g} of mAP@50 {before:.4f} on "
+            f"the held-out frames, found {after:.4f}. Deploy the model itself, or raise export_max_loss."
+        )
+    return {
+        "map_50_exported": after,
+        "export_loss_map_50": before - after,
+        "exported_latency_s": float(np.median(taken)),
+        "exported_mib": network_bytes / 2**20,
+    }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
