@@ -3,7 +3,7 @@
     python benchmarks/inference.py [--json FILE] [--rounds 3] [--cores 2] [--frames 96] [--student tiny]
                                    [--weights ""] [--side 0] [--batch 8] [--size 1280x720] [--device cpu]
 
-plain   for every frame: Pillow decodes the JPEG and resizes it, the network looks at it alone, in float32, under no_grad
+plain   for every frame: Pillow decodes and resizes the JPEG, the network looks at it alone, in float32, no_grad
 scan    `stages.detecting.scan`: what score-frames and label-frames do, with the precision `auto`
 
 Both read the same frames/1 artifact: a textured scene with a rectangle that moves, JPEG quality 92. Turns alternate.
