@@ -133,8 +133,10 @@ def test_run__killed_in_a_stage_and_started_again_ends_with_the_same_selection(t
     running.send_signal(signal.SIGKILL)
     running.wait()
     _wait_for(lambda: not any(_alive(pid) for pid in stages), seconds=10)  # no stage outlives its run
+    assert len(list((out / "scratch" / task).iterdir())) == 1  # what it may go on from is still there
     done = culling("run", "--preset", "tiny", "--out", out, "--json")
     assert done.returncode == 0, done.stderr
+    assert not any((out / "scratch").iterdir())
     finished_before = [name.name for name in WIRING[: [t.name for t in WIRING].index(task)]]
     assert set(json.loads(done.stdout)["tasks_skipped"]) == set(finished_before)
     assert (out / KEPT).read_bytes() == (tiny_run / KEPT).read_bytes()

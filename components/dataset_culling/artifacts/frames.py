@@ -25,13 +25,13 @@ import threading
 import zlib
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,8 @@ COLUMNS: dict[str, type[np.generic]] = {
 
 _TAR_BLOCK = 512
 _TAR_END = bytes(2 * _TAR_BLOCK)
+
+Prepared = TypeVar("Prepared")
 
 OpenRange = Callable[[str, int, int], bytes]
 """(uri, offset, length) -> those bytes of an object; how frames are read where shards lie in an object store."""
@@ -335,6 +337,25 @@ class FrameReader:
         rows = self.table.rows_of(frame_ids)
         return _ahead(self._image, rows, self._threads())
 
+    def prepared(
+        self,
+        frame_ids: Sequence[int] | IntArray,
+        prepare: Callable[[ImageArray], Prepared],
+        *,
+        threads: int,
+        ahead: int,
+    ) -> Generator[Prepared, None, None]:
+        """prepare(image) of the named frames in the order named, read, decoded and prepared ahead in threads.
+
+        Args:
+            frame_ids: Which.
+            prepare: Called in a thread; what it gives is held until it is taken, so let it be small.
+            threads: How many at once; from a store never fewer than `images` uses.
+            ahead: Most that are begun and not yet taken.
+        """
+        rows = self.table.rows_of(frame_ids)
+        return _ahead(lambda row: prepare(self._image(row)), rows, max(threads, self._threads()), ahead)
+
     def jpegs(self, frame_ids: Sequence[int] | IntArray) -> Iterator[bytes]:
         """The named frames as they are stored, in the order named; a few are read ahead."""
         rows = self.table.rows_of(frame_ids)
@@ -466,14 +487,15 @@ def _column(path: Path, header: Header, name: str) -> npt.NDArray[Any]:
     return values
 
 
-def _ahead(work: Callable[[int], Any], rows: IntArray, threads: int) -> Iterator[Any]:
-    """work(row) for every row, in order, with `threads` of them running ahead and at most twice as many held."""
+def _ahead(work: Callable[[int], Any], rows: IntArray, threads: int, ahead: int = 0) -> Generator[Any, None, None]:
+    """work(row) for every row, in order, `threads` of them running ahead, at most `ahead` or twice `threads` held."""
+    most = max(ahead, 2 * threads)
     with ThreadPoolExecutor(threads, thread_name_prefix="frames") as pool:
         waiting: deque[Future[Any]] = deque()
         try:
             for row in rows:
                 waiting.append(pool.submit(work, int(row)))
-                if len(waiting) > 2 * threads:
+                if len(waiting) > most:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

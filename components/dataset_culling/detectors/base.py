@@ -5,9 +5,11 @@ K = boxes in one image, B = images in a batch; h, w = the network's input size, 
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, Self
 
 from pydantic import Field
 
@@ -34,11 +36,19 @@ class DetectorRef(StageConfig):
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """An image brought to the network's input size: image (h, w, 3) uint8 RGB, and network px per original px."""
+    """An image brought to the network's input size, and how to find back from there."""
 
-    image: ImageArray
-    scale_x: float
+    image: ImageArray  # (h, w, 3) uint8 RGB
+    scale_x: float  # network px per original px
     scale_y: float
+    height_px: int  # H, W of the original
+    width_px: int
+    left_px: int = 0  # where the original begins in `image`, which may be padded
+    top_px: int = 0
+
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""What a network computes in; auto: float32 on a CPU, and on a GPU half the bits where that loses next to nothing."""
 
 
 class Detector(Protocol):
@@ -70,5 +80,49 @@ class Detector(Protocol):
         Images of different sizes may come together; an empty list gives an empty list.
         """
 
+    def prepare(self, image: ImageArray, side_px: int = 0) -> NetworkInput:
+        """Bring an original (H, W, 3) uint8 RGB to the network's input size. May be called from several threads."""
+
+    def detect(self, batch: Sequence[NetworkInput], *, min_score: float) -> list[ImageDetections]:
+        """What `predict` gives, of prepared images of one network size, all at once.
+
+        Raises:
+            MemoryError, RuntimeError: If they do not fit into the memory together; see `ran_out_of_memory`.
+        """
+
+    def ready(self, precision: Precision = "auto") -> Self:
+        """Make it quick at looking at many images; boxes stay the same within the precision. It may still learn."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all that decides what it sees: its name, its class names, its weights."""
+
     def gflops(self, height_px: int, width_px: int, side_px: int = 0) -> float:
         """Giga multiply-adds times two for one image of this original size at `side_px`; 0 when it cannot be told."""
+
+
+_OUT_OF_MEMORY = (
+    "out of memory",  # CUDA, by whichever library
+    "alloc_failed",  # cuBLAS and cuDNN
+    "can't allocate memory",  # torch's allocator for CPUs
+    "not enough memory",
+    "could not create a memory",  # oneDNN
+    "std::bad_alloc",
+)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice, so that a smaller batch may do.
+
+    On a GPU that is torch.OutOfMemoryError; on a CPU torch has no class for it, only words.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+def free_memory() -> None:
+    """Give back what a failed batch held: cyclic garbage, and on a GPU the allocator's cache."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -7,6 +7,7 @@ Files in `described/` are examples to copy; they are also found by their bare na
 
 from __future__ import annotations
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from dataset_culling.config import StageConfig, did_you_mean, parse_config, read_yaml
-from dataset_culling.detectors.base import NetworkInput
+from dataset_culling.detectors.base import NetworkInput, Precision
 from dataset_culling.errors import ConfigError, WeightsError
 from dataset_culling.types import Float32Array, ImageArray, ImageDetections, IntArray
 
@@ -347,8 +348,9 @@ class ExportedDetector:
         del height_px, width_px, side_px
         return self.spec.input.height_px, self.spec.input.width_px
 
-    def prepare(self, image: ImageArray) -> tuple[NetworkInput, tuple[int, int]]:
-        """Bring an original (H, W, 3) uint8 RGB to the network's input size; also (left, top) of it there, in px."""
+    def prepare(self, image: ImageArray, side_px: int = 0) -> NetworkInput:
+        """See `Detector.prepare`; `side_px` is not looked at."""
+        del side_px
         wanted, (height, width) = self.spec.input, image.shape[:2]
         h, w = wanted.height_px, wanted.width_px
         if wanted.resize == "letterbox":
@@ -363,7 +365,7 @@ class ExportedDetector:
         if (h, w) != (wanted.height_px, wanted.width_px):
             padded = np.full((wanted.height_px, wanted.width_px, 3), wanted.pad_value, np.uint8)
             padded[top : top + h, left : left + w] = image
-        return NetworkInput(padded, w / width, h / height), (left, top)
+        return NetworkInput(padded, w / width, h / height, height, width, left, top)
 
     def predict(
         self, images: Sequence[ImageArray], *, side_px: int = 0, min_score: float = 0.05, batch_size: int = 8
@@ -372,38 +374,43 @@ class ExportedDetector:
         del side_px
         found: list[ImageDetections] = []
         for start in range(0, len(images), batch_size):  # bounds how many inputs wait at once
-            part = images[start : start + batch_size]
-            placed: list[tuple[NetworkInput, tuple[int, int]]] = []
-            for outputs in self._runtime.run(self._tensors(part, placed)):
-                prepared, corner = placed[len(found) - start]
-                found.append(self._detections(outputs, prepared, corner, part[len(found) - start].shape, min_score))
+            found += self.detect(
+                [self.prepare(image) for image in images[start : start + batch_size]], min_score=min_score
+            )
         return found
 
-    def _tensors(
-        self, images: Sequence[ImageArray], placed: list[tuple[NetworkInput, tuple[int, int]]]
-    ) -> Iterator[Array]:
-        wanted = self.spec.input
-        mean, std = np.array(wanted.mean, np.float32), np.array(wanted.std, np.float32)
-        for image in images:
-            prepared, corner = self.prepare(image)
-            placed.append((prepared, corner))
-            pixels = prepared.image[..., ::-1] if wanted.color == "BGR" else prepared.image
-            values = pixels.astype(np.float32)
-            if wanted.pixel_range == "0..1":
-                values /= 255
-            values = (values - mean) / std
-            values = (values.transpose(2, 0, 1) if wanted.layout == "NCHW" else values).astype(wanted.dtype)
-            batched = len(self._runtime.input_shape) == 4
-            yield np.ascontiguousarray(values[None] if batched else values)
+    def detect(self, batch: Sequence[NetworkInput], *, min_score: float) -> list[ImageDetections]:
+        """See `Detector.detect`."""
+        answers = self._runtime.run(self._tensor(prepared) for prepared in batch)
+        return [
+            self._detections(outputs, prepared, min_score) for outputs, prepared in zip(answers, batch, strict=True)
+        ]
 
-    def _detections(
-        self,
-        outputs: Arrays,
-        prepared: NetworkInput,
-        corner: tuple[int, int],
-        shape: tuple[int, ...],
-        min_score: float,
-    ) -> ImageDetections:
+    def ready(self, precision: Precision = "auto") -> Self:
+        """See `Detector.ready`: the description says what it computes in."""
+        del precision
+        return self
+
+    def fingerprint(self) -> str:
+        """See `Detector.fingerprint`."""
+        found = hashlib.sha256(self.spec.to_json().encode())
+        for path in (self._path, self._path.with_suffix(".bin")):
+            if path.is_file():
+                found.update(path.read_bytes())
+        return found.hexdigest()
+
+    def _tensor(self, prepared: NetworkInput) -> Array:
+        wanted = self.spec.input
+        pixels = prepared.image[..., ::-1] if wanted.color == "BGR" else prepared.image
+        values = pixels.astype(np.float32)
+        if wanted.pixel_range == "0..1":
+            values /= 255
+        mean, std = np.array(wanted.mean, np.float32), np.array(wanted.std, np.float32)
+        values = np.asarray((values - mean) / std, np.float32)
+        values = (values.transpose(2, 0, 1) if wanted.layout == "NCHW" else values).astype(wanted.dtype)
+        return np.ascontiguousarray(values[None] if len(self._runtime.input_shape) == 4 else values)
+
+    def _detections(self, outputs: Arrays, prepared: NetworkInput, min_score: float) -> ImageDetections:
         raw = _read_outputs(self.spec, outputs, str(self._path))
         if not len(raw.boxes) == len(raw.scores) == len(raw.labels):
             raise WeightsError(
@@ -421,8 +428,9 @@ class ExportedDetector:
         boxes = _to_xyxy(boxes, "cxcywh" if self.spec.output.layout == "yolox" else self.spec.output.box_format)
         if self.spec.output.box_units == "normalised":
             boxes = boxes * np.array([self.spec.input.width_px, self.spec.input.height_px] * 2, np.float32)
-        boxes = (boxes - np.array([*corner, *corner])) / np.array([prepared.scale_x, prepared.scale_y] * 2)
-        boxes = np.clip(boxes, 0, np.array([shape[1], shape[0]] * 2)).astype(np.float32)
+        corner = np.array([prepared.left_px, prepared.top_px] * 2)
+        boxes = (boxes - corner) / np.array([prepared.scale_x, prepared.scale_y] * 2)
+        boxes = np.clip(boxes, 0, np.array([prepared.width_px, prepared.height_px] * 2)).astype(np.float32)
         real = (boxes[:, 2:] > boxes[:, :2]).all(1)  # not those in the padding
         boxes, scores, labels = boxes[real], scores[real], labels[real]
         order = np.argsort(-scores, kind="stable")

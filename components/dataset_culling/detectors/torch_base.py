@@ -6,6 +6,7 @@ K = boxes in one image, B = images in a batch; h, w = the network's input size, 
 from __future__ import annotations
 
 import copy
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dataset_culling.detectors.base import NetworkInput
+from dataset_culling.detectors.base import NetworkInput, Precision
 from dataset_culling.types import ClassMap, ImageArray, ImageDetections
 
 
@@ -43,6 +44,7 @@ class TorchDetector(ABC):
         self.module = module.eval()
         self.class_names = tuple(class_names)
         self.full_side_px = full_side_px
+        self._compute: torch.dtype | None = None  # what `detect` computes in; None: the weights' own type
 
     # -- what a subclass gives
 
@@ -89,7 +91,7 @@ class TorchDetector(ABC):
         if (h, w) != (height, width):
             how = cv2.INTER_AREA if h < height else cv2.INTER_LINEAR
             image = cv2.resize(image, (w, h), interpolation=how).astype(np.uint8, copy=False)
-        return NetworkInput(image, w / width, h / height)
+        return NetworkInput(image, w / width, h / height, height, width)
 
     def predict(
         self, images: Sequence[ImageArray], *, side_px: int = 0, min_score: float = 0.05, batch_size: int = 8
@@ -97,39 +99,54 @@ class TorchDetector(ABC):
         """See `Detector.predict`: images are batched by network size."""
         found: list[ImageDetections] = [ImageDetections.empty()] * len(images)
         buckets: dict[tuple[int, ...], list[tuple[int, NetworkInput]]] = {}
+
+        def look(bucket: list[tuple[int, NetworkInput]]) -> None:
+            for (row, _), boxes in zip(
+                bucket, self.detect([seen for _, seen in bucket], min_score=min_score), strict=True
+            ):
+                found[row] = boxes
+
+        for row, image in enumerate(images):
+            prepared = self.prepare(image, side_px)
+            bucket = buckets.setdefault(prepared.image.shape, [])
+            bucket.append((row, prepared))
+            if len(bucket) == batch_size:
+                look(buckets.pop(prepared.image.shape))
+        for bucket in buckets.values():
+            look(bucket)
+        return found
+
+    def detect(self, batch: Sequence[NetworkInput], *, min_score: float) -> list[ImageDetections]:
+        """See `Detector.detect`. Batches are channels-last, as decoded images are: no copy turns them round."""
+        stacked = torch.from_numpy(np.stack([prepared.image for prepared in batch]))
+        device = self.device
+        if device.type == "cuda":
+            stacked = stacked.pin_memory()
+        pixels = stacked.to(device, non_blocking=True).permute(0, 3, 1, 2)
         was_training = self.module.training
         self.module.eval()
         try:
-            for row, image in enumerate(images):
-                prepared = self.prepare(image, side_px)
-                bucket = buckets.setdefault(prepared.image.shape, [])
-                bucket.append((row, prepared))
-                if len(bucket) == batch_size:
-                    self._predict_bucket(buckets.pop(prepared.image.shape), images, found, min_score)
-            for bucket in buckets.values():
-                self._predict_bucket(bucket, images, found, min_score)
+            with torch.inference_mode(), torch.autocast(device.type, self._compute, enabled=self._compute is not None):
+                images = self.forward(pixels, min_score=min_score)
         finally:
             self.module.train(was_training)
-        return found
+        return [_in_original(boxes, prepared) for boxes, prepared in zip(images, batch, strict=True)]
 
-    def _predict_bucket(
-        self,
-        bucket: list[tuple[int, NetworkInput]],
-        images: Sequence[ImageArray],
-        found: list[ImageDetections],
-        min_score: float,
-    ) -> None:
-        stacked = np.stack([prepared.image for _, prepared in bucket])
-        batch = torch.from_numpy(stacked).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        with torch.inference_mode():
-            boxes = self.forward(batch, min_score=min_score)
-        for (row, prepared), image in zip(bucket, boxes, strict=True):
-            height, width = images[row].shape[:2]
-            scale = np.array([prepared.scale_x, prepared.scale_y] * 2, np.float32)
-            limit = np.array([width, height] * 2, np.float32)
-            original = np.clip(image.boxes_xyxy / scale, 0, limit).astype(np.float32)
-            order = np.argsort(-image.scores, kind="stable")
-            found[row] = ImageDetections(original, image.scores, image.class_ids).rows(order)
+    def ready(self, precision: Precision = "auto") -> Self:
+        """See `Detector.ready`: weights channels-last; on a GPU bfloat16, or float16 where it has no bfloat16."""
+        self.module.to(memory_format=torch.channels_last)
+        self._compute = torch.bfloat16 if precision == "bfloat16" else None
+        if precision == "auto" and self.device.type == "cuda":
+            self._compute = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return self
+
+    def fingerprint(self) -> str:
+        """See `Detector.fingerprint`."""
+        found = hashlib.sha256("\n".join([self.name, *self.class_names]).encode())
+        for key, value in sorted(self.state().items()):
+            found.update(f"\n{key} {value.dtype} {tuple(value.shape)} ".encode())
+            found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        return found.hexdigest()
 
     def gflops(self, height_px: int, width_px: int, side_px: int = 0) -> float:
         """Measured on a grey image by torch's FlopCounterMode (convolutions and matrix products; 2 per multiply-add).
@@ -175,3 +192,12 @@ class TorchDetector(ABC):
         from dataset_culling.detectors.weights import load_state
 
         load_state(self.module, state, where=where)
+
+
+def _in_original(found: ImageDetections, prepared: NetworkInput) -> ImageDetections:
+    """Boxes in network px to px of the original, clipped to it, highest score first."""
+    scale = np.array([prepared.scale_x, prepared.scale_y] * 2, np.float32)
+    limit = np.array([prepared.width_px, prepared.height_px] * 2, np.float32)
+    original = np.clip(found.boxes_xyxy / scale, 0, limit).astype(np.float32)
+    order = np.argsort(-found.scores, kind="stable")
+    return ImageDetections(original, found.scores, found.class_ids).rows(order)

@@ -299,7 +299,7 @@ class YoloxDetector(TorchDetector):
             image = cv2.resize(image, (w, h), interpolation=how).astype(np.uint8, copy=False)
         padded = np.full((*self.network_size(height, width, side_px), 3), PAD_VALUE, np.uint8)
         padded[:h, :w] = image
-        return NetworkInput(padded, w / width, h / height)
+        return NetworkInput(padded, w / width, h / height, height, width)
 
     def _predictions(self, batch: Tensor) -> Predictions:
         with torch.autocast(batch.device.type, enabled=False):

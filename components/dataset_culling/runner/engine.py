@@ -4,6 +4,7 @@ OUT/
 |-- tasks/TASK/OUTPUT/...      a finished task's artifacts
 |-- tasks/TASK/done.json       its identity and its outputs' digests
 |-- tasks/.TASK.partial/       what a running task has written so far; removed at the next start
+|-- scratch/TASK/IDENTITY/     half-finished work (CULLING_SCRATCH), goes on after a kill; removed when done
 |-- logs/TASK.log              all that its process printed
 |-- registry/                  the cameras' models, unless --registry says otherwise
 `-- summary.json report.html model/     what people came for, copied out at the end
@@ -31,6 +32,7 @@ from dataset_culling.graph import STAGES, WIRING, PipelineConfig, TaskSpec, exte
 from dataset_culling.runner.fingerprint import fingerprint
 from dataset_culling.runner.forkserver import StageServer
 from dataset_culling.runner.process import run_child
+from dataset_culling.stages.scratch import SCRATCH
 
 DONE = "done.json"
 
@@ -159,6 +161,7 @@ def _run_task(
         for name, path in [*inputs.items(), *outputs.items()]
         for part in (f"--{name.replace('_', '-')}", str(path))
     ]
+    scratch = _scratch(out, task, identity)
     run_child(
         ["stage", task.stage, "--config", f"@{settings}", "--device", device, "--task", task.name, *flags],
         log=out / "logs" / f"{task.name}.log",
@@ -166,6 +169,7 @@ def _run_task(
         progress=display.progress,
         server=server,
         needs_torch=spec.uses_detector,
+        environment={SCRATCH: str(scratch)},
     )
     with writing_to(out):
         write_json(
@@ -173,6 +177,18 @@ def _run_task(
             {"identity": identity, "outputs": {name: digest(path) for name, path in outputs.items()}},
         )
         os.replace(partial, folder)
+        shutil.rmtree(scratch.parent, ignore_errors=True)
+
+
+def _scratch(out: Path, task: TaskSpec, identity: str) -> Path:
+    """The task's folder for half-finished work, made; that of other settings or inputs is removed, as nothing fits."""
+    mine = (out / "scratch" / task.name / identity[:32]).absolute()
+    with writing_to(out):
+        mine.mkdir(parents=True, exist_ok=True)
+        for other in mine.parent.iterdir():
+            if other != mine:
+                shutil.rmtree(other, ignore_errors=True)
+    return mine
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -106,11 +107,14 @@ class StageServer:
                 start_new_session=True,
             )
 
-    def start(self, arguments: list[str], *, log_fd: int, progress_fd: int, wait: bool) -> ForkedChild | None:
+    def start(
+        self, arguments: list[str], environment: Mapping[str, str], *, log_fd: int, progress_fd: int, wait: bool
+    ) -> ForkedChild | None:
         """Fork a child that runs `culling ARGUMENTS`.
 
         Args:
             arguments: What follows `culling`.
+            environment: Variables for this child alone.
             log_fd: What becomes its standard output and error.
             progress_fd: What it reports progress to.
             wait: Whether to wait until the server has imported everything.
@@ -123,7 +127,7 @@ class StageServer:
         if not self._ready or self._channel is None:
             return None
         try:
-            socket.send_fds(self._channel, [json.dumps(arguments).encode()], [log_fd, progress_fd])
+            socket.send_fds(self._channel, [json.dumps([arguments, dict(environment)]).encode()], [log_fd, progress_fd])
         except OSError:
             return None
         answer = self.receive(None)
@@ -156,7 +160,7 @@ def serve(channel: socket.socket) -> None:
         message, fds, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 2)
         if not message:
             return
-        child = forking.Process(target=_become_stage, args=(json.loads(message), *fds, os.getpid()))
+        child = forking.Process(target=_become_stage, args=(*json.loads(message), *fds, os.getpid()))
         child.start()
         for fd in fds:
             os.close(fd)
@@ -173,11 +177,14 @@ def _preload() -> None:
             importlib.import_module(module)
 
 
-def _become_stage(arguments: list[str], log_fd: int, progress_fd: int, parent: int) -> NoReturn:
+def _become_stage(
+    arguments: list[str], environment: dict[str, str], log_fd: int, progress_fd: int, parent: int
+) -> NoReturn:
     os.setsid()
     for fd in (1, 2):
         os.dup2(log_fd, fd)
     os.close(log_fd)
+    os.environ.update(environment)
     os.environ[PROGRESS_FD], os.environ[PARENT_PID] = str(progress_fd), str(parent)
     sys.argv = ["culling", *arguments]
     # By name, as a new interpreter's -m would: the command line is the layer above this one.

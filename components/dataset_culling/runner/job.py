@@ -84,6 +84,7 @@ def run_job(
         with writing_to(out):
             shutil.rmtree(out / "tasks", ignore_errors=True)
             shutil.rmtree(out / "footage", ignore_errors=True)
+            shutil.rmtree(out / "scratch", ignore_errors=True)
     if not config.registry:
         config = config.replace(registry=str((out / "registry").absolute()))
     started = time.monotonic()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -43,6 +43,7 @@ def run_child(
     progress: Callable[[int, int], None],
     server: StageServer | None = None,
     needs_torch: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run `culling ARGUMENTS` as a child of its own session; on any exception here, Ctrl-C too, the child is ended.
 
@@ -53,6 +54,7 @@ def run_child(
         progress: Told what the child reports.
         server: What forks children; None: a new interpreter.
         needs_torch: Whether waiting for the server pays.
+        environment: Variables for this child alone.
 
     Raises:
         StageFailed: If it exits with anything but 0; the message is the child's own last line.
@@ -61,7 +63,7 @@ def run_child(
     read_fd, write_fd = os.pipe()
     with log.open("wb") as output:
         try:
-            child = _start(arguments, output.fileno(), write_fd, server, needs_torch)
+            child = _start(arguments, output.fileno(), write_fd, server, needs_torch, environment or {})
         except BaseException:
             os.close(read_fd)
             raise
@@ -77,20 +79,25 @@ def run_child(
 
 
 def _start(
-    arguments: Sequence[str], log_fd: int, progress_fd: int, server: StageServer | None, needs_torch: bool
+    arguments: Sequence[str],
+    log_fd: int,
+    progress_fd: int,
+    server: StageServer | None,
+    needs_torch: bool,
+    own: Mapping[str, str],
 ) -> Child:
     if server is not None:
         server.warm()
-        forked = server.start(list(arguments), log_fd=log_fd, progress_fd=progress_fd, wait=needs_torch)
+        forked = server.start(list(arguments), own, log_fd=log_fd, progress_fd=progress_fd, wait=needs_torch)
         if forked is not None:
             return forked
-    environment = {**os.environ, PROGRESS_FD: str(progress_fd), PARENT_PID: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    ours = {PROGRESS_FD: str(progress_fd), PARENT_PID: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "dataset_culling.cli", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=log_fd,
         stderr=subprocess.STDOUT,
-        env=environment,
+        env={**os.environ, **own, **ours},
         pass_fds=(progress_fd,),
         start_new_session=True,
     )

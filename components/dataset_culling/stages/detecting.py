@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import itertools
+import json
 import os
 from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from dataset_culling import __version__
 from dataset_culling.artifacts.frames import FrameReader
-from dataset_culling.artifacts.header import HEADER
+from dataset_culling.artifacts.header import HEADER, digest
 from dataset_culling.artifacts.model import read_model_card, weights_file
-from dataset_culling.detectors.base import Detector, DetectorRef
-from dataset_culling.errors import WeightsError
+from dataset_culling.detectors.base import (
+    Detector,
+    DetectorRef,
+    NetworkInput,
+    Precision,
+    free_memory,
+    ran_out_of_memory,
+)
+from dataset_culling.errors import ConfigError, WeightsError
+from dataset_culling.stages.scratch import BoxParts
 from dataset_culling.storage import fetch, is_remote
-from dataset_culling.types import ClassMap, Detections, ImageArray, ImageDetections, IntArray
+from dataset_culling.types import ClassMap, Detections, ImageDetections, IntArray
 
 
 def local_weights(ref: DetectorRef) -> DetectorRef:
@@ -40,6 +55,24 @@ def local_weights(ref: DetectorRef) -> DetectorRef:
     return ref
 
 
+UNIT_BATCHES = 8
+"""A unit of this many batches is looked at by itself: nothing waits from one to the next, so that a scan which goes on
+after a kill puts the same images into the same batches, and a file of boxes always ends where a unit does."""
+
+PART_S = 2.0
+"""Least seconds between two files of boxes; a killed scan loses this much, or a unit where that takes longer."""
+
+MOST_THREADS = 8
+
+
+@dataclass(slots=True)
+class ScanLog:
+    """What scans tell their stage."""
+
+    notes: list[str] = field(default_factory=list)  # a line each: a batch that was halved, a scan that went on
+    num_looked: int = 0  # frames that this process looked at itself
+
+
 def scan(
     frames: FrameReader,
     frame_ids: IntArray,
@@ -50,8 +83,17 @@ def scan(
     min_score: float,
     batch_size: int,
     progress: Callable[[int, int], None],
+    log: ScanLog,
+    precision: Precision = "auto",
 ) -> Detections:
     """A detector's boxes, in the camera's classes, for the named frames.
+
+    Frames are read, decoded and brought to the network's size in threads while the network computes; images of one
+    size go through it together. Equal arguments give equal bytes, however many threads there are; another batch size
+    or precision moves boxes within the arithmetic's tolerance (tests/contract/test_scan.py states it).
+
+    Where the task has a scratch folder (`stages.scratch`), boxes are kept there as they come, and a scan whose process
+    was killed goes on from them.
 
     Args:
         frames: Where the frames lie.
@@ -60,30 +102,127 @@ def scan(
         class_map: The camera's classes; boxes of others are dropped.
         side_px: Short side of the network's input; 0: the detector's own.
         min_score: Boxes scoring less are dropped.
-        batch_size: Images that go through the network at once.
+        batch_size: Images that go through the network at once; halved, for good, whenever memory does not suffice.
         progress: Told how many of the N frames are done.
+        log: Told what a person should know, and how many frames were looked at.
+        precision: What the network computes in.
 
     Raises:
-        ConfigError: If one of the camera's classes is none of the detector's.
+        ConfigError: If one of the camera's classes is none of the detector's, or not even one image fits into memory.
     """
     index = class_map.index_for(detector.name, detector.class_names)
-    found: list[ImageDetections] = []
-    for images in _batches(frames.images(frame_ids), batch_size * 4):
-        for boxes in detector.predict(images, side_px=side_px, min_score=min_score, batch_size=batch_size):
-            found.append(class_map.apply(boxes, index))
-        progress(len(found), len(frame_ids))
+    detector.ready(precision)
+    num_frames, unit = len(frame_ids), batch_size * UNIT_BATCHES
+    work = _name_of_work(frames, frame_ids, detector, class_map, side_px, min_score, batch_size, precision)
+    parts = BoxParts(work, every_s=PART_S)
+    found = parts.read()
+    if found:
+        log.notes.append(
+            f"{detector.name}: {len(found)} of {num_frames} frames were looked at before; went on from there."
+        )
+    looker = _Looker(detector, min_score, batch_size)
+    start = num_before = len(found)
+    with closing(
+        frames.prepared(
+            frame_ids[start:],
+            functools.partial(detector.prepare, side_px=side_px),
+            threads=min(MOST_THREADS, len(os.sched_getaffinity(0))),
+            ahead=2 * batch_size,
+        )
+    ) as inputs:
+        while start < num_frames:
+            count = min(unit, num_frames - start)
+            counted = functools.partial(_count_from, progress, start, num_frames)
+            boxes = looker.look(itertools.islice(inputs, count), counted)
+            found += [class_map.apply(image, index) for image in boxes]
+            start += count
+            parts.write(found)
+    log.notes += looker.notes()
+    log.num_looked += num_frames - num_before
     rows = np.searchsorted(frames.table.frame_ids, frame_ids)
     return Detections.from_images(
         found, frame_ids=frame_ids, time_s=frames.table.time_s[rows], class_names=class_map.names
     )
 
 
-def _batches(images: Iterable[ImageArray], size: int) -> Iterable[list[ImageArray]]:
-    batch: list[ImageArray] = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _count_from(progress: Callable[[int, int], None], start: int, total: int, done: int) -> None:
+    progress(start + done, total)
+
+
+class _Looker:
+    """Puts prepared images into batches of one size and halves the batch when memory does not suffice."""
+
+    def __init__(self, detector: Detector, min_score: float, batch_size: int) -> None:
+        self._detector, self._min_score = detector, min_score
+        self._wanted = self._batch_size = batch_size
+
+    def look(self, inputs: Iterable[NetworkInput], done: Callable[[int], None]) -> list[ImageDetections]:
+        """Boxes of each input, in order; `done` is told how many are."""
+        found: dict[int, ImageDetections] = {}
+        buckets: dict[tuple[int, ...], list[tuple[int, NetworkInput]]] = {}
+
+        def empty(bucket: list[tuple[int, NetworkInput]]) -> None:
+            rows = [row for row, _ in bucket]
+            found.update(zip(rows, self._detect([prepared for _, prepared in bucket]), strict=True))
+            done(len(found))
+
+        for row, prepared in enumerate(inputs):
+            bucket = buckets.setdefault(prepared.image.shape, [])
+            bucket.append((row, prepared))
+            if len(bucket) == self._wanted:
+                empty(buckets.pop(prepared.image.shape))
+        for bucket in buckets.values():
+            empty(bucket)
+        return [found[row] for row in range(len(found))]
+
+    def notes(self) -> list[str]:
+        """What became of the batch."""
+        if self._batch_size == self._wanted:
+            return []
+        return [
+            f"{self._detector.name}: batches of {self._wanted} did not fit into memory; went on with "
+            f"{self._batch_size}. Set batch_size to {self._batch_size} to be quicker."
+        ]
+
+    def _detect(self, batch: list[NetworkInput]) -> list[ImageDetections]:
+        found: list[ImageDetections] = []
+        while len(found) < len(batch):
+            size = self._batch_size
+            try:
+                found += self._detector.detect(batch[len(found) : len(found) + size], min_score=self._min_score)
+                continue
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+            # Outside the handler, whose traceback holds on to what the failed batch has allocated.
+            if size == 1:
+                height, width = batch[0].image.shape[:2]
+                raise ConfigError(
+                    f"{self._detector.name}: expected memory for one image of {width}x{height} px, found too little. "
+                    f"Set a smaller side_px, or choose a smaller detector or a larger machine."
+                )
+            self._batch_size = max(1, min(size, len(batch) - len(found)) // 2)
+            free_memory()
+        return found
+
+
+def _name_of_work(
+    frames: FrameReader,
+    frame_ids: IntArray,
+    detector: Detector,
+    class_map: ClassMap,
+    side_px: int,
+    min_score: float,
+    batch_size: int,
+    precision: str,
+) -> str:
+    """A digest of all that decides a scan's boxes."""
+    parts = {
+        "version": __version__,
+        "frames": digest(frames.path),
+        "frame_ids": hashlib.sha256(np.ascontiguousarray(frame_ids, np.int64).tobytes()).hexdigest(),
+        "detector": detector.fingerprint(),
+        "classes": {name: list(sources) for name, sources in class_map.sources.items()},
+        "settings": [side_px, min_score, batch_size, precision],
+    }
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

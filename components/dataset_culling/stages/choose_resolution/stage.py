@@ -13,7 +13,7 @@ from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.resolution.scale import choose_scale
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
 from dataset_culling.stages.choose_resolution.config import ChooseResolutionConfig
-from dataset_culling.stages.detecting import local_weights, scan
+from dataset_culling.stages.detecting import ScanLog, local_weights, scan
 from dataset_culling.strategies.confidence import frame_loss
 from dataset_culling.types import FloatArray, parse_classes
 
@@ -32,6 +32,7 @@ def run(config: ChooseResolutionConfig, inputs: Inputs, outputs: Outputs, contex
     sides = _sides(full_side, config.factor, steps, lambda side: min(student.network_size(height, width, side)))
     wanted = labels.take(labels.rows_of(frame_ids))
     agreement: dict[int, float] = {}
+    log = ScanLog()
     watch = Stopwatch()
 
     def losses_at(scale: float) -> FloatArray:
@@ -39,7 +40,7 @@ def run(config: ChooseResolutionConfig, inputs: Inputs, outputs: Outputs, contex
         done = len(agreement) * len(frame_ids)
         found = scan(
             frames, frame_ids, student, classes, side_px=side, min_score=min(config.min_score, 0.05),
-            batch_size=config.batch_size,
+            batch_size=config.batch_size, log=log,
             progress=lambda now, _: context.progress(done + now, len(sides) * len(frame_ids)),
         )  # fmt: skip
         agreement[side] = evaluate(found, wanted).map_50
@@ -68,7 +69,8 @@ def run(config: ChooseResolutionConfig, inputs: Inputs, outputs: Outputs, contex
     )
     return StageReport(
         counts={"frames": len(frame_ids), "scales": len(choice.scales), "side_px": chosen},
-        figures={"seconds_per_frame": watch.seconds() / (len(frame_ids) * len(choice.scales))},
+        figures={"seconds_per_frame": watch.seconds() / max(log.num_looked, 1)},
+        notes=tuple(dict.fromkeys(log.notes)),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from dataset_culling.config import StageConfig
-from dataset_culling.detectors.base import DetectorRef
+from dataset_culling.detectors.base import DetectorRef, Precision
 
 
 class EvaluateStudentConfig(StageConfig):
@@ -22,3 +24,17 @@ class EvaluateStudentConfig(StageConfig):
     truth: str = Field("", description="COCO json with the true boxes of the footage, where they are known.")
     min_score: float = Field(0.05, ge=0, le=1, description="Boxes scoring less take no part.")
     batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")
+    precision: Precision = Field(
+        "auto",
+        description="What the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",
+    )
+    resamples: int = Field(
+        200, ge=0, le=10_000, description="Draws of the block bootstrap behind the confidence intervals; 0: none."
+    )
+    export: Literal["off", "onnx"] = Field(
+        "off",
+        description="onnx: export the trained student, run it by onnxruntime on the held-out frames, and compare.",
+    )
+    export_max_loss: float = Field(
+        0.01, ge=0, le=1, description="Most mAP@50 that the export may lose; more fails the stage."
+    )

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from dataset_culling.config import StageConfig
-from dataset_culling.detectors.base import DetectorRef
+from dataset_culling.detectors.base import DetectorRef, Precision
 
 
 class LabelFramesConfig(StageConfig):
@@ -27,6 +27,10 @@ class LabelFramesConfig(StageConfig):
         description="Boxes from here to min_score become ignore regions: neither object nor background.",
     )
     batch_size: int = Field(4, ge=1, description="Images that go through the network at once.")
+    precision: Precision = Field(
+        "auto",
+        description="What the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",
+    )
 
     @model_validator(mode="after")
     def _doubt_ends_where_belief_begins(self) -> Self:

@@ -11,7 +11,7 @@ from dataset_culling.artifacts.labels import write_labels
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.table import load_detector
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
-from dataset_culling.stages.detecting import local_weights, scan
+from dataset_culling.stages.detecting import ScanLog, local_weights, scan
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
 from dataset_culling.types import parse_classes
 
@@ -23,6 +23,7 @@ def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: St
     if "selection" in inputs:
         frame_ids = np.sort(read_selection(inputs["selection"]).frame_ids)
     teacher = load_detector(local_weights(config.teacher), device=context.device)
+    log = ScanLog()
     watch = Stopwatch()
     boxes = scan(
         frames,
@@ -33,6 +34,8 @@ def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: St
         min_score=config.doubtful_score,
         batch_size=config.batch_size,
         progress=context.progress,
+        log=log,
+        precision=config.precision,
     )
     seconds = watch.seconds()
     labels = dataclasses.replace(boxes, ignore=boxes.scores < config.min_score)
@@ -50,5 +53,6 @@ def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: St
             "boxes": int((~labels.ignore).sum()),
             "doubtful_boxes": int(labels.ignore.sum()),
         },
-        figures={"seconds_per_frame": seconds / max(len(labels), 1)},
+        figures={"seconds_per_frame": seconds / max(log.num_looked, 1)},
+        notes=tuple(log.notes),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from dataset_culling.config import StageConfig
-from dataset_culling.detectors.base import DetectorRef
+from dataset_culling.detectors.base import DetectorRef, Precision
 
 
 class ScoreFramesConfig(StageConfig):
@@ -17,3 +17,7 @@ class ScoreFramesConfig(StageConfig):
     )
     min_score: float = Field(0.05, ge=0, le=1, description="Boxes scoring less are not kept.")
     batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")
+    precision: Precision = Field(
+        "auto",
+        description="What the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",
+    )

@@ -6,7 +6,7 @@ from dataset_culling.artifacts.detections import write_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
-from dataset_culling.stages.detecting import local_weights, scan
+from dataset_culling.stages.detecting import ScanLog, local_weights, scan
 from dataset_culling.stages.score_frames.config import ScoreFramesConfig
 from dataset_culling.types import parse_classes
 
@@ -15,6 +15,7 @@ def run(config: ScoreFramesConfig, inputs: Inputs, outputs: Outputs, context: St
     """Read frames, look at each, write detections."""
     frames = FrameReader(inputs["frames"])
     student = load_trainable(local_weights(config.student), device=context.device)
+    log = ScanLog()
     watch = Stopwatch()
     detections = scan(
         frames,
@@ -25,10 +26,13 @@ def run(config: ScoreFramesConfig, inputs: Inputs, outputs: Outputs, context: St
         min_score=config.min_score,
         batch_size=config.batch_size,
         progress=context.progress,
+        log=log,
+        precision=config.precision,
     )
     seconds = watch.seconds()
     write_detections(outputs["detections"], detections, context.origin(config, inputs))
     return StageReport(
         counts={"frames": len(detections), "boxes": len(detections.scores)},
-        figures={"seconds_per_frame": seconds / max(len(detections), 1)},
+        figures={"seconds_per_frame": seconds / max(log.num_looked, 1)},
+        notes=tuple(log.notes),
     )
