@@ -66,10 +66,10 @@ def test_train__leaves_torchs_own_generator_as_it_was():
 
 def test_train__learns_four_squares():
     detector = student()
-    recipe = Recipe(epochs=60, batch_size=4, learning_rate=3e-3, photometric=0.0, batch_norm="train", ema_decay=0.9)
+    recipe = Recipe(epochs=120, batch_size=4, learning_rate=3e-3, photometric=0.0, batch_norm="train", ema_decay=0.9)
     record = train(detector, Squares(), recipe)
     assert sum(record.losses[-1].values()) < 0.5 * sum(record.losses[0].values())
-    assert record.steps == 60
+    assert record.steps == 120
     found = detector.predict([Squares()[0].image])[0]
     assert found.class_ids[0] == 0
     np.testing.assert_allclose(found.boxes_xyxy[0], [10, 20, 50, 60], atol=6)
