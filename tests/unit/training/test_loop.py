@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
 
-from dataset_culling.detectors.embedded import TinySpec, build_spec
 from dataset_culling.detectors.torch_base import Target
-from dataset_culling.training.loop import Sample, TrainingDiverged, _augment, _Prepared, _rate, train
+from dataset_culling.training.augment import augment
+from dataset_culling.training.loop import TrainingDiverged, train
 from dataset_culling.training.recipe import PAPER, Recipe
-
-SPEC = TinySpec(channels=(4, 8, 8, 12, 16), blocks=1, pyramid=16, head=32, proposals=20, side_px=96)
-
-
-@dataclass
-class Squares:
-    """Images with one bright square each, at a place of its own."""
-
-    count: int = 4
-    ignore: bool = False
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, row: int) -> Sample:
-        image = np.full((96, 128, 3), 40, np.uint8)
-        x, y = 10 + 20 * (row % 4), 20 + 10 * (row // 4)
-        image[y : y + 40, x : x + 40] = (250, 200 - 30 * (row % 2), 60)
-        box = np.array([[x, y, x + 40, y + 40]], np.float32)
-        return Sample(image, box, np.array([row % 2]), np.array([self.ignore]))
-
-    def name(self, row: int) -> str:
-        return f"frame {row}"
-
-
-def student():
-    torch.manual_seed(1)
-    return build_spec("tiny", SPEC, ("a", "b"))
-
-
-def weights(detector) -> torch.Tensor:
-    return torch.cat([value.flatten().float() for value in detector.state().values()])
+from dataset_culling.training.samples import Prepared
+from dataset_culling.training.schedule import rate
+from squares import Squares, student, weights
 
 
 def test_train__equal_seeds_give_equal_weights_and_others_do_not():
@@ -112,7 +81,7 @@ def test_augment__a_mirrored_box_mirrors_with_its_image():
     recipe = Recipe(photometric=0.0)
     seen = set()
     for seed in range(10):
-        batch, (out,) = _augment([_Prepared(image, target)], recipe, np.random.default_rng(seed))
+        batch, (out,) = augment([Prepared(image, target)], recipe, np.random.default_rng(seed))
         x1, y1, x2, y2 = (int(value) for value in out.boxes_xyxy[0])
         assert batch[0, :, y1:y2, x1:x2].min() == 255
         assert int((batch[0] == 255).sum()) == 3 * 15
@@ -131,4 +100,4 @@ def test_augment__a_mirrored_box_mirrors_with_its_image():
     ],
 )
 def test_rate__worked_by_hand(recipe, step, wanted):
-    assert _rate(step, 200, 10, recipe) == pytest.approx(wanted)
+    assert rate(step, 200, 10, recipe) == pytest.approx(wanted)
