@@ -239,19 +239,32 @@ def show(directory: Path, rows: int, verify: bool) -> None:
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def detectors(as_json: bool) -> None:
-    """List the detectors: what they are, whether they learn, their default weights."""
-    from dataset_culling.detectors.table import DETECTORS
+    """List the detectors: size, cost of an image, and whether their weights are at hand."""
+    from dataset_culling.detectors.table import DETECTORS, weights_at_hand
 
     if as_json:
-        click.echo(
-            json.dumps(
-                {name: {"trainable": s.trainable, "weights": s.default_weights} for name, s in DETECTORS.items()}
-            )
-        )
+        rows = {
+            name: {
+                "trainable": spec.trainable,
+                "weights": spec.default_weights,
+                "weights_at_hand": weights_at_hand(name),
+                "million_parameters": spec.million_parameters,
+                "gflops_320": spec.gflops_320,
+            }
+            for name, spec in DETECTORS.items()
+        }
+        click.echo(json.dumps(rows))
         return
     width = max(len(name) for name in DETECTORS)
+    click.echo(f"{'detector':{width}}  {'M param.':>8}  {'GFLOPs*':>8}  {'weights':<22}  what it is")
     for name, spec in DETECTORS.items():
-        click.echo(f"{name:{width}}  weights: {spec.default_weights or 'give a file':<12} {spec.summary}")
+        default = spec.default_weights or "give a file"
+        here = (
+            default if default == "embedded" else f"{default}{', at hand' if weights_at_hand(name) else ', not here'}"
+        )
+        size = f"{spec.million_parameters:8.2f}  {spec.gflops_320:8.2f}"
+        click.echo(f"{name:{width}}  {size}  {here:<22}  {spec.summary}")
+    click.echo("* of one 16:9 image with a short side of 320 px, two per multiply-add")
 
 
 @cli.command()

@@ -7,7 +7,8 @@ CullingError                    1   (never raised itself)
 |   |   |-- SchemaMismatch          ... of another kind or version
 |   |   `-- CorruptArtifact         ... whose bytes are not what its header says
 |   |-- FootageError                a video
-|   `-- WeightsError                a detector's weights
+|   |-- WeightsError                a detector's weights
+|   `-- ExportLosesAccuracy         an exported student that sees less than the trained one
 |-- StoreError                  4   the object store
 |   |-- MissingObject               ask for another key
 |   |-- AccessDenied                mend the credentials
@@ -73,6 +74,10 @@ class FootageError(InputError):
 
 class WeightsError(InputError):
     """A detector's weights cannot be had or do not fit it."""
+
+
+class ExportLosesAccuracy(InputError):
+    """An exported student sees less on the held-out frames than the one it was made from."""
 
 
 class StoreError(CullingError):

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from dataset_culling.config import StageConfig
 from dataset_culling.detectors.base import DetectorRef
+from dataset_culling.detectors.table import files_of
 from dataset_culling.stages.base import RunStage
 from dataset_culling.stages.choose_resolution.config import ChooseResolutionConfig
 from dataset_culling.stages.cull_confidence.config import CullConfidenceConfig
@@ -255,7 +256,7 @@ def external_inputs(config: StageConfig) -> tuple[str, ...]:
     found: list[str] = []
     for value in (getattr(config, name) for name in type(config).model_fields):
         if isinstance(value, DetectorRef):
-            found += [value.weights, value.name if value.name.endswith((".yaml", ".yml")) else ""]
+            found += files_of(value)
     found += list(getattr(config, "sources", ()))
     found.append(getattr(config, "truth", ""))
     return tuple(uri for uri in found if uri)

@@ -25,7 +25,7 @@ import threading
 import zlib
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -344,7 +344,7 @@ class FrameReader:
         *,
         threads: int,
         ahead: int,
-    ) -> Iterator[Prepared]:
+    ) -> Generator[Prepared, None, None]:
         """prepare(image) of the named frames in the order named, read, decoded and prepared ahead in threads.
 
         Args:
@@ -487,7 +487,7 @@ def _column(path: Path, header: Header, name: str) -> npt.NDArray[Any]:
     return values
 
 
-def _ahead(work: Callable[[int], Any], rows: IntArray, threads: int, ahead: int = 0) -> Iterator[Any]:
+def _ahead(work: Callable[[int], Any], rows: IntArray, threads: int, ahead: int = 0) -> Generator[Any, None, None]:
     """work(row) for every row, in order, `threads` of them running ahead, at most `ahead` or twice `threads` held."""
     most = max(ahead, 2 * threads)
     with ThreadPoolExecutor(threads, thread_name_prefix="frames") as pool:

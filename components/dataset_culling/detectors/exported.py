@@ -405,7 +405,8 @@ class ExportedDetector:
         values = pixels.astype(np.float32)
         if wanted.pixel_range == "0..1":
             values /= 255
-        values = (values - np.array(wanted.mean, np.float32)) / np.array(wanted.std, np.float32)
+        mean, std = np.array(wanted.mean, np.float32), np.array(wanted.std, np.float32)
+        values = np.asarray((values - mean) / std, np.float32)
         values = (values.transpose(2, 0, 1) if wanted.layout == "NCHW" else values).astype(wanted.dtype)
         return np.ascontiguousarray(values[None] if len(self._runtime.input_shape) == 4 else values)
 

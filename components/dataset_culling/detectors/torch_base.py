@@ -134,7 +134,7 @@ class TorchDetector(ABC):
 
     def ready(self, precision: Precision = "auto") -> Self:
         """See `Detector.ready`: weights channels-last; on a GPU bfloat16, or float16 where it has no bfloat16."""
-        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module.to(memory_format=torch.channels_last)
         self._compute = torch.bfloat16 if precision == "bfloat16" else None
         if precision == "auto" and self.device.type == "cuda":
             self._compute = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

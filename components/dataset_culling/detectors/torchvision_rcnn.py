@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet101_Weights, WeightsEnum, detection
+from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet101_Weights, WeightsEnum, detection
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
@@ -151,6 +151,23 @@ def build_resnet50_fpn_v2(weights: str) -> RCNNDetector:
     return _build_coco("fasterrcnn_resnet50_fpn_v2", weights, module, enum, 800)
 
 
+def build_mobilenet_v3_large_fpn(weights: str) -> RCNNDetector:
+    """torchvision's fasterrcnn_mobilenet_v3_large_fpn; weights: a name, a file, or 'none' for random ones."""
+    module = detection.fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None)
+    enum = detection.FasterRCNN_MobileNet_V3_Large_FPN_Weights
+    return _build_coco("fasterrcnn_mobilenet_v3_large_fpn", weights, module, enum, 800)
+
+
+def build_resnet50_fpn(weights: str) -> RCNNDetector:
+    """torchvision's fasterrcnn_resnet50_fpn; weights: a name, a file, or 'none' for random ones."""
+    module = detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eps = 1e-9  # the published weights were trained with none; torchvision sets 0 and never trains it
+    enum = detection.FasterRCNN_ResNet50_FPN_Weights
+    return _build_coco("fasterrcnn_resnet50_fpn", weights, module, enum, 800)
+
+
 def _build_resnet(name: str, backbone: str, weights: str, enum: WeightsEnum) -> RCNNDetector:
     """The paper's detectors: 600 px short side, 300 proposals at inference, as jwyang's code that it trained with.
 
@@ -179,6 +196,11 @@ def build_resnet18_fpn(weights: str) -> RCNNDetector:
     return _build_resnet("fasterrcnn_resnet18_fpn", "resnet18", weights, ResNet18_Weights)
 
 
+def build_resnet34_fpn(weights: str) -> RCNNDetector:
+    """Between the paper's two; weights: a file, IMAGENET1K_V1 (backbone only), or 'none' for random ones."""
+    return _build_resnet("fasterrcnn_resnet34_fpn", "resnet34", weights, ResNet34_Weights)
+
+
 def build_resnet101_fpn(weights: str) -> RCNNDetector:
     """The paper's teacher; weights: a file, IMAGENET1K_V1 (backbone only), or 'none' for random ones."""
     return _build_resnet("fasterrcnn_resnet101_fpn", "resnet101", weights, ResNet101_Weights)
@@ -187,7 +209,10 @@ def build_resnet101_fpn(weights: str) -> RCNNDetector:
 __all__ = [
     "RCNNDetector",
     "build_mobilenet_v3_large_320_fpn",
+    "build_mobilenet_v3_large_fpn",
     "build_resnet18_fpn",
+    "build_resnet34_fpn",
+    "build_resnet50_fpn",
     "build_resnet50_fpn_v2",
     "build_resnet101_fpn",
 ]

@@ -62,7 +62,7 @@ def map_50_interval(
         with blocks that do not overlap).
     """
     values = _resampled([detections], truth, block_s=block_s, rng=rng, resamples=resamples)[0]
-    return _interval(values, _num_blocks(truth, block_s), confidence)
+    return _interval(values, num_blocks(truth, block_s), confidence)
 
 
 def map_50_gain_interval(
@@ -80,14 +80,14 @@ def map_50_gain_interval(
     Args and errors as for `map_50_interval`.
     """
     old, new = _resampled([before, after], truth, block_s=block_s, rng=rng, resamples=resamples)
-    return _interval(new - old, _num_blocks(truth, block_s), confidence)
+    return _interval(new - old, num_blocks(truth, block_s), confidence)
 
 
-def _interval(values: Float64Array, num_blocks: int, confidence: float) -> Interval:
+def _interval(values: Float64Array, blocks: int, confidence: float) -> Interval:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     low, high = np.quantile(values[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(values[0]), float(low), float(high), confidence, num_blocks)
+    return Interval(float(values[0]), float(low), float(high), confidence, blocks)
 
 
 def _blocks(truth: Detections, block_s: float) -> IntArray:
@@ -98,7 +98,8 @@ def _blocks(truth: Detections, block_s: float) -> IntArray:
     return np.unique((since / block_s).astype(np.int64), return_inverse=True)[1].astype(np.int64)
 
 
-def _num_blocks(truth: Detections, block_s: float) -> int:
+def num_blocks(truth: Detections, block_s: float) -> int:
+    """Into how many blocks of `block_s` seconds the frames fall; below two, no interval can be told."""
     return int(_blocks(truth, block_s).max()) + 1
 
 
@@ -111,9 +112,9 @@ def _resampled(
     blocks = _blocks(truth, block_s)
     if len(blocks) == 0 or blocks.max() == 0:
         raise ValueError(f"at least two blocks of {block_s:g} s are needed, got {len(np.unique(blocks))}")
-    num_blocks = int(blocks.max()) + 1
-    draws = rng.multinomial(num_blocks, np.full(num_blocks, 1 / num_blocks), size=resamples)
-    weights = np.concatenate([np.ones((1, num_blocks), np.int64), draws])[:, blocks]  # (1 + R, N)
+    count = int(blocks.max()) + 1
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+    weights = np.concatenate([np.ones((1, count), np.int64), draws])[:, blocks]  # (1 + R, N)
     half = np.array([0.5])
     return [
         np.array([_weighted_map(found, weight, len(truth.class_names)) for weight in weights])

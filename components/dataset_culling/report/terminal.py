@@ -102,6 +102,9 @@ def _accuracy(summary: Mapping[str, Any]) -> Table:
     for label, suffix, teacher in rows:
         raw, trained = summary.get(f"map_50_raw{suffix}"), summary.get(f"map_50_trained{suffix}")
         change = "" if raw is None or trained is None else f"{100 * (trained - raw):+.1f}"
+        low, high = (summary.get(f"{end}_95_gain_map_50{suffix}") for end in ("low", "high"))
+        if change and low is not None and high is not None:
+            change += f" ({100 * low:+.1f} to {100 * high:+.1f})"
         table.add_row(
             label,
             _points(raw),

@@ -132,7 +132,8 @@ def scan(
     ) as inputs:
         while start < num_frames:
             count = min(unit, num_frames - start)
-            boxes = looker.look(itertools.islice(inputs, count), lambda done, at=start: progress(at + done, num_frames))
+            counted = functools.partial(_count_from, progress, start, num_frames)
+            boxes = looker.look(itertools.islice(inputs, count), counted)
             found += [class_map.apply(image, index) for image in boxes]
             start += count
             parts.write(found)
@@ -142,6 +143,10 @@ def scan(
     return Detections.from_images(
         found, frame_ids=frame_ids, time_s=frames.table.time_s[rows], class_names=class_map.names
     )
+
+
+def _count_from(progress: Callable[[int, int], None], start: int, total: int, done: int) -> None:
+    progress(start + done, total)
 
 
 class _Looker:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from dataset_culling.config import StageConfig
@@ -25,4 +27,14 @@ class EvaluateStudentConfig(StageConfig):
     precision: Precision = Field(
         "auto",
         description="What the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",
+    )
+    resamples: int = Field(
+        200, ge=0, le=10_000, description="Draws of the block bootstrap behind the confidence intervals; 0: none."
+    )
+    export: Literal["off", "onnx"] = Field(
+        "off",
+        description="onnx: export the trained student, run it by onnxruntime on the held-out frames, and compare.",
+    )
+    export_max_loss: float = Field(
+        0.01, ge=0, le=1, description="Most mAP@50 that the export may lose; more fails the stage."
     )

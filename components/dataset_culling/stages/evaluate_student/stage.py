@@ -21,13 +21,17 @@ from dataset_culling.artifacts.model import read_model_card, weights_file
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
-from dataset_culling.errors import InputError
-from dataset_culling.evaluation.coco import Evaluation, evaluate
+from dataset_culling.errors import ExportLosesAccuracy, InputError
+from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.registry import open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
 from dataset_culling.stages.detecting import ScanLog, local_weights, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
+from dataset_culling.stages.evaluate_student.figures import intervals, quality
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
+
+LATENCY_ROUNDS = 11
+"""One image at a time, as a camera asks; the median counts."""
 
 
 def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
@@ -57,32 +61,35 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
         log=log, precision=config.precision,
         progress=lambda done, _: context.progress(done, total),
     )  # fmt: skip
-    seconds_raw = watch.seconds()
+    seconds_raw, looked_raw = watch.seconds(), log.num_looked
     found_trained = scan(
         frames, frame_ids, trained, ClassMap({name: (name,) for name in card.class_names}),
         side_px=card.side_px, min_score=config.min_score, batch_size=config.batch_size,
         log=log, precision=config.precision,
         progress=lambda done, _: context.progress(len(frame_ids) + done, total),
     )  # fmt: skip
-    seconds_trained = watch.seconds() - seconds_raw
+    seconds_trained, looked_trained = watch.seconds() - seconds_raw, log.num_looked - looked_raw
+    students = {"raw": found_raw, "trained": found_trained}
     metrics: dict[str, float] = {"heldout_frames": float(len(frame_ids))}
-    for name, found in (("raw", found_raw), ("trained", found_trained)):
-        metrics.update(_figures(evaluate(found, labels), name))
     champion = _champion(config, classes)
     if champion is not None:
-        student, side_px = champion
-        found = scan(
-            frames, frame_ids, student.to(context.device), ClassMap({name: (name,) for name in classes.names}),
-            side_px=side_px, min_score=config.min_score, batch_size=config.batch_size,
-        log=log, precision=config.precision,
-            progress=lambda done, total: None,
+        students["champion"] = scan(
+            frames, frame_ids, champion.student.to(context.device), ClassMap({name: (name,) for name in classes.names}),
+            side_px=champion.side_px, min_score=config.min_score, batch_size=config.batch_size, log=log,
+            precision=config.precision, progress=lambda done, total: None,
         )  # fmt: skip
-        metrics.update(_figures(evaluate(found, labels), "champion"))
+        metrics["champion_version"] = float(champion.version)
+    start_utc = frames.table.start_utc
+    for name, found in students.items():
+        metrics.update(quality(found, labels, name, start_utc=start_utc))
+    metrics.update(intervals(students, labels, resamples=config.resamples))
+    if config.export == "onnx":
+        metrics.update(_exported(config, frames, trained, found_trained, labels, card.side_px, log))
     if config.truth:
         truth = read_truth(Path(config.truth), classes, frames.table.time_s, frame_ids)
-        believed = labels.keep_boxes(~labels.ignore)
-        for name, found in (("raw", found_raw), ("trained", found_trained), ("teacher", believed)):
-            metrics.update(_figures(evaluate(found, truth), f"{name}_truth"))
+        for name, found in (*students.items(), ("teacher", labels.keep_boxes(~labels.ignore))):
+            metrics.update(quality(found, truth, f"{name}_truth", start_utc=start_utc))
+        metrics.update(intervals(students, truth, resamples=config.resamples, suffix="_truth"))
     origin = context.origin(config, inputs)
     write_detections(outputs["raw"], found_raw, origin)
     write_detections(outputs["trained"], found_trained, origin)
@@ -90,14 +97,75 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
     return StageReport(
         counts={"frames": len(frame_ids), "teacher_boxes": int((~labels.ignore).sum())},
         figures={
-            "raw_seconds_per_frame": seconds_raw / len(frame_ids),
-            "trained_seconds_per_frame": seconds_trained / len(frame_ids),
+            "raw_seconds_per_frame": seconds_raw / max(looked_raw, 1),
+            "trained_seconds_per_frame": seconds_trained / max(looked_trained, 1),
         },
+        notes=tuple(dict.fromkeys(log.notes)),
     )
 
 
-def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> tuple[TorchDetector, int] | None:
-    """The camera's deployed student and its side; None where there is none, or it knows other classes."""
+def _exported(
+    config: EvaluateStudentConfig,
+    frames: FrameReader,
+    trained: TorchDetector,
+    found_trained: Detections,
+    labels: Detections,
+    side_px: int,
+    log: ScanLog,
+) -> dict[str, float]:
+    """The trained student as ONNX on the same frames: its mAP@50, what that loses, and what an image takes.
+
+    Raises:
+        ExportLosesAccuracy: If it loses more than the configuration allows.
+    """
+    from dataset_culling.detectors.export import export_onnx
+    from dataset_culling.detectors.exported import load_exported
+
+    sizes, counts = np.unique(np.stack([frames.table.height_px, frames.table.width_px]), axis=1, return_counts=True)
+    height_px, width_px = (int(side) for side in sizes[:, counts.argmax()])
+    with tempfile.TemporaryDirectory(prefix="culling-export-") as folder:
+        description = export_onnx(
+            trained.to("cpu"), Path(folder), height_px=height_px, width_px=width_px, side_px=side_px,
+            min_score=config.min_score,
+        )  # fmt: skip
+        network_bytes = sum(file.stat().st_size for file in Path(folder).glob("*.onnx"))
+        exported = load_exported(description)
+        found = scan(
+            frames, frames.table.frame_ids, exported, ClassMap({name: (name,) for name in labels.class_names}),
+            side_px=0, min_score=config.min_score, batch_size=config.batch_size, log=log,
+            progress=lambda done, total: None,
+        )  # fmt: skip
+        one = [exported.prepare(frames.image(int(frames.table.frame_ids[0])))]
+        taken = []
+        for _ in range(LATENCY_ROUNDS):
+            watch = Stopwatch()
+            exported.detect(one, min_score=config.min_score)
+            taken.append(watch.seconds())
+    before, after = evaluate(found_trained, labels).map_50, evaluate(found, labels).map_50
+    if before - after > config.export_max_loss:
+        raise ExportLosesAccuracy(
+            f"{exported.name}: expected the ONNX export within {config.export_max_loss:g} of mAP@50 {before:.4f} on "
+            f"the held-out frames, found {after:.4f}. Deploy the model itself, or raise export_max_loss."
+        )
+    return {
+        "map_50_exported": after,
+        "export_loss_map_50": before - after,
+        "exported_latency_s": float(np.median(taken)),
+        "exported_mib": network_bytes / 2**20,
+    }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Champion:
+    """The camera's deployed student."""
+
+    student: TorchDetector
+    side_px: int
+    version: int
+
+
+def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> _Champion | None:
+    """The camera's deployed student; None where there is none, or it knows other classes."""
     if not config.registry:
         return None
     registry = open_registry(config.registry)
@@ -109,25 +177,8 @@ def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> tuple[TorchDe
         card = read_model_card(model)
         if set(card.class_names) != set(classes.names):
             return None
-        return load_trainable(DetectorRef(name=card.detector, weights=str(weights_file(model)))), card.side_px
-
-
-def _figures(result: Evaluation, name: str) -> dict[str, float]:
-    """An evaluation as flat metrics; COCO's -1 (nothing of that kind to find) is left out."""
-    figures = {
-        f"map_50_{name}": result.map_50,
-        f"map_50_95_{name}": result.map_50_95,
-        f"map_small_{name}": result.map_small,
-        f"map_medium_{name}": result.map_medium,
-        f"map_large_{name}": result.map_large,
-        **{f"ap_50_{metric_name(label)}_{name}": value for label, value in result.ap_50_by_class.items()},
-    }
-    return {key: float(value) for key, value in figures.items() if value >= 0}
-
-
-def metric_name(label: str) -> str:
-    """A class name as part of a metric's name: lower case, underscores."""
-    return "".join(letter if letter.isalnum() else "_" for letter in label.lower())
+        student = load_trainable(DetectorRef(name=card.detector, weights=str(weights_file(model))))
+        return _Champion(student, card.side_px, version)
 
 
 def read_truth(path: Path, classes: ClassMap, time_s: np.ndarray, frame_ids: IntArray) -> Detections:

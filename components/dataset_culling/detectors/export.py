@@ -1,0 +1,143 @@
+"""A student as one ONNX file and the .yaml that describes it, so that it runs anywhere `detectors.exported` does.
+
+A = default boxes or cells of one image; h, w = the network's input size, H, W = the original image's.
+
+The file takes one image, (1, 3, h, w) float32, 0..255, of the one size that frames of (H, W) are brought to: a camera
+needs no other, and runtimes are quickest at a fixed one.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from dataset_culling.detectors.exported import ExportedDetectorSpec, InputSpec, OutputSpec
+from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
+from dataset_culling.detectors.torchvision_ssd import MAX_DETECTIONS, RetinaNetDetector, SsdDetector
+from dataset_culling.detectors.yolox import NMS_IOU, YoloxDetector
+from dataset_culling.errors import ConfigError
+
+OPSET = 17
+NETWORK, DESCRIPTION = "student.onnx", "student.yaml"
+
+
+class _Boxes(nn.Module):
+    """R-CNN and RetinaNet: torchvision's own post-processing, which exports as it stands."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        found = self.module([image[0] / 255])[0]
+        return found["boxes"], found["scores"], found["labels"]
+
+
+class _Ssd(nn.Module):
+    """SSD up to the best class of each default box; suppression is left to `ExportedDetector`."""
+
+    def __init__(self, detector: SsdDetector) -> None:
+        super().__init__()
+        self.module = detector.module
+        self._detector = detector
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, offsets, default_boxes = self._detector._outputs(image)
+        scores, labels = logits[0].softmax(1)[:, 1:].max(1)
+        return self.module.box_coder.decode_single(offsets[0], default_boxes), scores, labels
+
+
+class _Yolox(nn.Module):
+    """YOLOX as Megvii export it: one table of cells, boxes undecoded, scores after the sigmoid."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: Tensor) -> Tensor:
+        cells = torch.cat([level.flatten(2) for level in self.module(image)], 2).transpose(1, 2)
+        return torch.cat([cells[..., :4], cells[..., 4:].sigmoid()], 2)
+
+
+def export_onnx(
+    detector: TorchDetector, folder: Path, *, height_px: int, width_px: int, side_px: int = 0, min_score: float = 0.05
+) -> Path:
+    """Write a student as `student.onnx` and `student.yaml` into a folder.
+
+    Args:
+        detector: The student; left as it is, but for its memory format.
+        folder: Where to; must exist.
+        height_px: H of the camera's frames.
+        width_px: W of the camera's frames.
+        side_px: Short side of the network's input; 0: the detector's own.
+        min_score: Boxes scoring less are dropped inside the network, where its post-processing is part of it.
+
+    Returns:
+        The description, for `load_exported` or --teacher.
+
+    Raises:
+        ConfigError: If this kind of detector cannot be exported.
+    """
+    h, w = detector.network_size(height_px, width_px, side_px)
+    network, output, shown = _network(detector, min_score)
+    spec = ExportedDetectorSpec(
+        name=f"{detector.name}_{w}x{h}",
+        format="onnx",
+        file=NETWORK,
+        input=InputSpec(height_px=h, width_px=w, **shown),
+        output=output,
+        class_names=detector.class_names,
+        nms_iou=_nms_iou(detector),
+        max_boxes=MAX_DETECTIONS,
+    )
+    detector.module.to(memory_format=torch.contiguous_format)
+    example = torch.full((1, 3, h, w), 114.0, device=detector.device)
+    names = [name for name in (output.boxes, output.scores, output.labels) if name]
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of tracing: sizes are meant to be fixed here
+            torch.onnx.export(
+                network.eval(), (example,), str(folder / NETWORK), dynamo=False, opset_version=OPSET,
+                input_names=["image"], output_names=names,
+            )  # fmt: skip
+    finally:
+        quiet.setLevel(level)
+    text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+    return folder / DESCRIPTION
+
+
+def _network(detector: TorchDetector, min_score: float) -> tuple[nn.Module, OutputSpec, dict[str, Any]]:
+    """What is exported, what its outputs mean, and what it wants to be shown."""
+    named = {"layout": "boxes_scores_labels", "boxes": "boxes", "scores": "scores", "labels": "labels"}
+    if isinstance(detector, RCNNDetector):
+        detector.module.roi_heads.score_thresh = min_score  # type: ignore[union-attr]
+        return _Boxes(detector.module), OutputSpec(**named, label_offset=1), {}
+    if isinstance(detector, RetinaNetDetector):
+        detector.module.score_thresh = min_score
+        return _Boxes(detector.module), OutputSpec(**named), {}
+    if isinstance(detector, SsdDetector):
+        return _Ssd(detector), OutputSpec(**named), {}
+    if isinstance(detector, YoloxDetector):
+        return (
+            _Yolox(detector.module),
+            OutputSpec(layout="yolox", boxes="cells"),
+            {"color": "BGR", "resize": "letterbox"},
+        )
+    raise ConfigError(f"{detector.name}: expected a detector that exports to ONNX, found a {type(detector).__name__}.")
+
+
+def _nms_iou(detector: TorchDetector) -> float:
+    if isinstance(detector, YoloxDetector):
+        return NMS_IOU
+    return float(detector.module.nms_thresh) if isinstance(detector, SsdDetector) else 0.0

@@ -1,0 +1,108 @@
+"""Evaluations as flat metrics; what there is nothing of (COCO's -1) is left out.
+
+map_50_S map_50_95_S map_small_S map_medium_S map_large_S ap_50_CLASS_S    0..1; S: raw, trained, champion, with
+                                       `_truth` where the true boxes, not the teacher's, are what is compared with
+false_positives_per_empty_frame_S      boxes of at least 0.5 on frames where nothing is
+hour_07_map_50_S                       frames of one hour of the day (UTC), where the footage's clock is known
+elapsed_hour_00_map_50_S               else of one hour since the footage began
+low_95_map_50_S high_95_map_50_S       where 95 of 100 such footages would lie: block bootstrap
+gain_map_50 low_95_gain_map_50 high_95_gain_map_50    trained less raw, drawn together; `gain_over_champion_...`
+"""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+
+from dataset_culling.evaluation.by_time import evaluate_by_hour
+from dataset_culling.evaluation.coco import Evaluation, evaluate
+from dataset_culling.evaluation.interval import (
+    Interval,
+    map_50_gain_interval,
+    map_50_interval,
+    num_blocks,
+    suggest_block_s,
+)
+from dataset_culling.types import Detections
+
+CONFIDENCE = 0.95
+_SEED = 0  # of the draws; every figure gets the same ones
+
+
+def quality(found: Detections, truth: Detections, name: str, *, start_utc: str) -> dict[str, float]:
+    """How good detections are, on the whole and by hour.
+
+    Args:
+        found: Boxes of N frames.
+        truth: Boxes of the same frames, taken as true.
+        name: S in the names above.
+        start_utc: Wall clock at the start of the footage, ISO 8601; "" where nothing tells it.
+    """
+    figures = {**_figures(evaluate(found, truth), name)}
+    prefix, start_hour = "elapsed_hour", 0.0
+    if start_utc:
+        start = datetime.datetime.fromisoformat(start_utc)
+        prefix, start_hour = "hour", start.hour + start.minute / 60 + start.second / 3600
+    for hour, result in evaluate_by_hour(found, truth, start_hour=start_hour).items():
+        if result.map_50 >= 0:
+            figures[f"{prefix}_{hour:02d}_map_50_{name}"] = result.map_50
+    return figures
+
+
+def _figures(result: Evaluation, name: str) -> dict[str, float]:
+    figures = {
+        f"map_50_{name}": result.map_50,
+        f"map_50_95_{name}": result.map_50_95,
+        f"map_small_{name}": result.map_small,
+        f"map_medium_{name}": result.map_medium,
+        f"map_large_{name}": result.map_large,
+        f"false_positives_per_empty_frame_{name}": result.false_positives_per_empty_frame,
+        **{f"ap_50_{metric_name(label)}_{name}": value for label, value in result.ap_50_by_class.items()},
+    }
+    return {key: float(value) for key, value in figures.items() if value >= 0}
+
+
+def metric_name(label: str) -> str:
+    """A class name as part of a metric's name: lower case, underscores."""
+    return "".join(letter if letter.isalnum() else "_" for letter in label.lower())
+
+
+def intervals(found: dict[str, Detections], truth: Detections, *, resamples: int, suffix: str = "") -> dict[str, float]:
+    """How sure mAP@50 and the gain are; empty where the footage is too short to say.
+
+    Args:
+        found: S -> boxes of N frames; raw and trained are there, champion may be.
+        truth: Boxes of the same frames, taken as true.
+        resamples: Draws; 0: none.
+        suffix: Appended to every name.
+    """
+    block_s = suggest_block_s(truth.time_s)
+    if resamples == 0 or len(truth) == 0 or num_blocks(truth, block_s) < 2 or not np.any(~truth.ignore):
+        return {}
+    figures: dict[str, float] = {}
+
+    def put(name: str, interval: Interval) -> None:
+        figures[f"low_95_{name}"], figures[f"high_95_{name}"] = interval.low, interval.high
+
+    for name, boxes in found.items():
+        rng = np.random.default_rng(_SEED)
+        put(
+            f"map_50_{name}{suffix}",
+            map_50_interval(boxes, truth, block_s=block_s, rng=rng, resamples=resamples, confidence=CONFIDENCE),
+        )
+    for before, name in (("raw", "gain_map_50"), ("champion", "gain_over_champion_map_50")):
+        if before in found:
+            rng = np.random.default_rng(_SEED)
+            gain = map_50_gain_interval(
+                found[before],
+                found["trained"],
+                truth,
+                block_s=block_s,
+                rng=rng,
+                resamples=resamples,
+                confidence=CONFIDENCE,
+            )
+            figures[f"{name}{suffix}"] = gain.value
+            put(f"{name}{suffix}", gain)
+    return figures
