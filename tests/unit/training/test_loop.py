@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from dataset_culling.detectors.torch_base import Target
+from dataset_culling.errors import ConfigError
 from dataset_culling.training.augment import augment
 from dataset_culling.training.loop import TrainingDiverged, train
-from dataset_culling.training.recipe import PAPER, Recipe
-from dataset_culling.training.samples import Prepared
-from dataset_culling.training.schedule import rate
+from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.samples import Loader, Prepared
 from squares import Squares, student, weights
 
 
@@ -35,7 +37,7 @@ def test_train__leaves_torchs_own_generator_as_it_was():
 
 def test_train__learns_four_squares():
     detector = student()
-    recipe = Recipe(epochs=60, batch_size=4, learning_rate=3e-3, photometric=0.0, batch_norm="train", ema_decay=0.9)
+    recipe = Recipe(epochs=60, learning_rate=3e-3, flip=False, photometric=0.0, batch_norm="train", ema_decay=0.9)
     record = train(detector, Squares(), recipe)
     assert sum(record.losses[-1].values()) < 0.5 * sum(record.losses[0].values())
     assert record.steps == 60
@@ -89,15 +91,52 @@ def test_augment__a_mirrored_box_mirrors_with_its_image():
     assert seen == {3, 12}
 
 
-@pytest.mark.parametrize(
-    ("recipe", "step", "wanted"),
-    [
-        pytest.param(PAPER, 8 * 10, 1.0, id="the paper's epoch 8"),
-        pytest.param(PAPER, 9 * 10, 0.1, id="a tenth at epoch 9"),
-        pytest.param(PAPER, 18 * 10, 0.01, id="a hundredth at epoch 18"),
-        pytest.param(Recipe(warmup_steps=0), 100, 0.5, id="cosine is half way down in the middle"),
-        pytest.param(Recipe(warmup_steps=9, schedule="constant"), 4, 0.5, id="warm-up rises linearly"),
-    ],
-)
-def test_rate__worked_by_hand(recipe, step, wanted):
-    assert rate(step, 200, 10, recipe) == pytest.approx(wanted)
+def test_train__early_stop_keeps_the_best_epoch(monkeypatch):
+    scores = iter([0.1, 0.4, 0.3, 0.2, 0.9])
+    states = []
+
+    def graded(found, truth):
+        assert (len(found), truth.num_boxes if hasattr(truth, "num_boxes") else len(truth.scores)) == (2, 2)
+        states.append(weights(detector))
+        return SimpleNamespace(map_50_95=next(scores))
+
+    monkeypatch.setattr("dataset_culling.training.loop.evaluate", graded)  # mAP after each epoch, by decree
+    detector = student()
+    recipe = Recipe(epochs=5, batch_size=2, early_stop_patience=2)
+    record = train(detector, Squares(), recipe, watched=Squares(2))
+    assert (record.best_epoch, record.watched_map) == (2, (0.1, 0.4, 0.3, 0.2))
+    assert (record.steps, len(record.losses)) == (8, 4)
+    assert torch.equal(weights(detector), states[1])
+    assert not detector.module.training
+
+
+def test_train__watching_changes_nothing_but_when_it_ends():
+    watched, plain = student(), student()
+    recipe = Recipe(epochs=2, batch_size=2, ema_decay=0.0)
+    record = train(watched, Squares(), recipe, watched=Squares(2))
+    train(plain, Squares(), recipe.replace(epochs=record.best_epoch, schedule="cosine"))
+    again = train(student(), Squares(), recipe)
+    assert record.losses == again.losses
+    assert len(record.watched_map) == 2
+
+
+def test_train__bfloat16_learns_what_float32_learns():
+    recipe = Recipe(epochs=2, batch_size=4, warmup_steps=0)
+    full, half = student(), student()
+    of_full = train(full, Squares(), recipe)
+    of_half = train(half, Squares(), recipe.replace(precision="bfloat16"))
+    assert sum(of_half.losses[0].values()) == pytest.approx(sum(of_full.losses[0].values()), rel=0.05)
+    assert not torch.equal(weights(half), weights(full))
+    assert all(parameter.dtype == torch.float32 for parameter in half.module.parameters())
+
+
+def test_train__float16_on_a_cpu_is_refused():
+    with pytest.raises(ConfigError, match=r"recipe\.precision: expected float32 or bfloat16 on a cpu, found float16"):
+        train(student(), Squares(), Recipe(epochs=1, precision="float16"))
+
+
+def test_loader__a_box_counts_by_the_teachers_score():
+    detector = student()
+    (loaded,) = Loader(detector, Squares(1, score=0.6), 0, soft_labels=0.5)[0].target.weights.tolist()
+    assert loaded == pytest.approx(0.8)  # 1 - 0.5 * (1 - 0.6)
+    assert Loader(detector, Squares(1, score=0.6), 0)[0].target.weights.tolist() == [1.0]
