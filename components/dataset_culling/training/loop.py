@@ -135,6 +135,11 @@ class _Run:
         self._steps_per_epoch = len(self._loader.batches(np.arange(len(samples)), recipe.batch_size))
         self._total = recipe.epochs * self._steps_per_epoch
         self._compute = compute_type(recipe.precision, detector.device)
+        if recipe.soft_labels and not detector.weighs_labels:
+            raise ConfigError(
+                f"recipe.soft_labels: expected 0 for {detector.name}, whose loss takes every box alike, found "
+                f"{recipe.soft_labels:g}. Set it to 0 or choose another student."
+            )
         self._scaler = torch.amp.GradScaler("cuda") if self._compute == torch.float16 else None
         self._frozen = early_layers(detector, recipe.frozen_layers)
         self._held = [weight for layer in self._frozen for weight in layer.parameters() if weight.requires_grad]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dataset_culling.detectors.torch_base import Target
+from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
 from dataset_culling.errors import ConfigError
 from dataset_culling.training.augment import augment
 from dataset_culling.training.loop import TrainingDiverged, train
@@ -96,7 +97,7 @@ def test_train__early_stop_keeps_the_best_epoch(monkeypatch):
     states = []
 
     def graded(found, truth):
-        assert (len(found), truth.num_boxes if hasattr(truth, "num_boxes") else len(truth.scores)) == (2, 2)
+        assert (len(found), len(truth.scores)) == (2, 2)
         states.append(weights(detector))
         return SimpleNamespace(map_50_95=next(scores))
 
@@ -140,3 +141,23 @@ def test_loader__a_box_counts_by_the_teachers_score():
     (loaded,) = Loader(detector, Squares(1, score=0.6), 0, soft_labels=0.5)[0].target.weights.tolist()
     assert loaded == pytest.approx(0.8)  # 1 - 0.5 * (1 - 0.6)
     assert Loader(detector, Squares(1, score=0.6), 0)[0].target.weights.tolist() == [1.0]
+
+
+def test_train__soft_labels_reach_the_box_heads_loss():
+    losses = []
+    for score in (1.0, 0.5):
+        detector = student()
+        recipe = Recipe(epochs=1, batch_size=4, warmup_steps=0, flip=False, photometric=0.0, soft_labels=1.0)
+        record = train(detector, Squares(score=score), recipe)
+        losses.append(record.losses[0])
+    whole, half = losses
+    # One step: the same proposals; only regions on a box give box losses, and each counts half.
+    assert half["loss_box_reg"] == pytest.approx(whole["loss_box_reg"] / 2, rel=1e-4)
+    assert half["loss_classifier"] < whole["loss_classifier"]
+    assert half["loss_objectness"] == whole["loss_objectness"]
+
+
+def test_train__soft_labels_that_a_detector_does_not_weigh_are_refused(monkeypatch):
+    monkeypatch.setattr(RCNNDetector, "weighs_labels", False)
+    with pytest.raises(ConfigError, match=r"recipe\.soft_labels: expected 0 for tiny, .*found 0\.5"):
+        train(student(), Squares(), Recipe(epochs=1, soft_labels=0.5))
