@@ -17,7 +17,7 @@ from dataset_culling import __version__
 from dataset_culling.config import did_you_mean, merge, parse_config, read_yaml
 from dataset_culling.errors import ConfigError, CullingError
 from dataset_culling.graph import STAGES, PipelineConfig, StageSpec
-from dataset_culling.runner.entry import die_with_parent, run_stage, stage_config
+from dataset_culling.runner.entry import choose_device, die_with_parent, run_stage, stage_config
 from dataset_culling.runner.models import models
 
 EXIT_CODES = """\b
@@ -268,6 +268,32 @@ def detectors(as_json: bool) -> None:
         size = f"{spec.million_parameters:8.2f}  {spec.gflops_320:8.2f}"
         click.echo(f"{name:{width}}  {size}  {here:<22}  {spec.summary}")
     click.echo("* of one 16:9 image with a short side of 320 px, two per multiply-add")
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--overfit", is_flag=True, help="Let students learn eight drawn frames by heart instead: all, or NAMEs.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
+@click.option("--store", default="", help="s3://bucket/prefix to try. [default: CULLING_SCRATCH_URI]")
+@click.option("--kfp", default="", help="URL of Kubeflow Pipelines. [default: KF_PIPELINES_ENDPOINT]")
+@click.option("--device", default="auto", show_default=True, help="For --overfit: auto, cpu, cuda or cuda:N.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def doctor(names: tuple[str, ...], overfit: bool, out: Path, store: str, kfp: str, device: str, as_json: bool) -> None:
+    """Check that all is here that a run needs, and say what to do where it is not; exits with 3 then.
+
+    \b
+    culling doctor --store s3://bucket/prefix
+    culling doctor --overfit yolox_nano tiny      mAP@50 above 0.95 on eight frames, or something is broken
+    """
+    from dataset_culling.runner.doctor import doctor as check_all
+    from dataset_culling.runner.doctor import overfit_all
+
+    if overfit:
+        overfit_all(names, device=choose_device(device))
+    elif names:
+        raise ConfigError(f"doctor {names[0]}: expected --overfit before the names of students, found none. Add it.")
+    else:
+        check_all(out=out, store=store, kfp=kfp, as_json=as_json)
 
 
 @cli.command()

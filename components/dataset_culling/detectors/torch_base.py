@@ -38,6 +38,7 @@ class TorchDetector(ABC):
     divisor = 1  # network sides are multiples of this
     min_side_px = 64
     max_side_px = 1333
+    weighs_labels = True  # whether `losses` looks at Target.weights
 
     def __init__(self, name: str, module: nn.Module, class_names: Sequence[str], *, full_side_px: int) -> None:
         self.name = name

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet101_Weights, WeightsEnum, detection
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.roi_heads import RoIHeads
@@ -21,6 +22,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, box_iou
 
 from dataset_culling.detectors.torch_base import Target, TorchDetector
+from dataset_culling.detectors.torchvision_common import usable
 from dataset_culling.detectors.weights import detector_state, torchvision_state
 from dataset_culling.types import ImageDetections
 
@@ -29,8 +31,9 @@ IGNORE_IOU = 0.5
 
 
 class RCNNDetector(TorchDetector):
-    """Faster R-CNN behind `TorchDetector`. Label weights are not supported: every box counts as 1.
+    """Faster R-CNN behind `TorchDetector`. Ignore boxes are honoured; label weights are in the box head's losses.
 
+    Proposals are of no class, and what the teacher doubts is mostly the class: the RPN takes every box alike.
     Its internal resize is switched off: images come prepared, so that scoring and training see the same pixels.
     """
 
@@ -59,11 +62,12 @@ class RCNNDetector(TorchDetector):
         """See `TorchDetector.losses`: torchvision's four, RPN and RoI, classification and regression."""
         wanted = []
         for target in targets:
-            sure = ~target.ignore
+            sure = ~target.ignore & usable(target.boxes_xyxy)
             wanted.append(
                 {
                     "boxes": target.boxes_xyxy[sure],
                     "labels": target.class_ids[sure] + 1,
+                    "weights": target.weights[sure],
                     "ignore_boxes": target.boxes_xyxy[target.ignore],
                 }
             )
@@ -110,6 +114,23 @@ class _IgnoringRPN(RegionProposalNetwork):  # type: ignore[misc]
 
 
 class _IgnoringRoIHeads(RoIHeads):  # type: ignore[misc]
+    def forward(
+        self, features: Any, proposals: list[Tensor], image_shapes: Any, targets: Any = None
+    ) -> tuple[Any, dict[str, Tensor]]:
+        weights = [target["weights"] for target in targets or () if "weights" in target]
+        if not self.training or not any(bool((weight != 1).any()) for weight in weights):
+            found: tuple[Any, dict[str, Tensor]] = super().forward(features, proposals, image_shapes, targets)
+            return found
+        proposals, matched, labels, regression = self.select_training_samples(proposals, targets)
+        class_logits, boxes = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
+        each = [
+            torch.where(label > 0, weight[match], 1.0) if len(weight) else torch.ones_like(label, dtype=torch.float32)
+            for label, match, weight in zip(labels, matched, weights, strict=True)
+        ]
+        return [], _weighted_losses(
+            class_logits.float(), boxes.float(), torch.cat(labels), torch.cat(regression), torch.cat(each)
+        )
+
     def select_training_samples(self, proposals: list[Tensor], targets: Any) -> Any:
         self._ignore_boxes = [target["ignore_boxes"] for target in targets]
         return super().select_training_samples(proposals, targets)
@@ -123,6 +144,28 @@ class _IgnoringRoIHeads(RoIHeads):  # type: ignore[misc]
                 near = box_iou(proposal, doubtful).amax(1) > IGNORE_IOU
                 label[near & (label == 0)] = -1
         return matched, labels
+
+
+def _weighted_losses(
+    class_logits: Tensor, boxes: Tensor, labels: Tensor, regression: Tensor, weights: Tensor
+) -> dict[str, Tensor]:
+    """torchvision's `fastrcnn_loss` with each of R regions counting as much as its weight.
+
+    Args:
+        class_logits: (R, classes + 1).
+        boxes: (R, 4 (classes + 1)), what the head says.
+        labels: (R,), 0 is background.
+        regression: (R, 4), what it should say.
+        weights: (R,); with all 1 the losses are torchvision's.
+    """
+    entropy = F.cross_entropy(class_logits, labels, reduction="none")
+    objects = torch.where(labels > 0)[0]
+    said = boxes.reshape(len(labels), -1, 4)[objects, labels[objects]]
+    apart = F.smooth_l1_loss(said, regression[objects], beta=1 / 9, reduction="none").sum(1)
+    return {
+        "loss_classifier": (entropy * weights).mean(),
+        "loss_box_reg": (apart * weights[objects]).sum() / labels.numel(),
+    }
 
 
 def _build_coco(name: str, weights: str, module: detection.FasterRCNN, enum: WeightsEnum, side_px: int) -> RCNNDetector:

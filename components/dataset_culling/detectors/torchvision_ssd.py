@@ -160,6 +160,7 @@ class RetinaNetDetector(TorchDetector):
 
     module: RetinaNet
     background_columns = 0
+    weighs_labels = False
 
     def __init__(self, name: str, module: RetinaNet, class_names: Sequence[str], *, full_side_px: int) -> None:
         super().__init__(name, module, class_names, full_side_px=full_side_px)

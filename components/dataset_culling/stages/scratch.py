@@ -1,4 +1,4 @@
-"""Where a stage keeps half-finished work that outlives its process, and a scan's boxes as the first user of it.
+"""Where a stage keeps half-finished work that outlives its process: a scan its boxes, a training its state.
 
     CULLING_SCRATCH       a folder that exists and belongs to this task alone; the local engine sets it for every task,
                           to OUT/scratch/TASK/IDENTITY, and removes it when the task is finished

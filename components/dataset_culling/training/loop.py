@@ -1,48 +1,47 @@
-"""The training loop.
+"""The training loop. It can be killed at any step and go on from the last checkpoint to the same weights.
 
-B = images in a batch, K = boxes of one image; h, w = the network's input size, H, W = the original image's.
+B = images in a batch, K = boxes of one image; h, w = the network's input size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataset_culling.detectors.torch_base import Target, TorchDetector
-from dataset_culling.errors import InputError
+from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.errors import ConfigError, InputError
+from dataset_culling.evaluation.coco import evaluate
+from dataset_culling.training.augment import augment
+from dataset_culling.training.checkpoint import (
+    Checkpoints,
+    Snapshot,
+    UnusableCheckpoint,
+    check_fits,
+    load_optimizer,
+    named,
+    of,
+    optimizer_tensors,
+    pack,
+    unpack,
+)
+from dataset_culling.training.freezing import early_layers, set_training_mode
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.types import BoolArray, Float32Array, ImageArray, IntArray
+from dataset_culling.training.samples import CACHE_BYTES, Loader, Sample, TrainingSet, to_device
+from dataset_culling.training.schedule import rate
+from dataset_culling.types import Detections, ImageDetections, IntArray
 
-CACHE_BYTES = 1 << 30
-"""Prepared images are kept in memory up to this much; beyond it they are prepared again in every epoch."""
+__all__ = ["CACHE_BYTES", "Sample", "TrainingDiverged", "TrainingRecord", "TrainingSet", "train", "truth_of"]
 
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One labelled image: image (H, W, 3) uint8 RGB; boxes in its px; `ignore` marks doubtful boxes."""
-
-    image: ImageArray
-    boxes_xyxy: Float32Array  # (K, 4)
-    class_ids: IntArray  # (K,)
-    ignore: BoolArray  # (K,)
-
-
-class TrainingSet(Protocol):
-    """Labelled images by position; `name` is what an error calls one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, row: int) -> Sample: ...
-
-    def name(self, row: int) -> str:
-        """The image's name for people, such as its frame id."""
+SHARE_OF_TIME = 0.1
+"""Checkpoints at the ends of epochs may take this share of the time; where they take longer, some ends go without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +50,14 @@ class TrainingRecord:
 
     losses: tuple[dict[str, float], ...]
     steps: int
+    resumed_at_step: int = 0  # how many of the steps an earlier process had taken
+    watched_map: tuple[float, ...] = ()  # mAP@50:95 on the watched images after each epoch
+    best_epoch: int = 0  # the epoch, counted from 1, whose weights were kept; 0: those of the end
+    notes: tuple[str, ...] = ()
 
 
 class TrainingDiverged(InputError):
-    """The loss became NaN or infinite."""
-
-
-@dataclass(slots=True)
-class _Prepared:
-    image: Tensor  # (3, h, w) uint8
-    target: Target
+    """The loss or its gradient became NaN or infinite."""
 
 
 def train(
@@ -70,6 +67,8 @@ def train(
     *,
     side_px: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    checkpoints: Checkpoints | None = None,
+    watched: TrainingSet | None = None,
 ) -> TrainingRecord:
     """Train a detector in place.
 
@@ -79,133 +78,295 @@ def train(
         recipe: The knobs.
         side_px: Short side to train at; 0 is the detector's own.
         progress: Called after every step with steps done and steps in all.
+        checkpoints: Where the state is kept; what lies there is gone on from, so it must be of this very training.
+        watched: Labelled images that are not trained on: after each epoch mAP@50:95 is taken on them, training stops
+            when it has not risen for `early_stop_patience` epochs, and the best epoch's weights are the result.
 
     Returns:
-        Losses by epoch. Equal seed, data and device give equal weights.
+        Losses by epoch. Equal seed, data and device give equal weights, also if the training was killed and went on.
 
     Raises:
         ValueError: If there is no sample.
-        TrainingDiverged: If a loss is not finite, with the step and the images.
+        ConfigError: If the recipe asks for what the detector or the device cannot do.
+        TrainingDiverged: If a loss or a gradient is not finite, with step and images; the last checkpoint stays.
     """
     if len(samples) == 0:
         raise ValueError("training needs at least one sample, got none")
-    shuffle = np.random.default_rng(recipe.seed)
-    loader = _Loader(detector, samples, side_px)
-    steps_per_epoch = len(loader.batches(np.arange(len(samples)), recipe.batch_size))
-    total = recipe.epochs * steps_per_epoch
-    optimizer = _optimizer(detector.module, recipe)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, steps_per_epoch, recipe))
-    average = _Average(detector.module, recipe.ema_decay) if recipe.ema_decay else None
-    record: list[dict[str, float]] = []
-    step = 0
-    with _seeded(recipe.seed, detector.device), _training_mode(detector.module, recipe):
-        for epoch in range(recipe.epochs):
-            sums: dict[str, float] = {}
-            batches = loader.batches(shuffle.permutation(len(samples)), recipe.batch_size)
-            for rows in batches:
-                batch, targets = _augment([loader[row] for row in rows], recipe, shuffle)
-                losses = detector.losses(
-                    batch.to(detector.device), [_to_device(target, detector.device) for target in targets]
-                )
-                loss: Tensor = torch.stack(list(losses.values())).sum()
-                if not torch.isfinite(loss):
-                    names = ", ".join(samples.name(row) for row in rows)
-                    raise TrainingDiverged(
-                        f"training: expected a finite loss, found {loss.item()} at step {step} of {total} (epoch "
-                        f"{epoch + 1}, images {names}). Lower the learning rate ({recipe.learning_rate:g})."
-                    )
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                if recipe.clip_norm:
-                    nn.utils.clip_grad_norm_(detector.module.parameters(), recipe.clip_norm)
-                optimizer.step()
-                rate.step()
-                if average is not None:
-                    average.update(detector.module)
-                step += 1
-                for name, value in losses.items():
-                    sums[name] = sums.get(name, 0.0) + value.item()
-                progress(step, total)
-            record.append({name: value / len(batches) for name, value in sums.items()})
-    if average is not None:
-        average.copy_to(detector.module)
-    detector.module.eval()
-    return TrainingRecord(tuple(record), step)
-
-
-class _Loader:
-    """Prepared samples, kept while they fit into memory."""
-
-    def __init__(self, detector: TorchDetector, samples: TrainingSet, side_px: int) -> None:
-        self._detector, self._samples, self._side_px = detector, samples, side_px
-        self._kept: dict[int, _Prepared] = {}
-        self._shapes: dict[int, tuple[int, ...]] = {}
-        self._room = CACHE_BYTES
-
-    def __getitem__(self, row: int) -> _Prepared:
-        if row in self._kept:
-            return self._kept[row]
-        sample = self._samples[row]
-        network = self._detector.prepare(sample.image, self._side_px)
-        scale = np.array([network.scale_x, network.scale_y] * 2, np.float32)
-        prepared = _Prepared(
-            torch.from_numpy(np.ascontiguousarray(network.image.transpose(2, 0, 1))),
-            Target(
-                boxes_xyxy=torch.from_numpy(sample.boxes_xyxy.astype(np.float32) * scale),
-                class_ids=torch.from_numpy(sample.class_ids.astype(np.int64)),
-                weights=torch.ones(len(sample.class_ids)),
-                ignore=torch.from_numpy(sample.ignore.astype(np.bool_)),
-            ),
-        )
-        self._shapes[row] = tuple(prepared.image.shape)
-        if self._room >= prepared.image.numel():
-            self._room -= prepared.image.numel()
-            self._kept[row] = prepared
-        return prepared
-
-    def batches(self, order: IntArray, batch_size: int) -> list[list[int]]:
-        """Rows in batches, each of one input size, in the order given."""
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        found: list[list[int]] = []
-        for row in order.tolist():
-            if row not in self._shapes:
-                self[row]
-            batch = by_shape.setdefault(self._shapes[row], [])
-            batch.append(row)
-            if len(batch) == batch_size:
-                found.append(by_shape.pop(self._shapes[row]))
-        return found + list(by_shape.values())
-
-
-def _augment(samples: Sequence[_Prepared], recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, list[Target]]:
-    """Mirror and re-light each image on its own; returns (B, 3, h, w) uint8 and the targets."""
-    images, targets = [], []
-    for sample in samples:
-        image, target = sample.image, sample.target
-        if recipe.flip and rng.random() < 0.5:
-            width = image.shape[2]
-            boxes = target.boxes_xyxy.clone()
-            boxes[:, [0, 2]] = width - target.boxes_xyxy[:, [2, 0]]
-            image = image.flip(2)
-            target = Target(boxes, target.class_ids, target.weights, target.ignore)
-        if recipe.photometric:
-            gain, lift = rng.uniform(-recipe.photometric, recipe.photometric, 2)
-            mean = float(image.float().mean())
-            image = ((image.float() - mean) * (1 + gain) + mean * (1 + lift)).clamp_(0, 255).to(torch.uint8)
-        images.append(image)
-        targets.append(target)
-    return torch.stack(images), targets
-
-
-def _to_device(target: Target, device: torch.device) -> Target:
-    if device.type == "cpu":
-        return target
-    return Target(
-        target.boxes_xyxy.to(device),
-        target.class_ids.to(device),
-        target.weights.to(device),
-        target.ignore.to(device),
+    with _seeded(recipe.seed, detector.device):
+        run = _Run(detector, samples, recipe, side_px, watched, checkpoints)
+        try:
+            run.resume()
+            while run.epoch < recipe.epochs and not run.exhausted:
+                run.one_epoch(progress)
+        finally:
+            run.release()
+    run.keep_best()
+    return TrainingRecord(
+        tuple(run.losses), run.step, run.resumed_at, tuple(run.watched_map), run.best_epoch, tuple(run.notes)
     )
+
+
+@dataclass(slots=True)
+class _Epoch:
+    """Where a training stands inside an epoch."""
+
+    order: IntArray  # of all samples
+    done: int = 0  # batches
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+class _Run:
+    """One training with all that changes during it."""
+
+    def __init__(
+        self,
+        detector: TorchDetector,
+        samples: TrainingSet,
+        recipe: Recipe,
+        side_px: int,
+        watched: TrainingSet | None,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        self._detector, self._samples, self._recipe, self._side_px = detector, samples, recipe, side_px
+        self._module = detector.module
+        self._loader = Loader(detector, samples, side_px, soft_labels=recipe.soft_labels)
+        self._watched, self._checkpoints = watched, checkpoints
+        self._truth = truth_of(watched, detector.class_names) if watched is not None else None
+        self._steps_per_epoch = len(self._loader.batches(np.arange(len(samples)), recipe.batch_size))
+        self._total = recipe.epochs * self._steps_per_epoch
+        self._compute = compute_type(recipe.precision, detector.device)
+        if recipe.soft_labels and not detector.weighs_labels:
+            raise ConfigError(
+                f"recipe.soft_labels: expected 0 for {detector.name}, whose loss takes every box alike, found "
+                f"{recipe.soft_labels:g}. Set it to 0 or choose another student."
+            )
+        self._scaler = torch.amp.GradScaler("cuda") if self._compute == torch.float16 else None
+        self._frozen = early_layers(detector, recipe.frozen_layers)
+        self._held = [weight for layer in self._frozen for weight in layer.parameters() if weight.requires_grad]
+        for weight in self._held:
+            weight.requires_grad_(False)
+        self._optimizer = _optimizer(self._module, recipe)
+        self._average = Average(self._module, recipe.ema_decay) if recipe.ema_decay else None
+        self._random = np.random.default_rng(recipe.seed)
+        self._best: dict[str, Tensor] = {}
+        self._saved_s, self._saving_s = time.monotonic(), 0.0
+        self._current: _Epoch | None = None
+        self.epoch = self.step = self.resumed_at = self.best_epoch = 0
+        self.losses: list[dict[str, float]] = []
+        self.watched_map: list[float] = []
+        self.notes: list[str] = []
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the watched images have not been better for as many epochs as the recipe's patience."""
+        return bool(self.best_epoch) and self.epoch - self.best_epoch >= self._recipe.early_stop_patience
+
+    def one_epoch(self, progress: Callable[[int, int], None]) -> None:
+        """The rest of the current epoch, or a whole one."""
+        now = self._current = self._current or _Epoch(self._random.permutation(len(self._samples)))
+        batches = self._loader.batches(now.order, self._recipe.batch_size)
+        set_training_mode(self._module, batch_norm=self._recipe.batch_norm, frozen=self._frozen)
+        while now.done < len(batches):
+            for name, value in self._one_step(batches[now.done]).items():
+                now.sums[name] = now.sums.get(name, 0.0) + value
+            now.done += 1
+            self.step += 1
+            progress(self.step, self._total)
+            if now.done < len(batches):
+                self._save_if_due()
+        self.losses.append({name: value / len(batches) for name, value in now.sums.items()})
+        self._current = None
+        self.epoch += 1
+        self._watch()
+        self._save_if_due(epoch_ends=True)
+
+    def _one_step(self, rows: list[int]) -> dict[str, float]:
+        device, recipe = self._detector.device, self._recipe
+        for group in self._optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * rate(self.step, self._total, self._steps_per_epoch, recipe)
+        batch, targets = augment([self._loader[row] for row in rows], recipe, self._random)
+        with torch.autocast(device.type, self._compute, enabled=self._compute is not None):
+            losses = self._detector.losses(batch.to(device), [to_device(target, device) for target in targets])
+        loss: Tensor = torch.stack([part.float() for part in losses.values()]).sum()
+        if not torch.isfinite(loss):
+            raise self._diverged("loss", loss.item(), rows)
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self._scaler.unscale_(self._optimizer)
+        # Measured even where nothing is clipped: one step along a NaN gradient would spoil weights and checkpoint.
+        norm = nn.utils.clip_grad_norm_(self._module.parameters(), recipe.clip_norm or math.inf)
+        if self._scaler is None:
+            if not torch.isfinite(norm):
+                raise self._diverged("gradient", norm.item(), rows)
+            self._optimizer.step()
+        else:  # float16's gradients may overflow: the scaler leaves such a step out and lowers its scale
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        if self._average is not None:
+            self._average.update(self._module)
+        return {name: value.item() for name, value in losses.items()}
+
+    def _diverged(self, what: str, value: float, rows: list[int]) -> TrainingDiverged:
+        names = ", ".join(self._samples.name(row) for row in rows)
+        kept = f" The last checkpoint is kept: {self._checkpoints.where}." if self._checkpoints is not None else ""
+        return TrainingDiverged(
+            f"training: expected a finite {what}, found {value} at step {self.step} of {self._total} (epoch "
+            f"{self.epoch + 1}, images {names}). Lower the learning rate ({self._recipe.learning_rate:g}).{kept}"
+        )
+
+    # -- early stop
+
+    def _watch(self) -> None:
+        """mAP on the watched images with the weights that would be the result now; remember the best."""
+        if self._watched is None or self._truth is None:
+            return
+        own = {key: value.detach().clone() for key, value in self._module.state_dict().items()}
+        if self._average is not None:
+            self._average.copy_to(self._module)
+        found = predictions_of(self._detector, self._watched, self._truth, side_px=self._side_px)
+        score = evaluate(found, self._truth).map_50_95
+        if not self.watched_map or score > max(self.watched_map):
+            self.best_epoch = self.epoch
+            self._best = {key: value.detach().clone() for key, value in self._module.state_dict().items()}
+        self.watched_map.append(score)
+        self._module.load_state_dict(own)
+
+    def keep_best(self) -> None:
+        """Put the result into the module: the best epoch's weights, else the mean of weights, else the last."""
+        if self._best:
+            self._module.load_state_dict(self._best)
+        elif self._average is not None:
+            self._average.copy_to(self._module)
+
+    def release(self) -> None:
+        """Leave the module as it came: in eval mode, its layers as free to learn as before."""
+        self._module.eval()
+        for weight in self._held:
+            weight.requires_grad_(True)
+
+    # -- checkpoints
+
+    def _save_if_due(self, *, epoch_ends: bool = False) -> None:
+        if self._checkpoints is None:
+            return
+        since_s = time.monotonic() - self._saved_s
+        cheap = since_s * SHARE_OF_TIME >= self._saving_s
+        if not (since_s >= self._checkpoints.every_s or (epoch_ends and cheap)):
+            return
+        started_s = time.monotonic()
+        if not all(bool(value.isfinite().all()) for value in self._module.state_dict().values()):
+            return  # the next loss will say so; the last good checkpoint stays
+        self._checkpoints.write(pack(self._snapshot()))
+        self._saved_s = time.monotonic()
+        self._saving_s = self._saved_s - started_s
+
+    def _snapshot(self) -> Snapshot:
+        tensors = {
+            **named("model", self._module.state_dict()),
+            **optimizer_tensors(self._optimizer),
+            **named("best", self._best),
+            "rng.cpu": torch.random.get_rng_state(),
+        }
+        if self._detector.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state(self._detector.device)
+        facts: dict[str, Any] = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "total": self._total,
+            "losses": self.losses,
+            "watched_map": self.watched_map,
+            "best_epoch": self.best_epoch,
+            "numpy": self._random.bit_generator.state,
+        }
+        if self._average is not None:
+            tensors |= named("average", self._average.state)
+            facts["averaged"] = self._average.updates
+        if self._scaler is not None:
+            facts["scaler"] = self._scaler.state_dict()
+        if self._current is not None:
+            tensors["order"] = torch.from_numpy(self._current.order)
+            facts["current"] = {"done": self._current.done, "sums": self._current.sums}
+        return Snapshot(tensors, facts)
+
+    def resume(self) -> None:
+        """Go on from what an earlier process has left; where that cannot be used, say so and start over."""
+        data = self._checkpoints.read() if self._checkpoints is not None else None
+        if data is None or self._checkpoints is None:
+            return
+        where = self._checkpoints.where
+        try:
+            snapshot = unpack(data, where=where)
+            check_fits(self._module, of("model", snapshot.tensors), where=where)
+            if snapshot.facts.get("total") != self._total:
+                raise UnusableCheckpoint(f"{where}: expected {self._total} steps in all, found another number.")
+        except UnusableCheckpoint as error:
+            self.notes.append(f"{error} Training starts over.")
+            return
+        self._restore(snapshot)
+        self.resumed_at = self.step
+        self.notes.append(f"training goes on from step {self.step} of {self._total}")
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        tensors, facts = snapshot.tensors, snapshot.facts
+        self._module.load_state_dict(of("model", tensors))
+        load_optimizer(self._optimizer, tensors)
+        self._best = of("best", tensors)
+        torch.random.set_rng_state(tensors["rng.cpu"])
+        if self._detector.device.type == "cuda" and "rng.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["rng.cuda"], self._detector.device)
+        self._random.bit_generator.state = facts["numpy"]
+        if self._average is not None:
+            self._average.restore(of("average", tensors), facts["averaged"])
+        if self._scaler is not None and "scaler" in facts:
+            self._scaler.load_state_dict(facts["scaler"])
+        self.epoch, self.step, self.best_epoch = facts["epoch"], facts["step"], facts["best_epoch"]
+        self.losses, self.watched_map = list(facts["losses"]), list(facts["watched_map"])
+        if "current" in facts:
+            self._current = _Epoch(tensors["order"].numpy(), facts["current"]["done"], dict(facts["current"]["sums"]))
+
+
+def truth_of(samples: TrainingSet, class_names: tuple[str, ...]) -> Detections:
+    """The samples' labels as an evaluation takes them; frame ids are positions."""
+    found, ignored = [], []
+    for row in range(len(samples)):
+        sample = samples[row]
+        scores = np.ones(len(sample.class_ids), np.float32)
+        found.append(ImageDetections(sample.boxes_xyxy, scores, sample.class_ids.astype(np.int64)))
+        ignored.append(sample.ignore)
+    truth = _as_detections(found, class_names)
+    truth.ignore[:] = np.concatenate([np.zeros(0, np.bool_), *ignored])
+    return truth
+
+
+def predictions_of(
+    detector: TorchDetector, samples: TrainingSet, truth: Detections, *, side_px: int, min_score: float = 0.01
+) -> Detections:
+    """What the detector sees in the samples, as an evaluation against `truth` takes it."""
+    found = []
+    for row in range(len(samples)):
+        found += detector.predict([samples[row].image], side_px=side_px, min_score=min_score)
+    return _as_detections(found, truth.class_names)
+
+
+def _as_detections(found: list[ImageDetections], class_names: tuple[str, ...]) -> Detections:
+    rows = np.arange(len(found))
+    return Detections.from_images(found, frame_ids=rows, time_s=rows.astype(np.float64), class_names=class_names)
+
+
+def compute_type(precision: str, device: torch.device) -> torch.dtype | None:
+    """What autocast computes in; None for float32, which needs no autocast.
+
+    Raises:
+        ConfigError: For float16 on a CPU, whose gradients would be lost.
+    """
+    if precision == "auto" and device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if precision == "float16" and device.type != "cuda":
+        raise ConfigError(f"recipe.precision: expected float32 or bfloat16 on a {device.type}, found float16.")
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
 
 
 def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -222,36 +383,32 @@ def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9)
 
 
-def _rate(step: int, total: int, steps_per_epoch: int, recipe: Recipe) -> float:
-    """The learning rate at a step, as a share of the peak."""
-    warm = min(1.0, (step + 1) / (recipe.warmup_steps + 1))
-    if recipe.schedule == "cosine":
-        return warm * 0.5 * (1 + math.cos(math.pi * step / max(total, 1)))
-    if recipe.schedule == "step":
-        return warm * 0.1 ** sum(step // steps_per_epoch >= milestone for milestone in recipe.milestones)
-    return warm
-
-
-class _Average:
+class Average:
     """A running mean of the weights, quicker at the start: decay = min(decay, (1 + n) / (10 + n))."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self._decay, self._updates = decay, 0
-        self._state = {key: value.detach().clone() for key, value in module.state_dict().items()}
+        self._decay, self.updates = decay, 0
+        self.state = {key: value.detach().clone() for key, value in module.state_dict().items()}
 
     def update(self, module: nn.Module) -> None:
         """Take one more step's weights in."""
-        self._updates += 1
-        keep = min(self._decay, (1 + self._updates) / (10 + self._updates))
+        self.updates += 1
+        keep = min(self._decay, (1 + self.updates) / (10 + self.updates))
         for key, value in module.state_dict().items():
             if value.is_floating_point():
-                self._state[key].lerp_(value.detach(), 1 - keep)
+                self.state[key].lerp_(value.detach(), 1 - keep)
             else:
-                self._state[key].copy_(value)
+                self.state[key].copy_(value)
 
     def copy_to(self, module: nn.Module) -> None:
         """Put the mean into the module."""
-        module.load_state_dict(self._state)
+        module.load_state_dict(self.state)
+
+    def restore(self, state: dict[str, Tensor], updates: int) -> None:
+        """Go on from another process's mean."""
+        for key, value in self.state.items():
+            value.copy_(state[key])
+        self.updates = updates
 
 
 @contextmanager
@@ -261,16 +418,3 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _training_mode(module: nn.Module, recipe: Recipe) -> Iterator[None]:
-    module.train()
-    if recipe.batch_norm == "frozen":
-        for part in module.modules():
-            if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                part.eval()
-    try:
-        yield
-    finally:
-        module.eval()

@@ -17,14 +17,32 @@ class Recipe(StageConfig):
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="How gradients become steps.")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak learning rate.")
     weight_decay: float = Field(1e-4, ge=0, le=1, description="Decay of convolution and matrix weights, not of biases.")
-    schedule: Literal["cosine", "step", "constant"] = Field(
-        "cosine", description="How the rate falls: to zero by a cosine, by a tenth at each milestone, or not at all."
+    schedule: Literal["cosine", "step", "constant", "cyclical"] = Field(
+        "cosine",
+        description="How the rate goes: to zero by a cosine, by a tenth at each milestone, not at all, or up and down.",
     )
     milestones: tuple[int, ...] = Field((9, 18), description="Epochs at which the step schedule takes a tenth.")
+    cycle_epochs: float = Field(
+        4.0, gt=0, description="Epochs of one rise and fall of the cyclical schedule (triangular)."
+    )
+    cycle_floor: float = Field(0.25, ge=0, le=1, description="The cyclical schedule's lowest rate, as a share.")
     warmup_steps: int = Field(20, ge=0, description="Steps over which the rate rises linearly from near zero.")
     flip: bool = Field(True, description="Mirror each image with probability one half.")
     photometric: float = Field(
         0.2, ge=0, le=1, description="Largest relative change of brightness and contrast; 0 turns it off."
+    )
+    scale_jitter: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="Largest relative change of size: 0.5 enlarges (and crops) up to 1.5 times, shrinks (and pads) as "
+        "far; 0 turns it off.",
+    )
+    soft_labels: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How far a box counts by the teacher's score: 1 - soft_labels * (1 - score); 0: all alike.",
     )
     clip_norm: float = Field(5.0, ge=0, description="Largest norm of the gradient; 0 turns clipping off.")
     ema_decay: float = Field(
@@ -32,6 +50,24 @@ class Recipe(StageConfig):
     )
     batch_norm: Literal["frozen", "train"] = Field(
         "frozen", description="Whether batch norm keeps the pretrained statistics, which few images cannot replace."
+    )
+    frozen_layers: int = Field(
+        0, ge=0, description="Convolutions nearest to the image that keep their weights, batch norms among them too."
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="What losses are computed in; auto: float32 on a CPU, bfloat16 or float16 on a GPU. "
+        "float16 needs a GPU.",
+    )
+    early_stop_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the culled frames, the latest ones, kept aside to see when more training stops helping; "
+        "0 trains on all of them, to the end.",
+    )
+    early_stop_patience: int = Field(
+        5, ge=1, description="Epochs without a better mAP on that share after which training stops."
     )
     seed: int = Field(0, ge=0, description="Seeds shuffling, augmentation and the detector's own sampling.")
 

@@ -1,0 +1,112 @@
+"""Where a training's checkpoints lie: one object in a folder or a bucket, named by a digest of all that decides it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+
+import torch
+
+from dataset_culling import __version__
+from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.errors import CorruptObject, MissingObject, OutputError, StoreError
+from dataset_culling.stages.scratch import SCRATCH_URI, scratch_folder
+from dataset_culling.stages.train_student.config import TrainStudentConfig
+from dataset_culling.storage import open_store
+
+
+class StoredCheckpoint:
+    """One training's checkpoint; see `training.checkpoint.Checkpoints`.
+
+    Reading refuses a store that refuses, so that wrong keys show at once. A write that fails later is a note, not the
+    end of a night's training.
+
+    Args:
+        uri: Its path or s3://bucket/key.
+        every_s: Least seconds between two checkpoints.
+    """
+
+    def __init__(self, uri: str, *, every_s: float) -> None:
+        self.every_s = every_s
+        self._store, self._key = open_store(uri)
+        self.notes: list[str] = []
+
+    @property
+    def where(self) -> str:
+        """The object's full name."""
+        return self._store.uri(self._key)
+
+    def read(self) -> bytes | None:
+        """The last state; None where there is none, or where its bytes are not those that were written.
+
+        Raises:
+            StoreError: If the store does not answer or refuses.
+        """
+        try:
+            return self._store.get_bytes(self._key)[0]
+        except MissingObject:
+            return None
+        except CorruptObject as error:
+            self._note(f"{error} Training starts over.")
+            return None
+
+    def write(self, data: bytes) -> None:
+        """Replace the last state; the old one stays until the new one is whole."""
+        try:
+            self._store.put_bytes(self._key, data)
+        except (StoreError, OutputError) as error:
+            self._note(f"no checkpoint was written: {error}")
+
+    def remove(self) -> None:
+        """The training is finished; what cannot be removed is left, as it harms nobody."""
+        try:
+            self._store.delete(self._key)
+        except (StoreError, OutputError) as error:
+            self._note(f"the last checkpoint was left: {error}")
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+            print(f"note: {text}", file=sys.stderr, flush=True)
+
+
+def checkpoint_of(
+    config: TrainStudentConfig, student: TorchDetector, inputs: dict[str, str]
+) -> tuple[StoredCheckpoint | None, bool]:
+    """Where this training keeps its state, and whether it is for the stage to remove it at the end.
+
+    Args:
+        config: Where, if it says so; else the task's scratch folder or prefix; else nowhere.
+        student: As training starts; its weights are part of the name.
+        inputs: Input name -> digest.
+
+    Returns:
+        None where there is no place. A scratch folder is removed by the engine when the outputs are in place, so that
+        a stage killed in its last second finds its state again; everywhere else the stage removes it.
+
+    Raises:
+        ConfigError: If the place is none.
+    """
+    folder = scratch_folder()
+    if config.checkpoints:
+        place = config.checkpoints
+    elif folder is not None:
+        place = str(folder)
+    elif os.environ.get(SCRATCH_URI):
+        place = os.environ[SCRATCH_URI]
+    else:
+        return None, False
+    settings = config.model_dump(mode="json", exclude={"checkpoints", "checkpoint_every_s"})
+    decides = {
+        "version": __version__,
+        "torch": torch.__version__,
+        "device": student.device.type,
+        "config": settings,
+        "inputs": inputs,
+        "student": student.fingerprint(),
+    }
+    name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
+    uri = f"{place.rstrip('/')}/training-{name}.safetensors"
+    return StoredCheckpoint(uri, every_s=config.checkpoint_every_s), place != str(folder)
