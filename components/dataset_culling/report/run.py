@@ -64,6 +64,8 @@ class ScaleChoice(Protocol):
     @property
     def reason(self) -> str: ...
     @property
+    def judge(self) -> str: ...  # "loss" or "ap"
+    @property
     def curve(self) -> Sequence[ScalePoint]: ...
 
 
