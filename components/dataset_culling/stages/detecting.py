@@ -50,6 +50,7 @@ def scan(
     min_score: float,
     batch_size: int,
     progress: Callable[[int, int], None],
+    view: Callable[[ImageArray], ImageArray] | None = None,
 ) -> Detections:
     """A detector's boxes, in the camera's classes, for the named frames.
 
@@ -62,6 +63,7 @@ def scan(
         min_score: Boxes scoring less are dropped.
         batch_size: Images that go through the network at once.
         progress: Told how many of the N frames are done.
+        view: Changes each image before it is looked at; boxes are then in px of what it gives.
 
     Raises:
         ConfigError: If one of the camera's classes is none of the detector's.
@@ -69,7 +71,8 @@ def scan(
     index = class_map.index_for(detector.name, detector.class_names)
     found: list[ImageDetections] = []
     for images in _batches(frames.images(frame_ids), batch_size * 4):
-        for boxes in detector.predict(images, side_px=side_px, min_score=min_score, batch_size=batch_size):
+        seen = images if view is None else [view(image) for image in images]
+        for boxes in detector.predict(seen, side_px=side_px, min_score=min_score, batch_size=batch_size):
             found.append(class_map.apply(boxes, index))
         progress(len(found), len(frame_ids))
     rows = np.searchsorted(frames.table.frame_ids, frame_ids)

@@ -59,8 +59,7 @@ def camera(tmp_path_factory: pytest.TempPathFactory) -> Camera:
 def test_run__loss_looks_down_from_full_size(camera: Camera, tmp_path: Path):
     found, report = camera.choose(tmp_path / "out", mode="curve", max_steps=2, threshold=1e9)
     assert (found.judge, found.scale, found.full_side_px) == ("loss", found.curve[-1].scale, 288)
-    assert [point.scale for point in found.curve][0] == 1.0
-    assert found.curve[0].loss_change == 0
+    assert (found.curve[0].scale, found.curve[0].loss_change) == (1.0, 0)
     assert report.counts["frames"] == 4
     assert read_buckets(tmp_path / "out") == ()
 

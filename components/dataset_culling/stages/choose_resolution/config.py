@@ -36,8 +36,8 @@ class ChooseResolutionConfig(StageConfig):
     threshold: float = Field(
         0.05,
         ge=0,
-        description="Judge loss: largest change of the confidence loss against full size: squared differences summed over the "
-        "culled frames, relative to the summed squares at full size.",
+        description="Judge loss: largest change of the confidence loss against full size: squared differences summed "
+        "over the culled frames, relative to the summed squares at full size.",
     )
     mode: Literal["stop", "curve", "off"] = Field(
         "stop",
