@@ -23,6 +23,7 @@ TASK_NAMES: Mapping[str, str] = {
     "cull-precision": "Precision cull",
     "choose-resolution": "optResolution",
     "train-student": "Student training",
+    "train-control": "Control arm",
     "label-heldout": "Teacher labeling (held-out)",
     "evaluate-student": "Evaluation",
     "promote-student": "Promotion",

@@ -12,8 +12,10 @@ import numpy as np
 
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import WorstBox
+from dataset_culling.artifacts.model import ModelCard
 from dataset_culling.config import did_you_mean
-from dataset_culling.detectors.table import load_detector
+from dataset_culling.detectors.table import load_detector, load_trainable
+from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError
 from dataset_culling.evaluation.trust import (
     Float64Array,
@@ -29,6 +31,8 @@ from dataset_culling.evaluation.trust import (
 from dataset_culling.stages.base import Stopwatch
 from dataset_culling.stages.detecting import local_weights, scan
 from dataset_culling.stages.labelling import Labelling
+from dataset_culling.stages.learning import Learning
+from dataset_culling.training.loop import Sample, TrainingRecord, train
 from dataset_culling.types import ClassMap, Detections, ImageArray, IntArray, parse_classes
 
 Progress = Callable[[int, int], None]
@@ -158,3 +162,56 @@ def _describe(labels: Detections, trust: Float64Array, boxes: IntArray) -> tuple
         )
         for box in boxes.tolist()
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFrames:
+    """The selected frames with their labels, read one at a time (see `training.loop.TrainingSet`)."""
+
+    frames: FrameReader
+    labels: Detections
+    rows: IntArray  # rows of `labels`, shape (K,), in the order of training
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Sample:
+        row = int(self.rows[position])
+        boxes = self.labels.image(row)
+        image = self.frames.image(int(self.labels.frame_ids[row]))
+        return Sample(image, boxes.boxes_xyxy, boxes.class_ids, self.labels.image_ignore(row))
+
+    def name(self, position: int) -> str:
+        """The frame's id."""
+        return f"frame {self.labels.frame_ids[int(self.rows[position])]}"
+
+
+def teach_student(
+    config: Learning, samples: LabelledFrames, *, side_px: int, device: str, progress: Progress
+) -> tuple[TorchDetector, TrainingRecord, ModelCard]:
+    """A student of the camera's classes, trained on the samples; its record; what to write beside its weights.
+
+    Args:
+        config: Which student and how it learns.
+        samples: At least one frame.
+        side_px: Short side to train at.
+        device: "cpu", "cuda" or "cuda:N".
+        progress: Told of every step.
+
+    Raises:
+        TrainingDiverged: If a loss is not finite.
+    """
+    student = load_trainable(local_weights(config.student), device=device).specialise(parse_classes(config.classes))
+    record = train(student, samples, config.recipe, side_px=side_px, progress=progress)
+    card = ModelCard(
+        detector=student.name,
+        class_names=student.class_names,
+        side_px=side_px,
+        training={
+            "epochs": config.recipe.epochs,
+            "steps": record.steps,
+            "frames": len(samples),
+            "losses": [dict(epoch) for epoch in record.losses],
+        },
+    )
+    return student, record, card

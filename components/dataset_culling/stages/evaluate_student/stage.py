@@ -1,4 +1,4 @@
-"""Evaluation: raw and trained student on the same held-out frames, with pycocotools' measures.
+"""Evaluation: raw and trained student, and the control arm's, on the same held-out frames, with pycocotools' measures.
 
 Against the teacher's labels this is agreement, not accuracy; where true boxes are given, accuracy stands beside it, and
 the teacher's own.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset_culling.artifacts.control import control_weights, read_control
 from dataset_culling.artifacts.detections import write_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import from_coco_json, read_labels
@@ -65,19 +66,23 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
     metrics: dict[str, float] = {"heldout_frames": float(len(frame_ids))}
     for name, found in (("raw", found_raw), ("trained", found_trained)):
         metrics.update(_figures(evaluate(found, labels), name))
-    champion = _champion(config, classes)
-    if champion is not None:
-        student, side_px = champion
-        found = scan(
-            frames, frame_ids, student.to(context.device), ClassMap({name: (name,) for name in classes.names}),
-            side_px=side_px, min_score=config.min_score, batch_size=config.batch_size,
-            progress=lambda done, total: None,
-        )  # fmt: skip
-        metrics.update(_figures(evaluate(found, labels), "champion"))
+    others = {"champion": _champion(config, classes), "control": _control(inputs)}
+    found_others: dict[str, Detections] = {}
+    for name, other in others.items():
+        if other is not None:
+            student, side_px = other
+            found_others[name] = scan(
+                frames, frame_ids, student.to(context.device), ClassMap({one: (one,) for one in classes.names}),
+                side_px=side_px, min_score=config.min_score, batch_size=config.batch_size,
+                progress=lambda done, total: None,
+            )  # fmt: skip
+            metrics.update(_figures(evaluate(found_others[name], labels), name))
     if config.truth:
         truth = read_truth(Path(config.truth), classes, frames.table.time_s, frame_ids)
-        believed = labels.keep_boxes(~labels.ignore)
-        for name, found in (("raw", found_raw), ("trained", found_trained), ("teacher", believed)):
+        judged = {"raw": found_raw, "trained": found_trained, "teacher": labels.keep_boxes(~labels.ignore)}
+        if "control" in found_others:
+            judged["control"] = found_others["control"]
+        for name, found in judged.items():
             metrics.update(_figures(evaluate(found, truth), f"{name}_truth"))
     origin = context.origin(config, inputs)
     write_detections(outputs["raw"], found_raw, origin)
@@ -90,6 +95,15 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
             "trained_seconds_per_frame": seconds_trained / len(frame_ids),
         },
     )
+
+
+def _control(inputs: Inputs) -> tuple[TorchDetector, int] | None:
+    """The control arm's student and its side; None where there is no such arm."""
+    control = read_control(inputs["control"]) if "control" in inputs else None
+    if control is None:
+        return None
+    ref = DetectorRef(name=control.card.detector, weights=str(control_weights(inputs["control"])))
+    return load_trainable(ref), control.card.side_px
 
 
 def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> tuple[TorchDetector, int] | None:
