@@ -111,6 +111,7 @@ def projection(costs: Mapping[str, TaskCost], *, num_pool: int, epochs: int) -> 
     culled_s = sum(cost.seconds for task, cost in costs.items() if task in CULLING_TASKS)
     return {
         "epochs": rates.epochs,
+        "student_seconds_per_frame": round(rates.student_s, 6),
         "teacher_seconds_per_frame": round(rates.teacher_s, 6),
         "train_seconds_per_image": round(rates.step_s, 6),
         "projected_full_training_seconds": round(full_s, 3),
