@@ -24,6 +24,7 @@ from dataset_culling.stages.label_frames.component import label_heldout, label_s
 from dataset_culling.stages.promote_student.component import promote_student
 from dataset_culling.stages.render_report.component import render_report
 from dataset_culling.stages.score_frames.component import score_frames
+from dataset_culling.stages.train_control.component import train_control
 from dataset_culling.stages.train_student.component import train_student
 from dataset_culling.strategies.table import STRATEGIES
 
@@ -58,6 +59,7 @@ def build(profile: Profile, image: str) -> Any:
         target: int = RUN.cull_precision.budget,
         target_strategy: str = RUN.cull_precision.strategy,
         epochs: int = RUN.train_student.recipe.epochs,
+        control_arm: bool = RUN.control_arm,
         registry: str = "s3://culling/registry",
         promotion: str = RUN.promote_student.mode,
         extract_frames_config: dict[str, Any] = REST["extract-frames"],
@@ -67,6 +69,7 @@ def build(profile: Profile, image: str) -> Any:
         cull_precision_config: dict[str, Any] = REST["cull-precision"],
         choose_resolution_config: dict[str, Any] = REST["choose-resolution"],
         train_student_config: dict[str, Any] = REST["train-student"],
+        train_control_config: dict[str, Any] = REST["train-control"],
         evaluate_student_config: dict[str, Any] = REST["evaluate-student"],
         promote_student_config: dict[str, Any] = REST["promote-student"],
         render_report_config: dict[str, Any] = REST["render-report"],
@@ -87,6 +90,7 @@ def build(profile: Profile, image: str) -> Any:
             target: Most frames to train on (the paper's n).
             target_strategy: How those frames are chosen, with the teacher's labels at hand.
             epochs: Passes over the frames trained on.
+            control_arm: Whether to train on as many frames drawn by lot too, and say what culling was worth.
             registry: Where the cameras' models are kept.
             promotion: auto: a better student takes over; dry-run: only say whether it would; manual: a person decides.
             extract_frames_config: Frame extraction: all else.
@@ -96,6 +100,7 @@ def build(profile: Profile, image: str) -> Any:
             cull_precision_config: Precision cull: all else.
             choose_resolution_config: optResolution: all else.
             train_student_config: Student training: all else.
+            train_control_config: Control arm: all else.
             evaluate_student_config: Evaluation: all else.
             promote_student_config: Promotion: all else.
             render_report_config: Report: all else.
@@ -123,27 +128,22 @@ def build(profile: Profile, image: str) -> Any:
         resolution = on(choose, "optResolution", "network").outputs["resolution"]
         train = train_student(**culled, resolution=resolution, epochs=epochs, config=train_student_config, **look)
         model = on(train, "Student training", "train").outputs["model"]
+        same = {"label_frames_config": label_frames_config, "train_student_config": train_student_config}
+        lot = {"frames": frames["pool"], "selection": kept, "resolution": resolution, "epochs": epochs, **same}
+        draw = train_control(**lot, control_arm=control_arm, config=train_control_config, **(look | believe))
+        control = on(draw, "Control arm", "train").outputs["control"]
         judge = label_heldout(frames=frames["heldout"], config=label_frames_config, **believe)
         heldout_labels = on(judge, "Teacher labeling (held-out)", "network").outputs["labels"]
-        held = {"frames": frames["heldout"], "labels": heldout_labels, "model": model}
+        held = {"frames": frames["heldout"], "labels": heldout_labels, "model": model, "control": control}
         # Not cached, these two: what is in the registry counts.
         evaluate = evaluate_student(**held, config=evaluate_student_config, **look, **shelf)
         scores = on(evaluate, "Evaluation", "network", cached=False).outputs
         inputs = {"model": model, "metrics": scores["metrics"], "promotion": promotion}
         promote = promote_student(**inputs, config=promote_student_config, **shelf)
         decision = on(promote, "Promotion", "small", cached=False).outputs["decision"]
-        report = render_report(
-            **frames,
-            **scores,
-            **compared,
-            kept=kept,
-            resolution=resolution,
-            model=model,
-            heldout_labels=heldout_labels,
-            decision=decision,
-            camera=camera,
-            config=render_report_config,
-        )
+        made = {"kept": kept, "resolution": resolution, "model": model, "control": control, "decision": decision}
+        made |= {**frames, **scores, **compared, "heldout_labels": heldout_labels}
+        report = render_report(**made, camera=camera, config=render_report_config)
         on(report, "Report", "small")
 
     return specialise_camera

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dataset_culling.artifacts.control import write_control
 from dataset_culling.artifacts.decision import Decision, write_decision
 from dataset_culling.artifacts.detections import write_detections
 from dataset_culling.artifacts.frames import REPORT, FrameWriter, frame_id_of
@@ -141,6 +142,7 @@ def write_run(
     keep("choose-resolution.resolution", lambda path, by: write_resolution(path, _resolution(), by))
     card = ModelCard("tiny", class_names, 233, {"epochs": 30, "steps": 480, "frames": num_kept, "losses": _losses(30)})
     keep("train-student.model", lambda path, by: write_model(path, card, {"weight": torch.zeros(8, 8)}, by))
+    keep("train-control.control", lambda path, by: write_control(path, by, None, {}))
     heldout_labels = _doubtful(seen("heldout", TEACHER, 3))
     sizes = (np.full(num_heldout, width_px), np.full(num_heldout, height_px))
     keep("label-heldout.labels", lambda path, by: write_labels(path, heldout_labels, *sizes, by))
@@ -285,6 +287,7 @@ TIMINGS = {
         _timing("cull-precision", 0.4, 141.7),
         _timing("choose-resolution", 6.1, 690.2),
         _timing("train-student", 54.0, 1180.4, {"seconds_per_image": 0.028}),
+        _timing("train-control", 0.1, 130.0),
         _timing("label-heldout", 24.9, 808.0, {"seconds_per_frame": 0.083}),
         _timing("evaluate-student", 8.6, 720.3),
         _timing("promote-student", 0.2, 120.0),

@@ -323,6 +323,45 @@ def simulate(path: Path, scene: str, duration_s: float, fps: float, seed: int | 
     simulate_video(path, scene=scene, duration_s=duration_s, fps=fps, seed=seed, truth=truth)
 
 
+@cli.command()
+@click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
+@click.option("--paper", is_flag=True, help="The paper's constants instead of a run's: its Table 1.")
+@click.option("--budget-minutes", type=click.FloatRange(0, min_open=True), help="Pick target and pool for this much.")
+@click.option("--targets", default="64,128,256", show_default=True, help="Target sizes to cost.")
+@click.option("--frames", type=click.IntRange(1), help="Frames in the footage. [default: the run's]")
+@click.option("--pool", type=click.IntRange(1), help="Frames labelled, whatever the target is.")
+@click.option("--pool-factor", type=click.FloatRange(1), help="Frames labelled for each one kept. [default: the run's]")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the kept frames. [default: the run's]")
+@click.option("--student-s", type=float, help="Seconds for the student to score a frame.")
+@click.option("--teacher-s", type=float, help="Seconds for the teacher to label a frame.")
+@click.option("--step-s", type=float, help="Seconds to train on a frame once.")
+@click.option(
+    "--variants", type=click.IntRange(1), help="Versions of a frame in an epoch: 2 where flips double the set."
+)
+@click.option("--json", "as_json", is_flag=True, help="For machines, in seconds.")
+def plan(
+    run_folder: Path | None, paper: bool, budget_minutes: float | None, targets: str, as_json: bool, **given: Any
+) -> None:
+    """What a camera costs at several target sizes, and what a budget buys: the cost model of the paper's Table 1.
+
+    RUN is the folder of a finished run, whose measured seconds are used; any of them can be given instead.
+
+    \b
+    culling plan runs/demo
+    culling plan runs/demo --frames 86400 --budget-minutes 30
+    culling plan --paper
+    """
+    from dataset_culling.runner.plan import print_plan
+
+    try:
+        sizes = [int(part) for part in targets.split(",")]
+    except ValueError:
+        sizes = [0]
+    if min(sizes) < 1:
+        raise ConfigError(f"--targets {targets}: expected numbers of frames such as 64,128,256.")
+    print_plan(run_folder, paper=paper, given=given, targets=sizes, budget_minutes=budget_minutes, as_json=as_json)
+
+
 @cli.command("compile")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--profile", default="gpu", show_default=True, help="gpu, cpu or kind.")

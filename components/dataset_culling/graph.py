@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import Field
 
@@ -18,9 +19,12 @@ from dataset_culling.stages.cull_precision.config import CullPrecisionConfig
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
+from dataset_culling.stages.labelling import Labelling
+from dataset_culling.stages.learning import Learning
 from dataset_culling.stages.promote_student.config import PromoteStudentConfig
 from dataset_culling.stages.render_report.config import RenderReportConfig
 from dataset_culling.stages.score_frames.config import ScoreFramesConfig
+from dataset_culling.stages.train_control.config import TrainControlConfig
 from dataset_culling.stages.train_student.config import TrainStudentConfig
 
 
@@ -38,7 +42,7 @@ class StageSpec:
     @property
     def uses_detector(self) -> bool:
         """Whether it runs a network, and so wants a GPU."""
-        return self.name == "train-student" or "batch_size" in self.config.model_fields
+        return self.name in ("train-student", "train-control") or "batch_size" in self.config.model_fields
 
     def load(self) -> RunStage:
         """The stage's function; this imports what the stage needs, torch among it."""
@@ -88,10 +92,17 @@ _ALL = (
         {"model": "model/1"},
     ),
     _stage(
+        "train-control",
+        TrainControlConfig,
+        {"frames": "frames/1", "selection": "selection/1", "resolution": "resolution/1"},
+        {"control": "control/1"},
+    ),
+    _stage(
         "evaluate-student",
         EvaluateStudentConfig,
         {"frames": "frames/1", "labels": "labels/1", "model": "model/1"},
         {"metrics": "metrics/1", "raw": "detections/1", "trained": "detections/1"},
+        optional_reads={"control": "control/1"},
     ),
     _stage(
         "promote-student",
@@ -111,6 +122,7 @@ _ALL = (
             "kept": "selection/1",
             "resolution": "resolution/1",
             "model": "model/1",
+            "control": "control/1",
             "heldout_labels": "labels/1",
             "metrics": "metrics/1",
             "raw": "detections/1",
@@ -174,12 +186,27 @@ WIRING: tuple[TaskSpec, ...] = (
             "resolution": "choose-resolution.resolution",
         },
     ),
+    TaskSpec(
+        "train-control",
+        "train-control",
+        "Control arm",
+        {
+            "frames": "extract-frames.pool",
+            "selection": "cull-precision.kept",
+            "resolution": "choose-resolution.resolution",
+        },
+    ),
     TaskSpec("label-heldout", "label-frames", "Teacher labeling (held-out)", {"frames": "extract-frames.heldout"}),
     TaskSpec(
         "evaluate-student",
         "evaluate-student",
         "Evaluation",
-        {"frames": "extract-frames.heldout", "labels": "label-heldout.labels", "model": "train-student.model"},
+        {
+            "frames": "extract-frames.heldout",
+            "labels": "label-heldout.labels",
+            "model": "train-student.model",
+            "control": "train-control.control",
+        },
     ),
     TaskSpec(
         "promote-student",
@@ -200,6 +227,7 @@ WIRING: tuple[TaskSpec, ...] = (
             "kept": "cull-precision.kept",
             "resolution": "choose-resolution.resolution",
             "model": "train-student.model",
+            "control": "train-control.control",
             "heldout_labels": "label-heldout.labels",
             "metrics": "evaluate-student.metrics",
             "raw": "evaluate-student.raw",
@@ -222,6 +250,9 @@ class PipelineConfig(StageConfig):
     teacher: DetectorRef = Field(DetectorRef(name="tiny_teacher"), description="The detector that is believed.")
     registry: str = Field("", description="Folder or s3:// prefix of the model registry; empty: beside the run.")
     truth: str = Field("", description="COCO json with the true boxes of the footage, where they are known.")
+    control_arm: bool = Field(
+        False, description="Whether a random set of the same size is trained on too, to say what culling was worth."
+    )
 
     extract_frames: ExtractFramesConfig = ExtractFramesConfig()
     score_frames: ScoreFramesConfig = ScoreFramesConfig()
@@ -230,6 +261,7 @@ class PipelineConfig(StageConfig):
     cull_precision: CullPrecisionConfig = CullPrecisionConfig()
     choose_resolution: ChooseResolutionConfig = ChooseResolutionConfig()
     train_student: TrainStudentConfig = TrainStudentConfig()
+    train_control: TrainControlConfig = TrainControlConfig()
     evaluate_student: EvaluateStudentConfig = EvaluateStudentConfig()
     promote_student: PromoteStudentConfig = PromoteStudentConfig()
     render_report: RenderReportConfig = RenderReportConfig()
@@ -237,11 +269,16 @@ class PipelineConfig(StageConfig):
     def stage_config(self, stage: str) -> StageConfig:
         """A stage's section with what all stages share laid in, ready to be its `--config`."""
         section: StageConfig = getattr(self, stage.replace("-", "_"))
-        shared = {
+        shared: dict[str, Any] = {
             name: getattr(self, name)
-            for name in ("camera", "classes", "student", "teacher", "registry", "truth")
+            for name in ("camera", "classes", "student", "teacher", "registry", "truth", "control_arm")
             if name in type(section).model_fields
         }
+        if stage == "train-control":  # both arms are labelled and learned from in the same way, whatever it is
+            shared["labelling"] = Labelling.model_validate(self.stage_config("label-frames").model_dump())
+            shared["training"] = Learning.model_validate(
+                self.stage_config("train-student").model_dump(include=set(Learning.model_fields))
+            )
         return section.replace(**shared) if shared else section
 
 
@@ -257,6 +294,8 @@ def external_inputs(config: StageConfig) -> tuple[str, ...]:
     for value in (getattr(config, name) for name in type(config).model_fields):
         if isinstance(value, DetectorRef):
             found += files_of(value)
+        elif isinstance(value, StageConfig):
+            found += external_inputs(value)
     found += list(getattr(config, "sources", ()))
     found.append(getattr(config, "truth", ""))
     return tuple(uri for uri in found if uri)

@@ -1,11 +1,14 @@
 """labels/1: the teacher's boxes as COCO json, which pycocotools loads unchanged.
 
 `score` is the teacher's confidence; a doubtful box has iscrowd 1 and ignore 1. image_id is the frame_id; every frame
-that was labelled is among the images, also one without boxes.
+that was labelled is among the images, also one without boxes. Where the teacher was compared with itself, images and
+annotations carry `trust`, 0..1, and worst.json lists the boxes that a person should look at first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +16,42 @@ import numpy as np
 
 from dataset_culling.artifacts.header import Origin, read_header, read_json_file, write_artifact
 from dataset_culling.errors import CorruptArtifact
-from dataset_culling.types import Detections, ImageDetections, IntArray
+from dataset_culling.types import Detections, FloatArray, ImageDetections, IntArray
 
 SCHEMA = "labels/1"
 FILE = "labels.json"
+WORST = "worst.json"
 
 
-def coco_json(labels: Detections, width_px: IntArray, height_px: IntArray) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class WorstBox:
+    """A label that the teacher itself hardly stands by."""
+
+    frame_id: int
+    time_s: float
+    class_name: str
+    score: float
+    trust: float  # 0..1
+    box_xyxy: tuple[float, ...]  # px of the frame
+    ignored: bool  # whether it became an ignore region
+
+
+def coco_json(
+    labels: Detections,
+    width_px: IntArray,
+    height_px: IntArray,
+    *,
+    box_trust: FloatArray | None = None,
+    frame_trust: FloatArray | None = None,
+) -> dict[str, Any]:
     """Boxes as a COCO ground-truth object; boxes become (x, y, width, height).
 
     Args:
         labels: Boxes of N frames.
         width_px: Width of each frame, shape (N,).
         height_px: Height of each frame, shape (N,).
+        box_trust: How far each box is believed, shape (M,); None: not known, and then not written.
+        frame_trust: The same of each frame, shape (N,).
     """
     rows = labels.frame_rows()
     images = [
@@ -35,6 +61,7 @@ def coco_json(labels: Detections, width_px: IntArray, height_px: IntArray) -> di
             "width": int(width_px[row]),
             "height": int(height_px[row]),
             "time_s": float(labels.time_s[row]),
+            **({} if frame_trust is None else {"trust": float(frame_trust[row])}),
         }
         for row in range(len(labels))
     ]
@@ -52,6 +79,7 @@ def coco_json(labels: Detections, width_px: IntArray, height_px: IntArray) -> di
                 "iscrowd": doubtful,
                 "ignore": doubtful,
                 "score": float(labels.scores[box]),
+                **({} if box_trust is None else {"trust": float(box_trust[box])}),
             }
         )
     categories = [{"id": index + 1, "name": name} for index, name in enumerate(labels.class_names)]
@@ -104,14 +132,27 @@ def from_coco_json(coco: dict[str, Any], *, frame_ids: dict[int, int] | None = N
     return gathered
 
 
-def write_labels(path: Path, labels: Detections, width_px: IntArray, height_px: IntArray, origin: Origin) -> None:
-    """Write labels into the directory `path`; see `coco_json` for the shapes.
+def write_labels(
+    path: Path,
+    labels: Detections,
+    width_px: IntArray,
+    height_px: IntArray,
+    origin: Origin,
+    *,
+    box_trust: FloatArray | None = None,
+    frame_trust: FloatArray | None = None,
+    worst: Sequence[WorstBox] = (),
+) -> None:
+    """Write labels into the directory `path`; see `coco_json` for the shapes. `worst` is listed in the order given.
 
     Raises:
         OutputError: If it cannot be written.
     """
     with write_artifact(path, SCHEMA, origin) as artifact:
-        artifact.json(FILE, coco_json(labels, width_px, height_px))
+        artifact.json(FILE, coco_json(labels, width_px, height_px, box_trust=box_trust, frame_trust=frame_trust))
+        artifact.file(WORST).unlink(missing_ok=True)  # an earlier list must not pass for this one
+        if worst:
+            artifact.json(WORST, {"boxes": [asdict(box) for box in worst]})
         artifact.counts.update(frames=len(labels), boxes=len(labels.scores), doubtful=int(labels.ignore.sum()))
 
 
@@ -126,3 +167,33 @@ def read_labels(path: Path) -> Detections:
         return from_coco_json(read_json_file(path, header, FILE))
     except (KeyError, ValueError) as error:
         raise CorruptArtifact(path / FILE, expected="COCO json", found=repr(error)) from None
+
+
+def read_frame_trust(path: Path) -> FloatArray | None:
+    """How far the teacher is believed on each frame, shape (N,) in the order of `read_labels`; None: not known.
+
+    Raises:
+        ArtifactError: If it is no labels/1, or damaged.
+    """
+    header = read_header(path, SCHEMA)
+    images = read_json_file(path, header, FILE)["images"]
+    if not images or any("trust" not in image for image in images):
+        return None
+    ordered = sorted(images, key=lambda image: int(image["id"]))
+    return np.array([image["trust"] for image in ordered], np.float64)
+
+
+def read_worst(path: Path) -> tuple[WorstBox, ...]:
+    """The boxes that a person should look at first; empty where the teacher was not compared with itself.
+
+    Raises:
+        ArtifactError: If it is no labels/1, or damaged.
+    """
+    header = read_header(path, SCHEMA)
+    if WORST not in header.files:
+        return ()
+    try:
+        boxes = read_json_file(path, header, WORST)["boxes"]
+        return tuple(WorstBox(**{**box, "box_xyxy": tuple(box["box_xyxy"])}) for box in boxes)
+    except (KeyError, TypeError) as error:
+        raise CorruptArtifact(path / WORST, expected="a list of boxes", found=repr(error)) from None

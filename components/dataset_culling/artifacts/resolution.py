@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from dataset_culling.artifacts.header import Origin, read_header, read_json_file, write_artifact
 from dataset_culling.errors import CorruptArtifact
 
 SCHEMA = "resolution/1"
 FILE = "resolution.json"
+BUCKETS = "buckets.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,17 @@ class ResolutionPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class BucketResolution:
+    """What would be chosen for one bucket of frames. Reported only: a model/1 has one side, the camera's."""
+
+    bucket: str  # "hour 07", "small objects"
+    num_frames: int
+    scale: float
+    side_px: int
+    gflops: float
+
+
+@dataclass(frozen=True, slots=True)
 class Resolution:
     """What optResolution chose, and why."""
 
@@ -36,10 +49,19 @@ class Resolution:
     gflops_chosen: float
     reason: str
     curve: tuple[ResolutionPoint, ...]
+    judge: str = "loss"  # what decided: the confidence loss, or "ap" against the teacher's labels
 
 
-def write_resolution(path: Path, resolution: Resolution, origin: Origin) -> None:
+def write_resolution(
+    path: Path, resolution: Resolution, origin: Origin, *, buckets: Sequence[BucketResolution] = ()
+) -> None:
     """Write the choice into the directory `path`.
+
+    Args:
+        path: The artifact's directory.
+        resolution: The choice for the camera.
+        origin: Who writes it, from what.
+        buckets: Choices for buckets of frames; a table beside the choice, left out where there is none.
 
     Raises:
         OutputError: If it cannot be written.
@@ -47,6 +69,10 @@ def write_resolution(path: Path, resolution: Resolution, origin: Origin) -> None
     with write_artifact(path, SCHEMA, origin) as artifact:
         artifact.json(FILE, asdict(resolution))
         artifact.counts["scales"] = len(resolution.curve)
+        artifact.file(BUCKETS).unlink(missing_ok=True)  # an earlier choice's table must not pass for this one's
+        if buckets:
+            artifact.json(BUCKETS, {"buckets": [asdict(one) for one in buckets]})
+            artifact.counts["buckets"] = len(buckets)
 
 
 def read_resolution(path: Path) -> Resolution:
@@ -62,3 +88,19 @@ def read_resolution(path: Path) -> Resolution:
         return Resolution(**values, curve=tuple(ResolutionPoint(**point) for point in curve))  # type: ignore[arg-type]
     except (KeyError, TypeError) as error:
         raise CorruptArtifact(path / FILE, expected="a resolution", found=repr(error)) from None
+
+
+def read_buckets(path: Path) -> tuple[BucketResolution, ...]:
+    """The choices for buckets of frames; empty where none were made.
+
+    Raises:
+        ArtifactError: If it is no resolution/1, or damaged.
+    """
+    header = read_header(path, SCHEMA)
+    if BUCKETS not in header.files:
+        return ()
+    try:
+        rows: Sequence[dict[str, Any]] = read_json_file(path, header, BUCKETS)["buckets"]
+        return tuple(BucketResolution(**row) for row in rows)
+    except (KeyError, TypeError) as error:
+        raise CorruptArtifact(path / BUCKETS, expected="choices for buckets", found=repr(error)) from None

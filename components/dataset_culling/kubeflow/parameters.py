@@ -23,9 +23,14 @@ SCALARS: Mapping[str, str] = {
     "target_strategy": "cull_precision.strategy",
     "epochs": "train_student.recipe.epochs",
     "registry": "registry",
+    "control_arm": "control_arm",
     "promotion": "promote_student.mode",
 }
 """Pipeline parameter -> where it lies in a PipelineConfig. All else of a stage is its dict, `STAGE_config`."""
+
+
+BORROWED: Mapping[str, tuple[str, ...]] = {"train-control": ("labelling", "training")}
+"""Stage -> what it takes from other stages' dicts, which its component is given beside its own."""
 
 
 class RunSettings(Protocol):
@@ -67,6 +72,8 @@ def section(settings: RunSettings, stage: str) -> dict[str, Any]:
     prefix = f"{stage.replace('-', '_')}."
     for key in SCALARS.values():
         _remove(values, key.removeprefix(prefix))
+    for borrowed in BORROWED.get(stage, ()):
+        del values[borrowed]
     for role in ("student", "teacher"):
         if values.get(role) == _PLAIN_DETECTOR:
             del values[role]

@@ -26,7 +26,8 @@ def losses_of_all(pool: CullInput, cull: Mapping[str, Any], selection: Selection
         ranks each pick by those before it or ranks nothing, or what comes out is not what the selection says.
     """
     try:
-        config = CullConfig.model_validate(dict(cull)).replace(budget=max(len(pool), 1), min_gap_s=0.0)
+        asked = {key: value for key, value in cull.items() if key in CullConfig.model_fields}
+        config = CullConfig.model_validate(asked).replace(budget=max(len(pool), 1), min_gap_s=0.0)
         everything = config.choose(pool)
     except (ValidationError, ValueError):
         return None

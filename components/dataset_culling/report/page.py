@@ -142,6 +142,7 @@ def _render(
         run=run,
         summary=summary,
         footage_line=footage_line(run),
+        worst=worst_labels(run),
         funnel=funnel(run),
         galleries=shown,
         pictures=pictures,
@@ -210,6 +211,28 @@ def funnel(run: Run) -> tuple[Step, ...]:
         ),
     )
     return tuple(Step(label, number, number / pool, role, note) for label, number, role, note in steps)
+
+
+def worst_labels(run: Run) -> Table | None:
+    """The teacher's labels that a person should look at first; None where it was not compared with itself."""
+    if not run.worst:
+        return None
+    return Table(
+        "Labels to look at first" + _cut_note(len(run.worst)),
+        ("Time", "Frame", "Class", "Teacher's score", "Found again", "Corners, px", "What became of it"),
+        tuple(
+            (
+                words.clock(one.time_s, run.pool.start_utc),
+                str(one.frame_id),
+                one.class_name,
+                f"{one.score:.2f}",
+                f"{one.trust:.2f}",
+                ", ".join(f"{value:.0f}" for value in one.box_xyxy),
+                "ignored" if one.ignored else "a label",
+            )
+            for one in run.worst[:MAX_LISTED]
+        ),
+    )
 
 
 def cost_rows(run: Run) -> tuple[CostRow, ...]:

@@ -386,7 +386,7 @@ def resolution_chart(choice: ScaleChoice) -> Chart | None:
             one.plot([x[chosen]], [y[chosen]], "*", color=colour("kept"), markersize=17, zorder=5)
             one.set_title(title)
             one.set_ylim(0, max(max(y), 1e-9) * 1.15)
-            if title.startswith("change"):
+            if title.startswith("change") and choice.judge == "loss":
                 one.set_ylim(0, max(*y, choice.threshold, 1e-9) * 1.15)
                 one.axhline(choice.threshold, color=colour("warn"), linewidth=1.4, linestyle=(0, (4, 3)))
                 one.annotate("threshold", (1, choice.threshold), xycoords=("axes fraction", "data"), va="bottom",
@@ -402,8 +402,13 @@ def resolution_chart(choice: ScaleChoice) -> Chart | None:
     return Chart(
         "resolution",
         "Resolution against cost",
-        "optResolution makes the image smaller step by step and stops before the student's confidence loss on the kept "
-        "frames changes by more than the threshold. The star is the chosen size.",
+        (
+            "optResolution makes the image smaller step by step and stops before the student's confidence loss on the "
+            "kept frames changes by more than the threshold. The star is the chosen size."
+            if choice.judge == "loss"
+            else "optResolution looks at labelled frames at several sizes and takes the smallest whose agreement with "
+            "the teacher is within a tolerance of the best one's. The star is the chosen size."
+        ),
         f"Chosen: {choice.scale:.2f} of full size, {choice.side_px} instead of {choice.full_side_px} px on the short "
         f"side, {choice.gflops_chosen:.3g} instead of {choice.gflops_full:.3g} GFLOPs per image.",
         wide,

@@ -23,6 +23,7 @@ TASK_NAMES: Mapping[str, str] = {
     "cull-precision": "Precision cull",
     "choose-resolution": "optResolution",
     "train-student": "Student training",
+    "train-control": "Control arm",
     "label-heldout": "Teacher labeling (held-out)",
     "evaluate-student": "Evaluation",
     "promote-student": "Promotion",
@@ -64,7 +65,28 @@ class ScaleChoice(Protocol):
     @property
     def reason(self) -> str: ...
     @property
+    def judge(self) -> str: ...  # "loss" or "ap"
+    @property
     def curve(self) -> Sequence[ScalePoint]: ...
+
+
+class DoubtedBox(Protocol):
+    """A label that the teacher hardly finds again when it looks another way."""
+
+    @property
+    def frame_id(self) -> int: ...
+    @property
+    def time_s(self) -> float: ...
+    @property
+    def class_name(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def trust(self) -> float: ...
+    @property
+    def box_xyxy(self) -> Sequence[float]: ...
+    @property
+    def ignored(self) -> bool: ...
 
 
 class TaskCost(Protocol):
@@ -133,6 +155,7 @@ class Run:
     selected_by: str  # the strategy that kept them
     pool_loss: FloatArray | None  # the confidence cull's loss of every pool frame, (N,); None: not known here
     labels: Detections  # the teacher on those
+    worst: Sequence[DoubtedBox]  # labels that the teacher itself hardly stands by; empty where it was not asked again
     kept: Selection  # kept by the precision cull
     kept_by: str  # the strategy that kept them
     label_loss: FloatArray | None  # the precision cull's loss of every labelled frame, (L,); None: not known here

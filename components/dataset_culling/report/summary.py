@@ -50,6 +50,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "promoted_version": run.decision.version,
         "stage_seconds": {task: round(cost.seconds, 3) for task, cost in run.costs.items()},
     }
+    summary.update(culling_gain(run.metrics))
     if run.costs:
         costs = run.costs.values()
         summary["peak_rss_mib"] = round(max(cost.peak_rss_mib for cost in costs), 1)
@@ -57,6 +58,24 @@ def summarise(run: Run) -> dict[str, Any]:
         summary["gpu_seconds"] = round(sum(cost.seconds for cost in costs if cost.device.startswith("cuda")), 3)
     summary.update(projection(run.costs, num_pool=len(run.pool), epochs=int(run.training.get("epochs", 0))))
     return summary
+
+
+def culling_gain(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What culling was worth: mAP@50 of the student of the culled frames less that of as many frames drawn by lot.
+
+    Args:
+        metrics: metrics/1.
+
+    Returns:
+        culling_gain_map_50 against the teacher, culling_gain_map_50_truth where truth is known; empty where there was
+        no control arm.
+    """
+    gains = {}
+    for suffix in ("", "_truth"):
+        trained, control = metrics.get(f"map_50_trained{suffix}"), metrics.get(f"map_50_control{suffix}")
+        if trained is not None and control is not None:
+            gains[f"culling_gain_map_50{suffix}"] = trained - control
+    return gains
 
 
 def projection(costs: Mapping[str, TaskCost], *, num_pool: int, epochs: int) -> dict[str, float]:
@@ -92,6 +111,7 @@ def projection(costs: Mapping[str, TaskCost], *, num_pool: int, epochs: int) -> 
     culled_s = sum(cost.seconds for task, cost in costs.items() if task in CULLING_TASKS)
     return {
         "epochs": rates.epochs,
+        "student_seconds_per_frame": round(rates.student_s, 6),
         "teacher_seconds_per_frame": round(rates.teacher_s, 6),
         "train_seconds_per_image": round(rates.step_s, 6),
         "projected_full_training_seconds": round(full_s, 3),

@@ -129,6 +129,15 @@ def _facts(summary: Mapping[str, Any], ascii_only: bool) -> Table:
             Text("Per image", style="bold"),
             f"{summary['gflops_full']:.3g} {arrow} {summary['gflops_chosen']:.3g} GFLOPs",
         )
+    if "culling_gain_map_50" in summary:
+        gain, control = summary["culling_gain_map_50"], summary["map_50_control"]
+        table.add_row(
+            Text("Culling", style="bold"),
+            f"worth {100 * gain:+.1f} points on this camera: as many frames drawn by lot give {_points(control)}",
+        )
+        if "culling_gain_map_50_truth" in summary:
+            gain, control = summary["culling_gain_map_50_truth"], summary["map_50_control_truth"]
+            table.add_row("", f"{100 * gain:+.1f} points against the truth, where they give {_points(control)}")
     if "culled_training_seconds" in summary:
         spent, full = summary["culled_training_seconds"], summary["projected_full_training_seconds"]
         ratio = summary.get("projected_full_training_ratio")

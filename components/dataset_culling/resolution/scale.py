@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from dataset_culling.types import FloatArray, IntArray
+from dataset_culling.boxes import box_areas_px2
+from dataset_culling.types import Detections, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,33 @@ def choose_scale_by_ap(scales: Sequence[float], ap: FloatArray, *, tolerance: fl
     return float(scales[int(np.flatnonzero(values >= values.max() - tolerance)[-1])])
 
 
+def sides_to_try(
+    full_side_px: int, factor: float, allowed: Callable[[int], int], *, down: int, up: int = 0
+) -> dict[float, int]:
+    """Network sides around the full one, in steps of `factor`, as far as the detector's limits let them differ.
+
+    Args:
+        full_side_px: Short side at scale 1.
+        factor: Each side is this much of the next larger one, between 0 and 1.
+        allowed: A wanted short side -> the one that the detector would take.
+        down: Most steps below the full side.
+        up: Most steps above it.
+
+    Returns:
+        Scale -> side, scales falling; the full side has scale 1. Sides that the limits make equal are there once.
+
+    Raises:
+        ValueError: If `factor` does not lie between 0 and 1, or a number of steps is negative.
+    """
+    sides = {full_side_px}
+    for scale in scale_steps(factor, down=down, up=up):
+        side = allowed(max(1, round(full_side_px * scale)))
+        # A limit can push a side to the other side of the full one: that is no step in the direction asked for.
+        if (scale < 1 and side < full_side_px) or (scale > 1 and side > full_side_px):
+            sides.add(side)
+    return {1.0 if s == full_side_px else round(s / full_side_px, 6): s for s in sorted(sides, reverse=True)}
+
+
 def choose_scale_per_bucket(
     losses: FloatArray, scales: Sequence[float], bucket: IntArray, *, threshold: float
 ) -> dict[int, float]:
@@ -161,6 +189,40 @@ def choose_scale_per_bucket(
 
         chosen[int(one)] = choose_scale(losses_at, scales, threshold=threshold).scale
     return chosen
+
+
+def hour_buckets(time_s: FloatArray) -> tuple[IntArray, list[str]]:
+    """Frames by hour of the day, counted from the footage's start.
+
+    Args:
+        time_s: Seconds from the start of the footage, shape (N,).
+
+    Returns:
+        Bucket of each frame, shape (N,), and the 24 buckets' names.
+    """
+    hour = np.floor(np.asarray(time_s, np.float64) / 3600.0).astype(np.int64) % 24
+    return hour, [f"hour {h:02d}" for h in range(24)]
+
+
+def size_buckets(detections: Detections, *, min_score: float) -> tuple[IntArray, list[str]]:
+    """Frames by how large their objects are: by the median over a frame's boxes of the square root of their area.
+
+    Args:
+        detections: The student's boxes at full size, N frames.
+        min_score: Boxes scoring less do not count.
+
+    Returns:
+        Bucket of each frame, shape (N,), and the buckets' names: empty, then COCO's small, medium (from 32 px) and
+        large (from 96 px). A side exactly on a bound belongs to the larger bucket.
+    """
+    bucket = np.zeros(len(detections), np.int64)
+    for row in range(len(detections)):
+        image = detections.image(row)
+        counted = image.boxes_xyxy[image.scores >= np.float32(min_score)].astype(np.float64)
+        if len(counted):
+            side = float(np.median(np.sqrt(box_areas_px2(counted))))
+            bucket[row] = 1 + int(np.searchsorted([32.0, 96.0], side, side="right"))
+    return bucket, ["empty", "small objects", "medium objects", "large objects"]
 
 
 def _require_falling(scales: Sequence[float]) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ from dataset_culling.detectors.base import (
 from dataset_culling.errors import ConfigError, WeightsError
 from dataset_culling.stages.scratch import BoxParts
 from dataset_culling.storage import fetch, is_remote
-from dataset_culling.types import ClassMap, Detections, ImageDetections, IntArray
+from dataset_culling.types import ClassMap, Detections, ImageArray, ImageDetections, IntArray
 
 
 def local_weights(ref: DetectorRef) -> DetectorRef:
@@ -65,6 +65,14 @@ PART_S = 2.0
 MOST_THREADS = 8
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """Another way to look at the same frames."""
+
+    name: str  # equal names change images equally
+    change: Callable[[ImageArray], ImageArray]
+
+
 @dataclass(slots=True)
 class ScanLog:
     """What scans tell their stage."""
@@ -85,6 +93,7 @@ def scan(
     progress: Callable[[int, int], None],
     log: ScanLog,
     precision: Precision = "auto",
+    view: View | None = None,
 ) -> Detections:
     """A detector's boxes, in the camera's classes, for the named frames.
 
@@ -106,6 +115,7 @@ def scan(
         progress: Told how many of the N frames are done.
         log: Told what a person should know, and how many frames were looked at.
         precision: What the network computes in.
+        view: Changes each image before it is looked at; boxes are then in px of what it gives.
 
     Raises:
         ConfigError: If one of the camera's classes is none of the detector's, or not even one image fits into memory.
@@ -113,7 +123,8 @@ def scan(
     index = class_map.index_for(detector.name, detector.class_names)
     detector.ready(precision)
     num_frames, unit = len(frame_ids), batch_size * UNIT_BATCHES
-    work = _name_of_work(frames, frame_ids, detector, class_map, side_px, min_score, batch_size, precision)
+    settings = [side_px, min_score, batch_size, precision, view.name if view is not None else ""]
+    work = _name_of_work(frames, frame_ids, detector, class_map, settings)
     parts = BoxParts(work, every_s=PART_S)
     found = parts.read()
     if found:
@@ -125,7 +136,7 @@ def scan(
     with closing(
         frames.prepared(
             frame_ids[start:],
-            functools.partial(detector.prepare, side_px=side_px),
+            functools.partial(_prepare, detector, side_px, view),
             threads=min(MOST_THREADS, len(os.sched_getaffinity(0))),
             ahead=2 * batch_size,
         )
@@ -143,6 +154,10 @@ def scan(
     return Detections.from_images(
         found, frame_ids=frame_ids, time_s=frames.table.time_s[rows], class_names=class_map.names
     )
+
+
+def _prepare(detector: Detector, side_px: int, view: View | None, image: ImageArray) -> NetworkInput:
+    return detector.prepare(image if view is None else view.change(image), side_px=side_px)
 
 
 def _count_from(progress: Callable[[int, int], None], start: int, total: int, done: int) -> None:
@@ -211,10 +226,7 @@ def _name_of_work(
     frame_ids: IntArray,
     detector: Detector,
     class_map: ClassMap,
-    side_px: int,
-    min_score: float,
-    batch_size: int,
-    precision: str,
+    settings: Sequence[object],
 ) -> str:
     """A digest of all that decides a scan's boxes."""
     parts = {
@@ -223,6 +235,6 @@ def _name_of_work(
         "frame_ids": hashlib.sha256(np.ascontiguousarray(frame_ids, np.int64).tobytes()).hexdigest(),
         "detector": detector.fingerprint(),
         "classes": {name: list(sources) for name, sources in class_map.sources.items()},
-        "settings": [side_px, min_score, batch_size, precision],
+        "settings": list(settings),
     }
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from dataset_culling.artifacts.labels import WorstBox
 from dataset_culling.report.page import _gate_rows, build_page, footage_facts
 from dataset_culling.report.pictures import encode, shrink
 from dataset_culling.report.plots import timeline_chart
@@ -169,3 +170,25 @@ def test_gate_rows__what_it_saved_and_what_it_would_have_cost():
     assert _gate_rows(marked)[1] == (
         "of 6 kept by the first cull, dropping them would lose", "2, 1 without a kept one like it",
     )  # fmt: skip
+
+
+def test_build_page__labels_that_the_teacher_doubts_are_listed(small_run: Run):
+    assert "Where the teacher doubts itself" not in page_of(small_run, num_pictures=0)
+    worst = [
+        WorstBox(49000, 49.0, "<car>", 0.91, 0.125, (1.0, 2.0, 30.0, 40.4), True),
+        WorstBox(58000, 58.0, "person", 0.55, 0.75, (5.0, 6.0, 7.0, 8.0), False),
+    ]
+    page = page_of(dataclasses.replace(small_run, worst=worst), num_pictures=0)
+    for part in (
+        "Where the teacher doubts itself",
+        "&lt;car&gt;",
+        "0.91",
+        "0.12",
+        "1, 2, 30, 40",
+        "ignored",
+        "a label",
+    ):
+        assert part in page, part
+    outline = Outline()
+    outline.feed(page)
+    assert not outline.wrong

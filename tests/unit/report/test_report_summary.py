@@ -13,7 +13,7 @@ from rich.console import Console
 
 from dataset_culling.graph import WIRING
 from dataset_culling.report.run import TASK_NAMES, Run
-from dataset_culling.report.summary import CULLING_TASKS, projection, summarise
+from dataset_culling.report.summary import CULLING_TASKS, culling_gain, projection, summarise
 from dataset_culling.report.terminal import print_summary
 from report_inputs import TIMINGS, shared_run
 
@@ -108,3 +108,18 @@ def test_terminal__loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"
+
+
+def test_culling_gain__trained_less_control():
+    metrics = {"map_50_trained": 0.6, "map_50_control": 0.55, "map_50_trained_truth": 0.5}
+    assert culling_gain(metrics) == {"culling_gain_map_50": pytest.approx(0.05)}
+    metrics["map_50_control_truth"] = 0.7
+    assert culling_gain(metrics)["culling_gain_map_50_truth"] == pytest.approx(-0.2)
+    assert culling_gain({"map_50_trained": 0.6}) == {}
+
+
+def test_print_summary__what_culling_was_worth(small_run: Run, tmp_path):
+    metrics = {**small_run.metrics, "map_50_trained": 0.6, "map_50_control": 0.55}
+    text = printed(summarise(dataclasses.replace(small_run, metrics=metrics)), tmp_path)
+    assert "worth +5.0 points on this camera: as many frames drawn by lot give 55.0" in " ".join(text.split())
+    assert "by lot" not in printed(summarise(small_run), tmp_path)

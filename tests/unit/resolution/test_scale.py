@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from builders import footage, frame
 from dataset_culling.resolution.scale import (
     choose_scale,
     choose_scale_by_ap,
     choose_scale_per_bucket,
+    hour_buckets,
     mean_squared_change,
     relative_change,
     scale_steps,
+    sides_to_try,
+    size_buckets,
     squared_change,
 )
 
@@ -117,3 +121,27 @@ def test_choose_scale_per_bucket__night_and_day_differ():
     assert chosen == {0: 0.81, 7: 1.0}
     with pytest.raises(ValueError, match=r"losses must have shape \(2, 3\)"):
         choose_scale_per_bucket(losses, [1.0, 0.9], np.array([0, 0, 7]), threshold=0.05)
+
+
+def test_sides_to_try__limits_of_the_detector():
+    def multiples_of_32_from_64_to_352(side: int) -> int:
+        return min(max(-(-side // 32) * 32, 64), 352)
+
+    sides = sides_to_try(288, 0.9, multiples_of_32_from_64_to_352, down=4, up=3)
+    # wanted 395, 356, 320; 259, 233, 210, 189: 259 becomes 288 again, which is no step
+    assert sides == {1.222222: 352, 1.111111: 320, 1.0: 288, 0.888889: 256, 0.777778: 224, 0.666667: 192}
+    assert sides_to_try(288, 0.9, lambda side: 288, down=4, up=3) == {1.0: 288}  # a fixed input
+    assert sides_to_try(288, 0.9, lambda side: side, down=0) == {1.0: 288}
+
+
+def test_hour_buckets__hours_of_the_footage():
+    bucket, names = hour_buckets(np.array([0.0, 3599.9, 3600.0, 86400.0 + 7200.0]))
+    assert [names[one] for one in bucket] == ["hour 00", "hour 00", "hour 01", "hour 02"]
+
+
+def test_size_buckets__median_side_against_coco_bounds():
+    small, exactly, large = (0, 0.9, 0, 0, 31, 31), (0, 0.9, 0, 0, 32, 32), (0, 0.9, 0, 0, 96, 96)
+    unsure = (0, 0.1, 0, 0, 500, 500)
+    boxes = footage(frame(), frame(small, unsure), frame(exactly), frame(large), frame(small, large, small))
+    bucket, names = size_buckets(boxes, min_score=0.2)
+    assert [names[one].split()[0] for one in bucket] == ["empty", "small", "medium", "large", "small"]

@@ -30,12 +30,19 @@ CONFIDENCE, PRECISION = StageContext("cull-confidence"), StageContext("cull-prec
 class Run:
     """A folder with a student's detections, a teacher's labels and a first selection."""
 
-    def __init__(self, folder: Path, student: Detections, teacher: Detections | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        student: Detections,
+        teacher: Detections | None = None,
+        frame_trust: list[float] | None = None,
+    ) -> None:
         self.folder = folder
         write_detections(folder / "detections", student, ORIGIN)
         if teacher is not None:
             size = np.full(len(teacher), 1000)
-            write_labels(folder / "labels", teacher, size, size, ORIGIN)
+            trust = None if frame_trust is None else np.array(frame_trust)
+            write_labels(folder / "labels", teacher, size, size, ORIGIN, frame_trust=trust)
 
     def confidence(self, **config: object) -> StageReport:
         return run_confidence(
@@ -202,6 +209,21 @@ def test_cull_precision__frames_without_anything_to_learn_are_not_a_training_set
     run.select(0, 1)
     with pytest.raises(InputError, match=r"in the 1 frames kept, found none, though the teacher saw 1 in the others"):
         run.precision(budget=1)
+
+
+def test_cull_precision__frames_that_the_teacher_doubts_are_not_chosen(tmp_path):
+    box, elsewhere = (0, 0.9, 0, 0, 10, 10), (0, 0.9, 50, 0, 60, 10)
+    student = footage(frame(box), frame(box), frame(box))
+    run = Run(tmp_path, student, footage(frame(elsewhere), frame(box, elsewhere), frame(box)), [0.49, 0.5, 1.0])
+    run.select(2, 1, 0)
+    report = run.precision(budget=1)
+    assert run.kept("kept") == [1]  # frame 0 is worse, but the teacher does not stand by what it says there
+    assert (report.counts["frames"], report.counts["doubtful_frames"]) == (2, 1)
+    run.precision(budget=1, min_trust=0.4)
+    assert run.kept("kept") == [0]
+    run.select(0, 1)
+    with pytest.raises(InputError, match=r"to 0\.9, found at most 0\.50 in 2 frames\. Lower cull_precision\.min_trust"):
+        run.precision(min_trust=0.9)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

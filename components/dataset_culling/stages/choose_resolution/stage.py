@@ -1,96 +1,191 @@
-"""optResolution: shrink the image by a factor again and again until the student grows unsure (paper, section 2.2)."""
+"""optResolution: shrink the image by a factor again and again until the student grows unsure (paper, section 2.2).
+
+Or, as an option, look in both directions and believe the teacher: the smallest image whose AP against its labels is
+within a tolerance of the best one's.
+
+N = frames that the sizes are tried on, S = sizes.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import read_labels
-from dataset_culling.artifacts.resolution import Resolution, ResolutionPoint, write_resolution
+from dataset_culling.artifacts.resolution import BucketResolution, Resolution, ResolutionPoint, write_resolution
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.table import load_trainable
+from dataset_culling.errors import InputError
 from dataset_culling.evaluation.coco import evaluate
-from dataset_culling.resolution.scale import choose_scale
+from dataset_culling.resolution.scale import (
+    ScaleChoice,
+    choose_scale,
+    choose_scale_by_ap,
+    choose_scale_per_bucket,
+    hour_buckets,
+    relative_change,
+    sides_to_try,
+    size_buckets,
+)
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
 from dataset_culling.stages.choose_resolution.config import ChooseResolutionConfig
 from dataset_culling.stages.detecting import ScanLog, local_weights, scan
+from dataset_culling.strategies.base import Float64Array
 from dataset_culling.strategies.confidence import frame_loss
-from dataset_culling.types import FloatArray, parse_classes
+from dataset_culling.types import Detections, IntArray, Selection, parse_classes
 
 
 def run(config: ChooseResolutionConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
-    """Read the culled frames, look at them at falling sizes, write the choice and the curve."""
+    """Read the frames to judge by, look at them at several sizes, write the choice and the curve."""
     frames = FrameReader(inputs["frames"])
     labels = read_labels(inputs["labels"])
-    frame_ids = np.sort(read_selection(inputs["selection"]).frame_ids[: config.max_frames])
+    frame_ids = frames_to_judge(config, read_selection(inputs["selection"]), labels)
+    wanted = labels.take(labels.rows_of(frame_ids))
+    if config.judge == "ap" and config.mode != "off" and not np.any(~wanted.ignore):
+        raise InputError(
+            f"{inputs['labels']}: expected objects on the {len(wanted)} frames that sizes are judged on, found none. "
+            f"Raise choose_resolution.max_frames, or set choose_resolution.judge to loss."
+        )
     student = load_trainable(local_weights(config.student), device=context.device)
     classes = parse_classes(config.classes)
     row = int(np.searchsorted(frames.table.frame_ids, frame_ids[0]))
     height, width = int(frames.table.height_px[row]), int(frames.table.width_px[row])
     full_side = min(student.network_size(height, width, config.student.side_px))
-    steps = 0 if config.mode == "off" else config.max_steps
-    sides = _sides(full_side, config.factor, steps, lambda side: min(student.network_size(height, width, side)))
-    wanted = labels.take(labels.rows_of(frame_ids))
-    agreement: dict[int, float] = {}
+    down, up = (0, 0) if config.mode == "off" else (config.max_steps, config.max_steps_up)
+    sides = sides_to_try(
+        full_side, config.factor, lambda side: min(student.network_size(height, width, side)), down=down, up=up
+    )
+    found: dict[float, Detections] = {}
     log = ScanLog()
     watch = Stopwatch()
 
-    def losses_at(scale: float) -> FloatArray:
-        side = sides[scale]
-        done = len(agreement) * len(frame_ids)
-        found = scan(
-            frames, frame_ids, student, classes, side_px=side, min_score=min(config.min_score, 0.05),
+    def losses_at(scale: float) -> Float64Array:
+        done = len(found) * len(frame_ids)
+        found[scale] = scan(
+            frames, frame_ids, student, classes, side_px=sides[scale], min_score=min(config.min_score, 0.05),
             batch_size=config.batch_size, log=log,
             progress=lambda now, _: context.progress(done + now, len(sides) * len(frame_ids)),
         )  # fmt: skip
-        agreement[side] = evaluate(found, wanted).map_50
-        return frame_loss(found, q=config.q, b=config.b, min_score=config.min_score)
+        return frame_loss(found[scale], q=config.q, b=config.b, min_score=config.min_score)
 
-    choice = choose_scale(losses_at, list(sides), threshold=config.threshold, whole_curve=config.mode == "curve")
+    if config.judge == "ap":
+        losses = {scale: losses_at(scale) for scale in sides}
+        ap = {scale: evaluate(boxes, wanted).map_50 for scale, boxes in found.items()}
+        choice = ScaleChoice(
+            choose_scale_by_ap(list(sides), np.array(list(ap.values())), tolerance=config.tolerance)
+            if config.mode != "off"
+            else 1.0,
+            tuple(sides),
+            tuple(relative_change(losses[1.0], loss) for loss in losses.values()),
+        )
+    else:
+        choice = choose_scale(losses_at, list(sides), threshold=config.threshold, whole_curve=config.mode == "curve")
+        ap = {scale: evaluate(boxes, wanted).map_50 for scale, boxes in found.items()}
+    seconds = watch.seconds()
     context.progress(1, 1)
     gflops = {scale: student.gflops(height, width, sides[scale]) for scale in choice.scales}
-    chosen = sides[choice.scale]
+    buckets = [
+        BucketResolution(name, num_frames, scale, sides[scale], gflops[scale])
+        for name, num_frames, scale in choices_per_bucket(config, found, wanted)
+    ]
     write_resolution(
         outputs["resolution"],
         Resolution(
             scale=choice.scale,
-            side_px=chosen,
+            side_px=sides[choice.scale],
             full_side_px=full_side,
             threshold=config.threshold,
             gflops_full=gflops[1.0],
             gflops_chosen=gflops[choice.scale],
-            reason=_reason(config, choice.scale, choice.scales, choice.changes),
+            reason=reason_by_ap(config, choice.scale, ap) if config.judge == "ap" else reason_by_loss(config, choice),
             curve=tuple(
-                ResolutionPoint(scale, sides[scale], change, gflops[scale], agreement[sides[scale]])
+                ResolutionPoint(scale, sides[scale], change, gflops[scale], ap[scale])
                 for scale, change in zip(choice.scales, choice.changes, strict=True)
             ),
+            judge=config.judge,
         ),
         context.origin(config, inputs),
+        buckets=buckets,
     )
     return StageReport(
-        counts={"frames": len(frame_ids), "scales": len(choice.scales), "side_px": chosen},
-        figures={"seconds_per_frame": watch.seconds() / max(log.num_looked, 1)},
-        notes=tuple(dict.fromkeys(log.notes)),
+        counts={"frames": len(frame_ids), "scales": len(choice.scales), "side_px": sides[choice.scale]},
+        figures={"seconds_per_frame": seconds / max(log.num_looked, 1)},
+        notes=(
+            *dict.fromkeys(log.notes),
+            *(f"{one.bucket}: {one.side_px} px for {one.num_frames} frames" for one in buckets),
+        ),
     )
 
 
-def _sides(full_side: int, factor: float, steps: int, allowed) -> dict[float, int]:  # type: ignore[no-untyped-def]
-    """Scale -> the network's short side, falling; sizes that the detector's limits make equal are tried once."""
-    sides = {1.0: full_side}
-    for step in range(1, steps + 1):
-        side = allowed(max(1, round(full_side * factor**step)))
-        if side < min(sides.values()):
-            sides[round(side / full_side, 6)] = side
-    return sides
+def frames_to_judge(config: ChooseResolutionConfig, culled: Selection, labels: Detections) -> IntArray:
+    """Ids of the frames that sizes are tried on, ascending, shape (N,), N at most `max_frames`.
+
+    The loss is judged on the hardest of the culled frames, as in the paper. AP is not: there the raw student is at its
+    worst by choice, so it is judged on the whole labelled pool, evenly spread in time.
+    """
+    if config.judge == "loss":
+        return np.sort(culled.frame_ids[: config.max_frames])
+    rows = np.linspace(0, len(labels) - 1, min(config.max_frames, len(labels)))
+    return labels.frame_ids[np.unique(rows.round().astype(np.int64))]
 
 
-def _reason(config: ChooseResolutionConfig, scale: float, scales: tuple[float, ...], changes: tuple[float, ...]) -> str:
+def choices_per_bucket(
+    config: ChooseResolutionConfig, found: Mapping[float, Detections], wanted: Detections
+) -> list[tuple[str, int, float]]:
+    """Name, number of frames and chosen scale of each bucket of frames, among the scales that were looked at.
+
+    Args:
+        config: How buckets are made, and who judges.
+        found: Scale -> the student's boxes there, scales falling, N frames.
+        wanted: The teacher's boxes on the same frames. A bucket without any cannot be judged by AP and is left out.
+    """
+    if config.buckets == "off":
+        return []
+    if config.buckets == "hour":
+        bucket, names = hour_buckets(wanted.time_s)
+    else:
+        bucket, names = size_buckets(found[1.0], min_score=config.min_score)
+    scales = list(found)
+    if config.judge == "loss":
+        losses = np.stack(
+            [frame_loss(boxes, q=config.q, b=config.b, min_score=config.min_score) for boxes in found.values()]
+        )
+        chosen = choose_scale_per_bucket(losses, scales, bucket, threshold=config.threshold)
+    else:
+        chosen = {}
+        for one in np.unique(bucket).tolist():
+            rows = np.flatnonzero(bucket == one)
+            ap = np.array([evaluate(boxes.take(rows), wanted.take(rows)).map_50 for boxes in found.values()])
+            if np.all(ap >= 0):
+                chosen[int(one)] = choose_scale_by_ap(scales, ap, tolerance=config.tolerance)
+    return [(names[one], int(np.sum(bucket == one)), scale) for one, scale in sorted(chosen.items())]
+
+
+def reason_by_loss(config: ChooseResolutionConfig, choice: ScaleChoice) -> str:
+    """The choice in one line, where the confidence loss made it."""
     if config.mode == "off":
         return "full size, as asked"
-    over = next((row for row, change in enumerate(changes) if change > config.threshold), None)
+    over = next((row for row, change in enumerate(choice.changes) if change > config.threshold), None)
     if over is None:
-        return f"the loss changed by no more than {max(changes):.3f} down to scale {scale:.2f}, the smallest tried"
+        return (
+            f"the loss changed by no more than {max(choice.changes):.3f} down to scale {choice.scale:.2f}, the "
+            f"smallest tried"
+        )
     return (
-        f"at scale {scales[over]:.2f} the loss changes by {changes[over]:.3f}, over the threshold of "
-        f"{config.threshold:g}; {scale:.2f} is the last below it"
+        f"at scale {choice.scales[over]:.2f} the loss changes by {choice.changes[over]:.3f}, over the threshold of "
+        f"{config.threshold:g}; {choice.scale:.2f} is the last below it"
+    )
+
+
+def reason_by_ap(config: ChooseResolutionConfig, scale: float, ap: Mapping[float, float]) -> str:
+    """The choice in one line, where agreement with the teacher made it."""
+    if config.mode == "off":
+        return "full size, as asked"
+    best = max(ap, key=lambda one: (ap[one], -one))
+    return (
+        f"scale {scale:.2f} agrees with the teacher to {100 * ap[scale]:.1f} points, the smallest within "
+        f"{100 * config.tolerance:g} of the best, {100 * ap[best]:.1f} at {best:.2f}; full size has "
+        f"{100 * ap[1.0]:.1f}"
     )

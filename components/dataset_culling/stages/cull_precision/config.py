@@ -13,3 +13,10 @@ class CullPrecisionConfig(CullConfig):
 
     strategy: str = Field("precision", description=f"How frames are chosen: {', '.join(STRATEGIES)}.")
     budget: int = Field(256, ge=1, description="Most frames to train on: the paper's n.")
+    min_trust: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Frames on which the teacher agrees with itself less than this are not chosen; without effect "
+        "where label_frames.trust is off.",
+    )

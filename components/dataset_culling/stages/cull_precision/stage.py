@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from dataset_culling.artifacts.detections import read_detections
-from dataset_culling.artifacts.labels import read_labels
+from dataset_culling.artifacts.labels import read_frame_trust, read_labels
 from dataset_culling.artifacts.selection import read_selection, write_selection
 from dataset_culling.errors import InputError
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
 from dataset_culling.stages.cull_precision.config import CullPrecisionConfig
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.strategies.precision import PrecisionConfig, per_image_ap
+from dataset_culling.types import Detections, IntArray
 
 
 def run(config: CullPrecisionConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
@@ -37,6 +40,9 @@ def run(config: CullPrecisionConfig, inputs: Inputs, outputs: Outputs, context: 
             f"{len(frame_ids)} frames. Check the footage and the classes ({', '.join(labels.class_names)}), or lower "
             f"label_frames.min_score."
         )
+    believed = believed_rows(inputs["labels"], teacher, frame_ids, config.min_trust)
+    num_doubtful = len(pool) - len(believed)
+    pool, labels = pool.take(believed), labels.take(believed)
     watch = Stopwatch()
     kept = config.choose(pool)
     seconds = watch.seconds()
@@ -51,6 +57,7 @@ def run(config: CullPrecisionConfig, inputs: Inputs, outputs: Outputs, context: 
     return StageReport(
         counts={
             "frames": len(pool),
+            **({"doubtful_frames": num_doubtful} if num_doubtful else {}),
             "kept": len(kept),
             "teacher_boxes_kept": int((~chosen.require_labels().ignore).sum()),
         },
@@ -60,6 +67,34 @@ def run(config: CullPrecisionConfig, inputs: Inputs, outputs: Outputs, context: 
             "mean_ap_kept": _mean_ap(chosen, counted),
         },
     )
+
+
+def believed_rows(path: Path, teacher: Detections, frame_ids: IntArray, min_trust: float) -> IntArray:
+    """Which of the frames to choose from the teacher is believed on.
+
+    Args:
+        path: The labels/1 artifact.
+        teacher: Its labels, read.
+        frame_ids: The frames to choose from, ascending, shape (K,).
+        min_trust: Least agreement of the teacher with itself.
+
+    Returns:
+        Rows of `frame_ids`: all of them where no trust was written.
+
+    Raises:
+        InputError: If there is none.
+    """
+    of_all = read_frame_trust(path)
+    if of_all is None:
+        return np.arange(len(frame_ids))
+    trust = of_all[teacher.rows_of(frame_ids)]
+    rows = np.flatnonzero(trust >= min_trust)
+    if len(rows) == 0:
+        raise InputError(
+            f"{path}: expected frames on which the teacher agrees with itself to {min_trust:g}, found at most "
+            f"{trust.max():.2f} in {len(trust)} frames. Lower cull_precision.min_trust, or use another teacher."
+        )
+    return rows
 
 
 def _mean_ap(pool: CullInput, counted: PrecisionConfig) -> float:

@@ -12,6 +12,7 @@ def evaluate_student(
     frames: dsl.Input[dsl.Dataset],
     labels: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
+    control: dsl.Input[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     raw: dsl.Output[dsl.Dataset],
     trained: dsl.Output[dsl.Dataset],
@@ -22,12 +23,13 @@ def evaluate_student(
     registry: str,
     config: dict[str, Any],
 ) -> dsl.ContainerSpec:
-    """Judge the raw and the trained student on the held-out frames.
+    """Judge the raw and the trained student, and the control arm's, on the held-out frames.
 
     Args:
         frames: frames/1, the held-out part.
         labels: labels/1 of those frames.
         model: model/1, the trained student.
+        control: control/1, the student of the control arm, if there is one.
         classes: The camera's classes.
         student: The detector before training.
         student_weights: Its weights.
@@ -53,6 +55,7 @@ def evaluate_student(
         frames=frames.path,
         labels=labels.path,
         model=model.path,
+        control=control.path,
         metrics=metrics.path,
         raw=raw.path,
         trained=trained.path,

@@ -1,4 +1,4 @@
-"""Evaluation: raw and trained student on the same held-out frames, with pycocotools' measures.
+"""Evaluation: raw and trained student, and the control arm's, on the same held-out frames, with pycocotools' measures.
 
 Against the teacher's labels this is agreement, not accuracy; where true boxes are given, accuracy stands beside it, and
 the teacher's own.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset_culling.artifacts.control import control_weights, read_control
 from dataset_culling.artifacts.detections import write_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import from_coco_json, read_labels
@@ -71,14 +72,16 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
     seconds_trained, looked_trained = watch.seconds() - seconds_raw, log.num_looked - looked_raw
     students = {"raw": found_raw, "trained": found_trained}
     metrics: dict[str, float] = {"heldout_frames": float(len(frame_ids))}
-    champion = _champion(config, classes)
+    champion, control = _champion(config, classes), _control(inputs)
     if champion is not None:
-        students["champion"] = scan(
-            frames, frame_ids, champion.student.to(context.device), ClassMap({name: (name,) for name in classes.names}),
-            side_px=champion.side_px, min_score=config.min_score, batch_size=config.batch_size, log=log,
-            precision=config.precision, progress=lambda done, total: None,
-        )  # fmt: skip
         metrics["champion_version"] = float(champion.version)
+    for name, other in (("champion", champion), ("control", control)):
+        if other is not None:
+            students[name] = scan(
+                frames, frame_ids, other.student.to(context.device), ClassMap({one: (one,) for one in classes.names}),
+                side_px=other.side_px, min_score=config.min_score, batch_size=config.batch_size, log=log,
+                precision=config.precision, progress=lambda done, total: None,
+            )  # fmt: skip
     start_utc = frames.table.start_utc
     for name, found in students.items():
         metrics.update(quality(found, labels, name, start_utc=start_utc))
@@ -156,15 +159,24 @@ def _exported(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Champion:
-    """The camera's deployed student."""
+class _Judged:
+    """A student that is judged beside the raw and the trained one."""
 
     student: TorchDetector
     side_px: int
-    version: int
+    version: int = 0  # in the registry; 0: not there
 
 
-def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> _Champion | None:
+def _control(inputs: Inputs) -> _Judged | None:
+    """The control arm's student; None where there is no such arm."""
+    control = read_control(inputs["control"]) if "control" in inputs else None
+    if control is None:
+        return None
+    ref = DetectorRef(name=control.card.detector, weights=str(control_weights(inputs["control"])))
+    return _Judged(load_trainable(ref), control.card.side_px)
+
+
+def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> _Judged | None:
     """The camera's deployed student; None where there is none, or it knows other classes."""
     if not config.registry:
         return None
@@ -178,7 +190,7 @@ def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> _Champion | N
         if set(card.class_names) != set(classes.names):
             return None
         student = load_trainable(DetectorRef(name=card.detector, weights=str(weights_file(model))))
-        return _Champion(student, card.side_px, version)
+        return _Judged(student, card.side_px, version)
 
 
 def read_truth(path: Path, classes: ClassMap, time_s: np.ndarray, frame_ids: IntArray) -> Detections:

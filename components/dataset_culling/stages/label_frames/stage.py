@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import write_labels
 from dataset_culling.artifacts.selection import read_selection
-from dataset_culling.detectors.table import load_detector
-from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
-from dataset_culling.stages.detecting import ScanLog, local_weights, scan
+from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
-from dataset_culling.types import parse_classes
+from dataset_culling.stages.teaching import ask_teacher
 
 
 def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
@@ -22,23 +18,8 @@ def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: St
     frame_ids = frames.table.frame_ids
     if "selection" in inputs:
         frame_ids = np.sort(read_selection(inputs["selection"]).frame_ids)
-    teacher = load_detector(local_weights(config.teacher), device=context.device)
-    log = ScanLog()
-    watch = Stopwatch()
-    boxes = scan(
-        frames,
-        frame_ids,
-        teacher,
-        parse_classes(config.classes),
-        side_px=config.teacher.side_px,
-        min_score=config.doubtful_score,
-        batch_size=config.batch_size,
-        progress=context.progress,
-        log=log,
-        precision=config.precision,
-    )
-    seconds = watch.seconds()
-    labels = dataclasses.replace(boxes, ignore=boxes.scores < config.min_score)
+    taught = ask_teacher(config, frames, frame_ids, device=context.device, progress=context.progress)
+    labels, trust = taught.labels, taught.trust
     rows = np.searchsorted(frames.table.frame_ids, frame_ids)
     write_labels(
         outputs["labels"],
@@ -46,13 +27,18 @@ def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: St
         frames.table.width_px[rows].astype(np.int64),
         frames.table.height_px[rows].astype(np.int64),
         context.origin(config, inputs),
+        box_trust=None if trust is None else trust.of_boxes,
+        frame_trust=None if trust is None else trust.of_frames,
+        worst=() if trust is None else trust.worst,
     )
-    return StageReport(
-        counts={
-            "frames": len(labels),
-            "boxes": int((~labels.ignore).sum()),
-            "doubtful_boxes": int(labels.ignore.sum()),
-        },
-        figures={"seconds_per_frame": seconds / max(log.num_looked, 1)},
-        notes=tuple(log.notes),
-    )
+    counts = {
+        "frames": len(labels),
+        "boxes": int((~labels.ignore).sum()),
+        "doubtful_boxes": int(labels.ignore.sum()),
+        "looks": taught.num_looks,
+    }
+    # What one look at one frame costs: the cost model multiplies it by frames that would be looked at once.
+    figures = {"seconds_per_frame": taught.seconds_per_look}
+    if trust is not None:
+        figures["mean_frame_trust"] = float(trust.of_frames.mean()) if len(labels) else 1.0
+    return StageReport(counts=counts, figures=figures, notes=taught.notes)

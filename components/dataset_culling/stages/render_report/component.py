@@ -17,6 +17,7 @@ def render_report(
     kept: dsl.Input[dsl.Dataset],
     resolution: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
+    control: dsl.Input[dsl.Dataset],
     heldout_labels: dsl.Input[dsl.Dataset],
     metrics: dsl.Input[dsl.Metrics],
     raw: dsl.Input[dsl.Dataset],
@@ -38,6 +39,7 @@ def render_report(
         kept: selection/1 of the precision cull.
         resolution: resolution/1.
         model: model/1, the trained student.
+        control: control/1, the control arm.
         heldout_labels: labels/1 of the held-out frames.
         metrics: metrics/1.
         raw: detections/1 on the held-out frames before training.
@@ -62,6 +64,7 @@ def render_report(
         kept=kept.path,
         resolution=resolution.path,
         model=model.path,
+        control=control.path,
         heldout_labels=heldout_labels.path,
         metrics=metrics.path,
         raw=raw.path,

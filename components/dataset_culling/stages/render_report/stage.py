@@ -12,7 +12,7 @@ from dataset_culling.artifacts.decision import read_decision
 from dataset_culling.artifacts.detections import read_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.header import Header, digest, read_header
-from dataset_culling.artifacts.labels import read_labels
+from dataset_culling.artifacts.labels import read_labels, read_worst
 from dataset_culling.artifacts.metrics import read_metrics
 from dataset_culling.artifacts.model import read_model_card
 from dataset_culling.artifacts.report import PAGE, write_report
@@ -89,6 +89,7 @@ def read_run(inputs: Inputs, *, camera: str) -> Run:
         selected_by=str(headers["selection"].config.get("strategy", "")),
         pool_loss=losses_of_all(pool, headers["selection"].config, selection),
         labels=labels,
+        worst=read_worst(inputs["labels"]),
         kept=kept,
         kept_by=str(headers["kept"].config.get("strategy", "")),
         label_loss=losses_of_all(labelled, headers["kept"].config, kept),

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import read_labels
-from dataset_culling.artifacts.model import ModelCard, write_model
+from dataset_culling.artifacts.model import write_model
 from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
-from dataset_culling.detectors.table import load_trainable
+from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import InputError
-from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
-from dataset_culling.stages.detecting import local_weights
-from dataset_culling.stages.train_student.checkpoints import checkpoint_of
+from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
+from dataset_culling.stages.teaching import LabelledFrames, teach_student
+from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
 from dataset_culling.stages.train_student.config import TrainStudentConfig
-from dataset_culling.training.loop import Sample, train
-from dataset_culling.types import Detections, IntArray, parse_classes
+from dataset_culling.types import Detections, IntArray
 
 
 def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
@@ -32,46 +29,29 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
     frames = FrameReader(inputs["frames"])
     samples = LabelledFrames(frames, labels, rows)
     watched = LabelledFrames(frames, labels, watched_rows) if len(watched_rows) else None
-    student = load_trainable(local_weights(config.student), device=context.device)
-    student = student.specialise(parse_classes(config.classes))
     origin = context.origin(config, inputs)
-    checkpoint, ours_to_remove = checkpoint_of(config, student, dict(origin.inputs))
-    watch = Stopwatch()
-    record = train(
-        student,
+    checkpoint: StoredCheckpoint | None = None
+    ours_to_remove = False
+
+    def checkpoints(student: TorchDetector) -> StoredCheckpoint | None:
+        nonlocal checkpoint, ours_to_remove
+        checkpoint, ours_to_remove = checkpoint_of(config, student, dict(origin.inputs))
+        return checkpoint
+
+    taught = teach_student(
+        config,
         samples,
-        config.recipe,
         side_px=side_px,
+        device=context.device,
         progress=context.progress,
-        checkpoints=checkpoint,
+        checkpoints=checkpoints,
         watched=watched,
     )
-    seconds = watch.seconds()
-    write_model(
-        outputs["model"],
-        ModelCard(
-            detector=student.name,
-            class_names=student.class_names,
-            side_px=side_px,
-            training={
-                "epochs": len(record.losses),
-                "steps": record.steps,
-                "frames": len(samples),
-                "losses": [dict(epoch) for epoch in record.losses],
-                **(
-                    {"watched_map": list(record.watched_map), "best_epoch": record.best_epoch}
-                    if watched is not None
-                    else {}
-                ),
-            },
-        ),
-        student.state(),
-        origin,
-    )
+    record = taught.record
+    write_model(outputs["model"], taught.card, taught.student.state(), origin)
     if checkpoint is not None and ours_to_remove:
         checkpoint.remove()
-    steps_here = max(record.steps - record.resumed_at_step, 1)
-    seconds_per_step = seconds / steps_here
+    seconds_per_step = taught.seconds / max(record.steps - record.resumed_at_step, 1)
     notes = [*record.notes, *(checkpoint.notes if checkpoint is not None else ())]
     if config.recipe.early_stop_share and watched is None:
         notes.append("no early stop: the frames that would be watched hold no sure box, so all are trained on")
@@ -80,7 +60,7 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
             f"kept the weights of epoch {record.best_epoch} of {len(record.losses)}, the best on watched frames"
         )
     return StageReport(
-        counts={"frames": len(samples), "steps": record.steps, "parameters": student.num_parameters()},
+        counts={"frames": len(samples), "steps": record.steps, "parameters": taught.student.num_parameters()},
         figures={
             "seconds_per_step": seconds_per_step,
             "seconds_per_image": seconds_per_step * record.steps / (len(record.losses) * len(samples)),
@@ -111,25 +91,3 @@ def split_by_time(labels: Detections, rows: IntArray, share: float) -> tuple[Int
     if not sure or latest.all():
         return rows, rows[:0]
     return rows[~latest], rows[latest]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledFrames:
-    """The selected frames with their labels, read one at a time (see `training.loop.TrainingSet`)."""
-
-    frames: FrameReader
-    labels: Detections
-    rows: IntArray  # rows of `labels`, shape (K,), in the selection's order
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, position: int) -> Sample:
-        row = int(self.rows[position])
-        boxes = self.labels.image(row)
-        image = self.frames.image(int(self.labels.frame_ids[row]))
-        return Sample(image, boxes.boxes_xyxy, boxes.class_ids, self.labels.image_ignore(row), boxes.scores)
-
-    def name(self, position: int) -> str:
-        """The frame's id."""
-        return f"frame {self.labels.frame_ids[int(self.rows[position])]}"

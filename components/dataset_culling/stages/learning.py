@@ -1,0 +1,19 @@
+"""How a student learns: the knobs, shared by every stage that trains one."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dataset_culling.config import StageConfig
+from dataset_culling.detectors.base import DetectorRef
+from dataset_culling.training.recipe import Recipe
+
+
+class Learning(StageConfig):
+    """Which student, which classes, which recipe."""
+
+    student: DetectorRef = Field(DetectorRef(name="tiny"), description="The student that training starts from.")
+    classes: tuple[str, ...] = Field(
+        ("person", "car"), min_length=1, description="The camera's classes: NAME, or NAME=THEIRS+THEIRS."
+    )
+    recipe: Recipe = Field(Recipe(), description="How it learns.")

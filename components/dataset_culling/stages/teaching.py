@@ -1,0 +1,251 @@
+"""What the stages share that ask a teacher and teach a student: labels with the trust in them, labelled frames.
+
+N = frames, M = boxes over all frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dataset_culling.artifacts.frames import FrameReader
+from dataset_culling.artifacts.labels import WorstBox
+from dataset_culling.artifacts.model import ModelCard
+from dataset_culling.config import did_you_mean
+from dataset_culling.detectors.table import load_detector, load_trainable
+from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.errors import ConfigError
+from dataset_culling.evaluation.trust import (
+    Float64Array,
+    agreement,
+    flipped,
+    frame_trust,
+    mark_doubtful,
+    mirrored,
+    neighbours,
+    worst_boxes,
+    zoomed_out,
+)
+from dataset_culling.stages.base import Stopwatch
+from dataset_culling.stages.detecting import ScanLog, View, local_weights, scan
+from dataset_culling.stages.labelling import Labelling
+from dataset_culling.stages.learning import Learning
+from dataset_culling.training.checkpoint import Checkpoints
+from dataset_culling.training.loop import Sample, TrainingRecord, train
+from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How far the teacher's labels are believed."""
+
+    of_boxes: Float64Array  # (M,) 0..1
+    of_frames: Float64Array  # (N,) 0..1, mean over the frame's boxes that score enough to be labels
+    worst: tuple[WorstBox, ...]  # least trusted first
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What a teacher says of frames."""
+
+    labels: Detections  # boxes that are doubtful by score or by trust are marked `ignore`
+    trust: Trust | None  # None where it was not asked for
+    seconds_per_look: float  # the teacher on one frame, once
+    num_looks: int  # frames that the teacher looked at, other views of them counted
+    notes: tuple[str, ...] = ()  # what a person should know of how it looked
+
+
+def ask_teacher(
+    config: Labelling, frames: FrameReader, frame_ids: IntArray, *, device: str, progress: Progress
+) -> Taught:
+    """The teacher's labels of the named frames, doubtful ones marked.
+
+    Args:
+        config: Which teacher, and how far it is believed.
+        frames: Where the frames lie.
+        frame_ids: Which to label, ascending, shape (N,).
+        device: "cpu", "cuda" or "cuda:N".
+        progress: Told how many of all looks are done.
+
+    Raises:
+        ConfigError: If a threshold names a class that is none, or the teacher knows none of a class's sources.
+    """
+    classes = parse_classes(config.classes)
+    thresholds = _thresholds(config, classes)
+    teacher = load_detector(local_weights(config.teacher), device=device)
+    near = "neighbours" in config.trust
+    seen_ids = _with_neighbours(frames, frame_ids, config.trust_gap_s) if near else frame_ids
+    views = _views(config)
+    total = len(seen_ids) + len(views) * len(frame_ids)
+    done = 0
+    log = ScanLog()
+    watch = Stopwatch()
+
+    def taught(labels: Detections, trust: Trust | None) -> Taught:
+        seconds_per_look = watch.seconds() / max(log.num_looked, 1)
+        return Taught(labels, trust, seconds_per_look, total, tuple(dict.fromkeys(log.notes)))
+
+    def look(ids: IntArray, view: View | None = None, *, min_score: float) -> Detections:
+        nonlocal done
+        found = scan(
+            frames, ids, teacher, classes, side_px=config.teacher.side_px, min_score=min_score,
+            batch_size=config.batch_size, progress=lambda now, _: progress(done + now, total), view=view,
+            log=log, precision=config.precision,
+        )  # fmt: skip
+        done += len(ids)
+        return found
+
+    seen = look(seen_ids, min_score=config.doubtful_score)
+    boxes = seen.take(seen.rows_of(frame_ids)) if near else seen
+    sure = boxes.scores >= thresholds[boxes.class_ids]
+    labels = replace(boxes, ignore=~sure)
+    if config.trust == "off":
+        return taught(labels, None)
+    # A box must not count as gone where its score slips under the bar by a hair, so other views have a lower one.
+    again = [look(frame_ids, view, min_score=config.doubtful_score / 2) for view in views]
+    if views:
+        again[0] = mirrored(again[0], frames.table.width_px[np.searchsorted(frames.table.frame_ids, frame_ids)])
+    beside = []
+    if near:
+        both = (neighbours(seen, step, max_gap_s=config.trust_gap_s) for step in (-1, 1))
+        beside = [side.take(side.rows_of(frame_ids)) for side in both]
+    of_boxes = agreement(boxes, again, near=beside)
+    marked = mark_doubtful(labels, of_boxes, least=config.min_trust, by_class=config.min_trust_by_class)
+    worst = _describe(marked, of_boxes, worst_boxes(boxes, of_boxes, sure, most=config.list_worst))
+    trust = Trust(of_boxes, frame_trust(boxes, of_boxes, sure), worst)
+    return taught(marked, trust)
+
+
+def _views(config: Labelling) -> list[View]:
+    """The other views asked for, the mirrored one first."""
+    views: list[View] = []
+    if "flip" in config.trust:
+        views.append(View("flipped", flipped))
+    if "scale" in config.trust:
+        views.append(View(f"scale {config.trust_scale}", lambda image: zoomed_out(image, config.trust_scale)))
+    return views
+
+
+def _thresholds(config: Labelling, classes: ClassMap) -> Float64Array:
+    """Least score of each class, shape (C,)."""
+    for key in ("min_score_by_class", "min_trust_by_class"):
+        for name in getattr(config, key):
+            if name not in classes.names:
+                raise ConfigError(
+                    f"{key}: there is no class '{name}'.{did_you_mean(name, list(classes.names))} "
+                    f"The camera's classes are {', '.join(classes.names)}."
+                )
+    return np.array([config.min_score_by_class.get(name, config.min_score) for name in classes.names])
+
+
+def _with_neighbours(frames: FrameReader, frame_ids: IntArray, max_gap_s: float) -> IntArray:
+    """The named frames and those right before and after them, where they are near enough; ascending."""
+    ids, time_s = frames.table.frame_ids, frames.table.time_s
+    rows = np.searchsorted(ids, frame_ids)
+    wanted = [rows]
+    for step in (-1, 1):
+        beside = rows + step
+        there = (beside >= 0) & (beside < len(ids))
+        there[there] = np.abs(time_s[beside[there]] - time_s[rows[there]]) <= max_gap_s
+        wanted.append(beside[there])
+    found: IntArray = ids[np.unique(np.concatenate(wanted))]
+    return found
+
+
+def _describe(labels: Detections, trust: Float64Array, boxes: IntArray) -> tuple[WorstBox, ...]:
+    rows = labels.frame_rows()
+    return tuple(
+        WorstBox(
+            frame_id=int(labels.frame_ids[rows[box]]),
+            time_s=float(labels.time_s[rows[box]]),
+            class_name=labels.class_names[int(labels.class_ids[box])],
+            score=float(labels.scores[box]),
+            trust=float(trust[box]),
+            box_xyxy=tuple(float(value) for value in labels.boxes_xyxy[box]),
+            ignored=bool(labels.ignore[box]),
+        )
+        for box in boxes.tolist()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFrames:
+    """The selected frames with their labels, read one at a time (see `training.loop.TrainingSet`)."""
+
+    frames: FrameReader
+    labels: Detections
+    rows: IntArray  # rows of `labels`, shape (K,), in the order of training
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Sample:
+        row = int(self.rows[position])
+        boxes = self.labels.image(row)
+        image = self.frames.image(int(self.labels.frame_ids[row]))
+        return Sample(image, boxes.boxes_xyxy, boxes.class_ids, self.labels.image_ignore(row), boxes.scores)
+
+    def name(self, position: int) -> str:
+        """The frame's id."""
+        return f"frame {self.labels.frame_ids[int(self.rows[position])]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A trained student."""
+
+    student: TorchDetector
+    record: TrainingRecord
+    card: ModelCard  # what to write beside its weights
+    seconds: float  # of training alone
+
+
+def teach_student(
+    config: Learning,
+    samples: LabelledFrames,
+    *,
+    side_px: int,
+    device: str,
+    progress: Progress,
+    checkpoints: Callable[[TorchDetector], Checkpoints | None] = lambda student: None,
+    watched: LabelledFrames | None = None,
+) -> Learned:
+    """Train a student of the camera's classes on the samples.
+
+    Args:
+        config: Which student and how it learns.
+        samples: At least one frame.
+        side_px: Short side to train at.
+        device: "cpu", "cuda" or "cuda:N".
+        progress: Told of every step.
+        checkpoints: Where the state of an unfinished training lies, for the student as it starts.
+        watched: What early stop measures on.
+
+    Raises:
+        TrainingDiverged: If a loss or a gradient is not finite.
+    """
+    student = load_trainable(local_weights(config.student), device=device).specialise(parse_classes(config.classes))
+    where = checkpoints(student)
+    watch = Stopwatch()
+    record = train(
+        student, samples, config.recipe, side_px=side_px, progress=progress, checkpoints=where, watched=watched
+    )
+    seconds = watch.seconds()
+    stopped = {"watched_map": list(record.watched_map), "best_epoch": record.best_epoch} if watched is not None else {}
+    card = ModelCard(
+        detector=student.name,
+        class_names=student.class_names,
+        side_px=side_px,
+        training={
+            "epochs": len(record.losses),
+            "steps": record.steps,
+            "frames": len(samples),
+            "losses": [dict(epoch) for epoch in record.losses],
+            **stopped,
+        },
+    )
+    return Learned(student, record, card, seconds)

@@ -1,0 +1,50 @@
+"""Control arm: a random set of the same size, from the same pool, labelled and learned from as the culled one was.
+
+It is the only way to say what culling was worth on a camera: everything but the choice of frames is the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dataset_culling.artifacts.control import Control, write_control
+from dataset_culling.artifacts.frames import FrameReader
+from dataset_culling.artifacts.resolution import read_resolution
+from dataset_culling.artifacts.selection import read_selection
+from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
+from dataset_culling.stages.teaching import LabelledFrames, ask_teacher, teach_student
+from dataset_culling.stages.train_control.config import TrainControlConfig
+from dataset_culling.strategies.base import CullInput
+from dataset_culling.strategies.table import choose_frames
+from dataset_culling.types import Detections, ImageDetections, IntArray
+
+
+def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
+    """Read pool, culled set and resolution; draw as many frames; label, train, write. Nothing where not asked for."""
+    origin = context.origin(config, inputs)
+    if not config.control_arm:
+        write_control(outputs["control"], origin, None, {})
+        return StageReport(counts={"frames": 0}, notes=("no control arm was asked for",))
+    frames = FrameReader(inputs["frames"])
+    side_px = read_resolution(inputs["resolution"]).side_px
+    drawn = draw(frames, num=len(read_selection(inputs["selection"])), seed=config.seed)
+    taught = ask_teacher(config.labelling, frames, drawn, device=context.device, progress=lambda done, total: None)
+    samples = LabelledFrames(frames, taught.labels, np.arange(len(drawn)))
+    learned = teach_student(config.training, samples, side_px=side_px, device=context.device, progress=context.progress)
+    num_boxes = int((~taught.labels.ignore).sum())
+    write_control(
+        outputs["control"], origin, Control(learned.card, tuple(drawn.tolist()), num_boxes), learned.student.state()
+    )
+    return StageReport(counts={"frames": len(drawn), "teacher_boxes": num_boxes, "steps": learned.record.steps})
+
+
+def draw(frames: FrameReader, *, num: int, seed: int) -> IntArray:
+    """Ids of `num` frames of the pool by the strategy `random`, ascending; all of them if there are fewer."""
+    table = frames.table
+    pool = Detections.from_images(
+        [ImageDetections.empty()] * len(table.frame_ids),
+        frame_ids=table.frame_ids,
+        time_s=table.time_s,
+        class_names=("object",),
+    )
+    return np.sort(choose_frames("random", CullInput(pool), budget=num, seed=seed).frame_ids)
