@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_culling.artifacts.header import Origin, check_file, read_header, read_json_file, write_artifact
-from dataset_culling.artifacts.model import ModelCard
+from dataset_culling.artifacts.model import ModelCard, save_weights
 from dataset_culling.errors import CorruptArtifact
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def write_control(path: Path, origin: Origin, control: Control | None, state: Ma
         if control is None:
             artifact.json(FILE, {"asked_for": False})
             return
-        from safetensors.torch import save_file
-
-        save_file(dict(state), artifact.file(WEIGHTS))
+        save_weights(artifact.file(WEIGHTS), control.card, state)
         artifact.json(
             FILE,
             {

@@ -41,11 +41,8 @@ def write_model(path: Path, card: ModelCard, state: Mapping[str, Tensor], origin
     Raises:
         OutputError: If it cannot be written.
     """
-    from safetensors.torch import save_file
-
     with write_artifact(path, SCHEMA, origin) as artifact:
-        names = json.dumps(list(card.class_names))  # lets a detector's builder size its head
-        save_file(dict(state), artifact.file(WEIGHTS), metadata={"class_names": names})
+        save_weights(artifact.file(WEIGHTS), card, state)
         artifact.json(
             FILE,
             {
@@ -56,6 +53,13 @@ def write_model(path: Path, card: ModelCard, state: Mapping[str, Tensor], origin
             },
         )
         artifact.counts["parameters"] = sum(tensor.numel() for tensor in state.values())
+
+
+def save_weights(file: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors, with the class names by which a detector's builder sizes its head."""
+    from safetensors.torch import save_file
+
+    save_file(dict(state), file, metadata={"class_names": json.dumps(list(card.class_names))})
 
 
 def read_model_card(path: Path) -> ModelCard:
