@@ -276,9 +276,7 @@ class PipelineConfig(StageConfig):
         }
         if stage == "train-control":  # both arms are labelled and learned from in the same way, whatever it is
             shared["labelling"] = Labelling.model_validate(self.stage_config("label-frames").model_dump())
-            shared["training"] = Learning.model_validate(
-                self.stage_config("train-student").model_dump(include=set(Learning.model_fields))
-            )
+            shared["training"] = Learning.model_validate(self.stage_config("train-student").model_dump())
         return section.replace(**shared) if shared else section
 
 

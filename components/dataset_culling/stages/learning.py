@@ -17,3 +17,11 @@ class Learning(StageConfig):
         ("person", "car"), min_length=1, description="The camera's classes: NAME, or NAME=THEIRS+THEIRS."
     )
     recipe: Recipe = Field(Recipe(), description="How it learns.")
+    checkpoints: str = Field(
+        "",
+        description="Folder or s3://bucket/prefix for the state of an unfinished training; empty: the task's scratch "
+        "(CULLING_SCRATCH, CULLING_SCRATCH_URI), nowhere if there is none.",
+    )
+    checkpoint_every_s: float = Field(
+        300.0, ge=0, description="Least seconds between two checkpoints inside an epoch; 0: after every step."
+    )

@@ -12,8 +12,8 @@ import torch
 from dataset_culling import __version__
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import CorruptObject, MissingObject, OutputError, StoreError
+from dataset_culling.stages.learning import Learning
 from dataset_culling.stages.scratch import SCRATCH_URI, scratch_folder
-from dataset_culling.stages.train_student.config import TrainStudentConfig
 from dataset_culling.storage import open_store
 
 
@@ -73,7 +73,7 @@ class StoredCheckpoint:
 
 
 def checkpoint_of(
-    config: TrainStudentConfig, student: TorchDetector, inputs: dict[str, str]
+    config: Learning, student: TorchDetector, inputs: dict[str, str]
 ) -> tuple[StoredCheckpoint | None, bool]:
     """Where this training keeps its state, and whether it is for the stage to remove it at the end.
 
