@@ -11,9 +11,11 @@ from dataset_culling.artifacts.control import Control, write_control
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
+from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.teaching import LabelledFrames, ask_teacher, teach_student
 from dataset_culling.stages.train_control.config import TrainControlConfig
+from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.strategies.table import choose_frames
 from dataset_culling.types import Detections, ImageDetections, IntArray
@@ -30,11 +32,22 @@ def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: S
     drawn = draw(frames, num=len(read_selection(inputs["selection"])), seed=config.seed)
     taught = ask_teacher(config.labelling, frames, drawn, device=context.device, progress=lambda done, total: None)
     samples = LabelledFrames(frames, taught.labels, np.arange(len(drawn)))
-    learned = teach_student(config.training, samples, side_px=side_px, device=context.device, progress=context.progress)
+    kept: list[tuple[StoredCheckpoint | None, bool]] = []
+
+    def checkpoints(student: TorchDetector) -> StoredCheckpoint | None:
+        kept.append(checkpoint_of(config.training, student, {**origin.inputs, "lot": str(config.seed)}))
+        return kept[-1][0]
+
+    learned = teach_student(
+        config.training, samples,
+        side_px=side_px, device=context.device, progress=context.progress, checkpoints=checkpoints,
+    )  # fmt: skip
     num_boxes = int((~taught.labels.ignore).sum())
-    write_control(
-        outputs["control"], origin, Control(learned.card, tuple(drawn.tolist()), num_boxes), learned.student.state()
-    )
+    control = Control(learned.card, tuple(drawn.tolist()), num_boxes)
+    write_control(outputs["control"], origin, control, learned.student.state())
+    for checkpoint, ours_to_remove in kept:
+        if checkpoint is not None and ours_to_remove:
+            checkpoint.remove()
     return StageReport(counts={"frames": len(drawn), "teacher_boxes": num_boxes, "steps": learned.record.steps})
 
 
