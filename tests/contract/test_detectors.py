@@ -195,7 +195,7 @@ def test_losses__gradient_reaches_the_first_and_the_last_layer(detector):
     assert trained[0][0] in reached
     last = trained[-1][0].split(".")[0]  # not the last weight: of the coarsest map's there may be no anchor in use
     assert any(name.startswith(f"{last}.") for name in reached)
-    assert len(reached) > 0.8 * len(trained)
+    assert len(reached) > 0.5 * len(trained)  # an SSD has heads for every map, and boxes of one size use few of them
 
 
 def test_load_state__round_trip_through_a_file(built, tmp_path):

@@ -58,13 +58,13 @@ DETECTORS: dict[str, DetectorSpec] = {
         "embedded teacher, simulated cameras",
     ),
     "fasterrcnn_resnet18_fpn": DetectorSpec(
-        "torchvision_rcnn:build_resnet18_fpn", True, "", "", 28.73, 58.92, "the paper's student"
+        "torchvision_rcnn:build_resnet18_fpn", True, "", "", 28.74, 58.92, "the paper's student"
     ),
     "fasterrcnn_resnet34_fpn": DetectorSpec(
-        "torchvision_rcnn:build_resnet34_fpn", True, "", "", 38.83, 72.51, "between the paper's two"
+        "torchvision_rcnn:build_resnet34_fpn", True, "", "", 38.85, 72.51, "between the paper's two"
     ),
     "fasterrcnn_resnet101_fpn": DetectorSpec(
-        "torchvision_rcnn:build_resnet101_fpn", True, "", "", 60.70, 96.66, "the paper's teacher"
+        "torchvision_rcnn:build_resnet101_fpn", True, "", "", 60.80, 96.66, "the paper's teacher"
     ),
     "fasterrcnn_resnet50_fpn": DetectorSpec(
         "torchvision_rcnn:build_resnet50_fpn",
