@@ -53,7 +53,7 @@ def test_plan__a_run_measures_and_a_budget_picks(run_folder: Path):
     assert rows[1] == ["40", "160", "3.33", "1.67", "2.67", "7.67", "13x"]
     assert rows[2] == ["all", "1,000", "83.33", "0.00", "16.67", "100.00"]
     # 600 s: 100 to score, then 4 + 5 s for each frame kept: 55, and 595 s in all
-    assert "10 minutes: train on 55 of 220 labelled frames, 9 min 55 s" in text
+    assert "10 min: train on 55 of 220 labelled frames, 9 min 55 s" in text
     assert "culling run --target 55 --pool 220" in text
     assert "used no GPU" in text
     assert "Besides, that run spent 1 min 30 s" in text

@@ -83,7 +83,7 @@ def print_plan(
         )
     if best is not None:
         click.echo(
-            f"\n{budget_minutes:g} minutes: train on {best.target:,} of {best.pool:,} labelled frames, "
+            f"\n{budget_minutes:g} min: train on {best.target:,} of {best.pool:,} labelled frames, "
             f"{words.duration(best.cost.total_s)}, {_times(best.speedup)} less than on everything. It is {best.reason}."
         )
         click.echo(f"  culling run --target {best.target} --pool {best.pool} ...")
