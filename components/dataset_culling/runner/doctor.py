@@ -41,9 +41,24 @@ STORE_URI = "CULLING_SCRATCH_URI"
 KFP_ENDPOINT = "KF_PIPELINES_ENDPOINT"
 """The variable that kfp's own client reads."""
 
-OVERFIT_SIDE_PX = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 256}
-"""Short side at which a detector learns by heart, where it is not OVERFIT_SIDE."""
-OVERFIT_SIDE = 128
+
+@dataclass(frozen=True, slots=True)
+class OverfitPlan:
+    """At what size and rate a student learns by heart; chosen so that each is quick from random weights."""
+
+    side_px: int = 128
+    learning_rate: float = 1e-3
+
+
+OVERFIT: dict[str, OverfitPlan] = {
+    "ssdlite320_mobilenet_v3_large": OverfitPlan(160),
+    "ssd300_vgg16": OverfitPlan(300, 2e-4),  # the least that its last maps bear
+    "yolox_nano": OverfitPlan(128, 4e-3),
+    "yolox_tiny": OverfitPlan(128, 4e-3),
+    "yolox_s": OverfitPlan(128, 4e-3),
+}
+REGIONS = 64
+"""Regions of an image that a Faster R-CNN's head learns from in this check, instead of 512: eight times as quick."""
 
 
 class NotHealthy(InputError):
@@ -126,14 +141,18 @@ def check_overfit(name: str, *, device: str = "cpu") -> Finding:
     from dataset_culling.detectors.base import DetectorRef
     from dataset_culling.detectors.table import load_trainable
     from dataset_culling.training.loop import TrainingDiverged
-    from dataset_culling.training.overfit import PASSING_MAP_50, overfit
+    from dataset_culling.training.overfit import PASSING_MAP_50, ROUND, overfit
 
+    plan = OVERFIT.get(name, OverfitPlan())
     weights = "" if weights_at_hand(name) else "none"
     with torch.random.fork_rng():
         torch.manual_seed(0)
         detector = load_trainable(DetectorRef(name=name, weights=weights), device=device)
+        heads = getattr(detector.module, "roi_heads", None)
+        if heads is not None:
+            heads.fg_bg_sampler.batch_size_per_image = min(heads.fg_bg_sampler.batch_size_per_image, REGIONS)
         try:
-            result = overfit(detector, side_px=OVERFIT_SIDE_PX.get(name, OVERFIT_SIDE))
+            result = overfit(detector, side_px=plan.side_px, recipe=ROUND.replace(learning_rate=plan.learning_rate))
         except TrainingDiverged as error:
             return Finding(f"overfit {name}", "wrong", str(error), "Its losses are broken.")
     start = "random weights" if weights == "none" else "its own weights"
