@@ -7,7 +7,7 @@ hardest by confidence are kept, as a cull would; at each size the change of thei
 threshold) stands beside AP at IoU 0.5 against the true boxes, on the kept frames and on all of them.
 
 For each threshold: the scale that it chooses in each scene, the points of AP that it costs there, and the share of the
-cost of an image that is left.
+cost of an image that is left. The last row is the other judge, AP within a point of the best size's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.footage.simulation import CLASS_NAMES, SimulatedCamera, demo_scene
-from dataset_culling.resolution.scale import relative_change, sides_to_try
+from dataset_culling.resolution.scale import choose_scale_by_ap, relative_change, sides_to_try
 from dataset_culling.strategies.confidence import frame_loss
 from dataset_culling.types import Detections, ImageDetections, parse_classes
 
@@ -49,13 +49,8 @@ def main() -> None:
                   f"{100 * point['ap_all']:6.1f}")  # fmt: skip
     print("\nthreshold: scale, points of AP lost on all frames, by scene; mean; share of an image's cost left")
     for threshold in THRESHOLDS:
-        chosen = [choose(curve, threshold) for curve in curves.values()]
-        lost = [
-            100 * (curve[0]["ap_all"] - point["ap_all"]) for curve, point in zip(curves.values(), chosen, strict=True)
-        ]
-        cells = "  ".join(f"{point['scale']:.2f} {points:+5.1f}" for point, points in zip(chosen, lost, strict=True))
-        cost = float(np.mean([point["scale"] ** 2 for point in chosen]))
-        print(f"{threshold:5.2f}: {cells}   mean {np.mean(lost):+.1f}   cost {cost:.2f}")
+        report(f"{threshold:5.2f}", curves, [choose(curve, threshold) for curve in curves.values()])
+    report("by AP", curves, [choose_by_ap(curve) for curve in curves.values()])
     if options.json:
         options.json.write_text(json.dumps(curves, indent=1) + "\n", encoding="utf-8")
 
@@ -103,6 +98,21 @@ def curve_of(scene: str, num_frames: int, num_kept: int) -> list[dict[str, float
 def gathered(images: list[ImageDetections], times_s: np.ndarray) -> Detections:
     """Boxes of frames at the given times."""
     return Detections.from_images(images, frame_ids=np.arange(len(images)), time_s=times_s, class_names=CLASSES)
+
+
+def report(name: str, curves: dict[str, list[dict[str, float]]], chosen: list[dict[str, float]]) -> None:
+    """One row: what a rule chooses in each scene, and what that costs."""
+    lost = [100 * (curve[0]["ap_all"] - point["ap_all"]) for curve, point in zip(curves.values(), chosen, strict=True)]
+    cells = "  ".join(f"{point['scale']:.2f} {points:+5.1f}" for point, points in zip(chosen, lost, strict=True))
+    cost = float(np.mean([point["scale"] ** 2 for point in chosen]))
+    print(f"{name}: {cells}   mean {np.mean(lost):+.1f}   cost {cost:.2f}")
+
+
+def choose_by_ap(curve: list[dict[str, float]]) -> dict[str, float]:
+    """The smallest size within a point of the best one's AP on all frames."""
+    ap = np.array([point["ap_all"] for point in curve])
+    scale = choose_scale_by_ap([point["scale"] for point in curve], ap, tolerance=0.01)
+    return next(point for point in curve if point["scale"] == scale)
 
 
 def choose(curve: list[dict[str, float]], threshold: float) -> dict[str, float]:
