@@ -8,7 +8,7 @@ included, so that figures agree to the last bits; the loops over images, boxes a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -252,14 +252,10 @@ def sort_boxes(detections: Detections) -> Detections:
     rows = order[tied]
     by = (detections.ignore, boxes[:, 3], boxes[:, 2], boxes[:, 1], boxes[:, 0], -scores, keys)
     order[tied] = rows[np.lexsort([column[rows] for column in by])]
-    return Detections(
-        frame_ids=detections.frame_ids,
-        time_s=detections.time_s,
-        offsets=detections.offsets,
+    return replace(
+        detections,
         boxes_xyxy=boxes[order],
-        scores=detections.scores[order],
+        scores=scores[order],
         class_ids=detections.class_ids[order],
-        class_names=detections.class_names,
-        scored=detections.scored,
         ignore=detections.ignore[order],
     )

@@ -24,11 +24,15 @@ ImageArray = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class ImageDetections:
-    """What a detector sees in one image: boxes_xyxy (K, 4) float32 px, scores (K,) float32, class_ids (K,) int64."""
+    """What a detector sees in one image: boxes_xyxy (K, 4) float32 px, scores (K,) float32, class_ids (K,) int64.
+
+    Where it was asked for also features (D,) float32: what the whole image looks like to the network.
+    """
 
     boxes_xyxy: Float32Array
     scores: Float32Array
     class_ids: IntArray
+    features: Float32Array | None = None
 
     @staticmethod
     def empty() -> ImageDetections:
@@ -40,7 +44,7 @@ class ImageDetections:
 
     def rows(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> ImageDetections:
         """The boxes that a mask or an index array names."""
-        return ImageDetections(self.boxes_xyxy[index], self.scores[index], self.class_ids[index])
+        return ImageDetections(self.boxes_xyxy[index], self.scores[index], self.class_ids[index], self.features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Detections:
     class_names: tuple[str, ...]
     scored: BoolArray  # (N,)
     ignore: BoolArray  # (M,)
+    features: FloatArray | None = None  # (N, D) what a frame looks like to the detector, where it was asked for
 
     def __post_init__(self) -> None:
         num_frames, num_boxes = len(self.frame_ids), len(self.scores)
@@ -72,6 +77,8 @@ class Detections:
             "scored": (self.scored.shape, (num_frames,)),
             "ignore": (self.ignore.shape, (num_boxes,)),
         }
+        if self.features is not None:
+            shapes["features"] = (self.features.shape, (num_frames, *self.features.shape[1:2]))
         for name, (found, wanted) in shapes.items():
             if found != wanted:
                 raise ValueError(f"{name} must have shape {wanted}, got {found}")
@@ -93,7 +100,8 @@ class Detections:
         time_s: npt.NDArray[np.float64],
         class_names: Sequence[str],
     ) -> Detections:
-        """Gather per-image detections, one per frame, in frame order."""
+        """Gather per-image detections, one per frame, in frame order; features, if every frame has them."""
+        features = [image.features for image in images if image.features is not None]
         counts = np.array([len(image) for image in images], dtype=np.int64)
         total = int(counts.sum())
         return Detections(
@@ -106,6 +114,7 @@ class Detections:
             class_names=tuple(class_names),
             scored=np.ones(len(images), np.bool_),
             ignore=np.zeros(total, np.bool_),
+            features=np.stack(features) if features and len(features) == len(images) else None,
         )
 
     def image(self, row: int) -> ImageDetections:
@@ -153,6 +162,7 @@ class Detections:
             class_names=self.class_names,
             scored=self.scored[rows],
             ignore=self.ignore[box],
+            features=None if self.features is None else self.features[rows],
         )
 
     def keep_boxes(self, mask: BoolArray) -> Detections:
@@ -237,7 +247,7 @@ class ClassMap:
         """A detector's boxes in the camera's classes; boxes of other classes are dropped."""
         class_ids = index[image.class_ids] if len(image) else image.class_ids
         kept = class_ids >= 0
-        return ImageDetections(image.boxes_xyxy[kept], image.scores[kept], class_ids[kept])
+        return ImageDetections(image.boxes_xyxy[kept], image.scores[kept], class_ids[kept], image.features)
 
 
 GROUPS: Mapping[str, tuple[str, ...]] = {

@@ -287,3 +287,19 @@ def test_load_detector__a_mistyped_weights_name_is_explained(name):
     with pytest.raises(WeightsError, match="COCO_V9") as caught:
         load_trainable(DetectorRef(name=name, weights="COCO_V9"))
     assert "\n" not in str(caught.value)
+
+
+def test_detect__features_are_of_the_image_and_change_no_box(built):
+    images = photos(3)
+    images[1] = np.full_like(images[1], 40)
+    batch = [built.prepare(image, SIDE_PX) for image in images]
+    plain, seen = (built.detect(batch, min_score=0.0, features=features) for features in (False, True))
+    assert [len(one) for one in seen] == [len(one) for one in plain]
+    assert all(one.features is None for one in plain)
+    looks = [one.features for one in seen]
+    assert looks[0].ndim == 1
+    assert len(looks[0]) > 10
+    for image, look in zip(batch, looks, strict=True):
+        alone = built.detect([image], min_score=0.0, features=True)[0].features
+        assert np.abs(look - alone).max() < 1e-3 * np.abs(alone).max()
+    assert np.abs(looks[0] - looks[1]).max() > 1e-2 * np.abs(looks[0]).max()

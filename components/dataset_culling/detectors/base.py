@@ -83,8 +83,12 @@ class Detector(Protocol):
     def prepare(self, image: ImageArray, side_px: int = 0) -> NetworkInput:
         """Bring an original (H, W, 3) uint8 RGB to the network's input size. May be called from several threads."""
 
-    def detect(self, batch: Sequence[NetworkInput], *, min_score: float) -> list[ImageDetections]:
+    def detect(
+        self, batch: Sequence[NetworkInput], *, min_score: float, features: bool = False
+    ) -> list[ImageDetections]:
         """What `predict` gives, of prepared images of one network size, all at once.
+
+        With `features` also what each image looks like to the network; only torch detectors can tell, others give none.
 
         Raises:
             MemoryError, RuntimeError: If they do not fit into the memory together; see `ran_out_of_memory`.

@@ -128,8 +128,11 @@ class EnsembleDetector:
         del side_px
         return NetworkInput(image, 1.0, 1.0, image.shape[0], image.shape[1])
 
-    def detect(self, batch: Sequence[NetworkInput], *, min_score: float) -> list[ImageDetections]:
+    def detect(
+        self, batch: Sequence[NetworkInput], *, min_score: float, features: bool = False
+    ) -> list[ImageDetections]:
         """See `Detector.detect`. Members are asked for more than `min_score`: what two see weakly may be strong."""
+        del features  # of which member?
         seen: list[list[ImageDetections]] = []
         for row, (member, index) in enumerate(zip(self._members, self._index, strict=True)):
             inputs = [member.prepare(prepared.image, self._side(row)) for prepared in batch]

@@ -379,8 +379,11 @@ class ExportedDetector:
             )
         return found
 
-    def detect(self, batch: Sequence[NetworkInput], *, min_score: float) -> list[ImageDetections]:
+    def detect(
+        self, batch: Sequence[NetworkInput], *, min_score: float, features: bool = False
+    ) -> list[ImageDetections]:
         """See `Detector.detect`."""
+        del features  # an exported network gives boxes alone
         answers = self._runtime.run(self._tensor(prepared) for prepared in batch)
         return [
             self._detections(outputs, prepared, min_score) for outputs, prepared in zip(answers, batch, strict=True)

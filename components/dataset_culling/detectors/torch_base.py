@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dataset_culling.detectors.base import NetworkInput, Precision
-from dataset_culling.types import ClassMap, ImageArray, ImageDetections
+from dataset_culling.types import ClassMap, Float32Array, ImageArray, ImageDetections
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,17 @@ class TorchDetector(ABC):
             look(bucket)
         return found
 
-    def detect(self, batch: Sequence[NetworkInput], *, min_score: float) -> list[ImageDetections]:
-        """See `Detector.detect`. Batches are channels-last, as decoded images are: no copy turns them round."""
+    def detect(
+        self, batch: Sequence[NetworkInput], *, min_score: float, features: bool = False
+    ) -> list[ImageDetections]:
+        """See `Detector.detect`. Batches are channels-last, as decoded images are: no copy turns them round.
+
+        Args:
+            batch: Prepared images of one network size.
+            min_score: Boxes scoring less are dropped.
+            features: Whether to tell, from the same forward pass, what each image looks like to the network: the mean
+                over each map that the backbone gives, one map's channels after the other's.
+        """
         stacked = torch.from_numpy(np.stack([prepared.image for prepared in batch]))
         device = self.device
         if device.type == "cuda":
@@ -126,12 +135,18 @@ class TorchDetector(ABC):
         pixels = stacked.to(device, non_blocking=True).permute(0, 3, 1, 2)
         was_training = self.module.training
         self.module.eval()
+        maps: list[Tensor] = []
+        backbone = self.module.get_submodule("backbone") if features else None
+        hook = backbone.register_forward_hook(lambda _, __, found: maps.extend(_maps(found))) if backbone else None
         try:
             with torch.inference_mode(), torch.autocast(device.type, self._compute, enabled=self._compute is not None):
                 images = self.forward(pixels, min_score=min_score)
+                looks = _looks(maps) if features else [None] * len(batch)
         finally:
+            if hook is not None:
+                hook.remove()
             self.module.train(was_training)
-        return [_in_original(boxes, prepared) for boxes, prepared in zip(images, batch, strict=True)]
+        return [_in_original(boxes, prepared, look) for boxes, prepared, look in zip(images, batch, looks, strict=True)]
 
     def ready(self, precision: Precision = "auto") -> Self:
         """See `Detector.ready`: weights channels-last; on a GPU bfloat16, or float16 where it has no bfloat16."""
@@ -195,10 +210,22 @@ class TorchDetector(ABC):
         load_state(self.module, state, where=where)
 
 
-def _in_original(found: ImageDetections, prepared: NetworkInput) -> ImageDetections:
+def _maps(found: Any) -> list[Tensor]:
+    """A backbone's feature maps, each (B, C, h, w): torchvision gives a dict, YOLOX a tuple, plain ones a tensor."""
+    if isinstance(found, Tensor):
+        return [found]
+    return list(found.values() if isinstance(found, Mapping) else found)
+
+
+def _looks(maps: Sequence[Tensor]) -> list[Float32Array]:
+    """The mean of each map over its pixels, float32 (D,) for each image."""
+    return list(torch.cat([one.float().mean(dim=(2, 3)) for one in maps], dim=1).cpu().numpy())
+
+
+def _in_original(found: ImageDetections, prepared: NetworkInput, look: Float32Array | None) -> ImageDetections:
     """Boxes in network px to px of the original, clipped to it, highest score first."""
     scale = np.array([prepared.scale_x, prepared.scale_y] * 2, np.float32)
     limit = np.array([prepared.width_px, prepared.height_px] * 2, np.float32)
     original = np.clip(found.boxes_xyxy / scale, 0, limit).astype(np.float32)
     order = np.argsort(-found.scores, kind="stable")
-    return ImageDetections(original, found.scores, found.class_ids).rows(order)
+    return ImageDetections(original, found.scores, found.class_ids, look).rows(order)

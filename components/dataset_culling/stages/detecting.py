@@ -94,6 +94,7 @@ def scan(
     log: ScanLog,
     precision: Precision = "auto",
     view: View | None = None,
+    features: bool = False,
 ) -> Detections:
     """A detector's boxes, in the camera's classes, for the named frames.
 
@@ -116,6 +117,7 @@ def scan(
         log: Told what a person should know, and how many frames were looked at.
         precision: What the network computes in.
         view: Changes each image before it is looked at; boxes are then in px of what it gives.
+        features: Whether to keep what each frame looks like to the network; only torch detectors can tell.
 
     Raises:
         ConfigError: If one of the camera's classes is none of the detector's, or not even one image fits into memory.
@@ -123,7 +125,7 @@ def scan(
     index = class_map.index_for(detector.name, detector.class_names)
     detector.ready(precision)
     num_frames, unit = len(frame_ids), batch_size * UNIT_BATCHES
-    settings = [side_px, min_score, batch_size, precision, view.name if view is not None else ""]
+    settings = [side_px, min_score, batch_size, precision, view.name if view is not None else "", features]
     work = _name_of_work(frames, frame_ids, detector, class_map, settings)
     parts = BoxParts(work, every_s=PART_S)
     found = parts.read()
@@ -131,7 +133,7 @@ def scan(
         log.notes.append(
             f"{detector.name}: {len(found)} of {num_frames} frames were looked at before; went on from there."
         )
-    looker = _Looker(detector, min_score, batch_size)
+    looker = _Looker(detector, min_score, batch_size, features=features)
     start = num_before = len(found)
     with closing(
         frames.prepared(
@@ -167,8 +169,8 @@ def _count_from(progress: Callable[[int, int], None], start: int, total: int, do
 class _Looker:
     """Puts prepared images into batches of one size and halves the batch when memory does not suffice."""
 
-    def __init__(self, detector: Detector, min_score: float, batch_size: int) -> None:
-        self._detector, self._min_score = detector, min_score
+    def __init__(self, detector: Detector, min_score: float, batch_size: int, *, features: bool) -> None:
+        self._detector, self._min_score, self._features = detector, min_score, features
         self._wanted = self._batch_size = batch_size
 
     def look(self, inputs: Iterable[NetworkInput], done: Callable[[int], None]) -> list[ImageDetections]:
@@ -204,7 +206,9 @@ class _Looker:
         while len(found) < len(batch):
             size = self._batch_size
             try:
-                found += self._detector.detect(batch[len(found) : len(found) + size], min_score=self._min_score)
+                found += self._detector.detect(
+                    batch[len(found) : len(found) + size], min_score=self._min_score, features=self._features
+                )
                 continue
             except (MemoryError, RuntimeError) as error:
                 if not ran_out_of_memory(error):

@@ -16,6 +16,7 @@ import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,9 +83,10 @@ class BoxParts:
                 with np.load(io.BytesIO(self._store.get_bytes(key)[0]), allow_pickle=False) as part:
                     ends = np.cumsum(part["counts"])[:-1]
                     columns = [np.split(part[name], ends) for name in ("boxes_xyxy", "scores", "class_ids")]
+                    looks = list(part["features"]) if "features" in part else [None] * len(part["counts"])
             except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
                 break
-            found += [ImageDetections(*image) for image in zip(*columns, strict=True)]
+            found += [ImageDetections(*image) for image in zip(*columns, looks, strict=True)]
         self._written = len(found)
         return found
 
@@ -100,8 +102,11 @@ class BoxParts:
         if self._store is None or not fresh or now_s - self._last_s < self._every_s:
             return
         buffer = io.BytesIO()
+        looks = [image.features for image in fresh if image.features is not None]
+        extra: dict[str, Any] = {"features": np.stack(looks)} if looks else {}
         np.savez(
             buffer,
+            **extra,
             counts=np.array([len(image) for image in fresh], np.int64),
             boxes_xyxy=np.concatenate([image.boxes_xyxy for image in fresh]),
             scores=np.concatenate([image.scores for image in fresh]),

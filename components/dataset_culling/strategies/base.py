@@ -26,19 +26,16 @@ class CullInput:
     """The frames to choose from and what is known of them; every column has the same N frames in the same order.
 
     Raises:
-        ValueError: If a frame was not looked at by the student, or labels or embeddings are of other frames.
+        ValueError: If a frame was not looked at by the student, or labels are of other frames.
     """
 
-    detections: Detections  # the student's boxes
+    detections: Detections  # the student's boxes; its features, where they were asked for
     labels: Detections | None = None  # the teacher's boxes
-    embeddings: FloatArray | None = None  # (N, D), what a frame looks like to the student
 
     def __post_init__(self) -> None:
         require_scored(self.detections)
         if self.labels is not None:
             require_same_frames(self.detections, self.labels)
-        if self.embeddings is not None and (self.embeddings.ndim != 2 or len(self.embeddings) != len(self)):
-            raise ValueError(f"embeddings must have shape ({len(self)}, D), got {self.embeddings.shape}")
 
     def __len__(self) -> int:
         return len(self.detections)
@@ -63,7 +60,6 @@ class CullInput:
         return CullInput(
             self.detections.take(rows),
             None if self.labels is None else self.labels.take(rows),
-            None if self.embeddings is None else self.embeddings[rows],
         )
 
 

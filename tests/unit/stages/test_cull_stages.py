@@ -235,3 +235,18 @@ def test_cull_precision__every_strategy_serves(tmp_path, name):
     report = run.precision(strategy=name, budget=10)
     assert report.counts["kept"] == (40 if name == "full" else 10)
     assert set(run.kept("kept")) <= set(run.kept("selection"))
+
+
+def test_cull_precision__coverage_is_given_the_students_features(tmp_path):
+    # Four frames as hard as each other, alike but for one: with a budget of two the odd one is among them.
+    box, elsewhere = frame((0, 0.9, 0, 0, 10, 10)), frame((0, 0.9, 50, 0, 60, 10))
+    student, teacher = footage(*[box] * 4), footage(*[elsewhere] * 4)
+    run = Run(tmp_path, student, teacher)
+    run.select(0, 1, 2, 3)
+    shares = {"random_share": 0, "empty_share": 0, "rare_share": 0, "hardest_tail_share": 0}
+    for odd in (2, 3):
+        features = np.tile([1.0, 0.0], (4, 1))
+        features[odd] = [0.0, 1.0]
+        write_detections(tmp_path / "detections", dataclasses.replace(student, features=features), ORIGIN)
+        run.precision(strategy="coverage", budget=2, options={"coverage": shares})
+        assert sorted(run.kept("kept")) == [0, odd]

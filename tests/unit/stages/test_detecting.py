@@ -34,11 +34,18 @@ def footage(path: Path, num_frames: int, height: int = 90, width: int = 120) -> 
 
 
 def look(
-    frames: FrameReader, log: ScanLog, *, batch_size: int = 2, min_score: float = 0.01, side_px: int = 96
+    frames: FrameReader,
+    log: ScanLog,
+    *,
+    batch_size: int = 2,
+    min_score: float = 0.01,
+    side_px: int = 96,
+    features: bool = False,
 ) -> Detections:
     return scan(
         frames, frames.table.frame_ids, load_trainable(DetectorRef(name="tiny")), parse_classes(["person", "car"]),
         side_px=side_px, min_score=min_score, batch_size=batch_size, progress=lambda done, total: None, log=log,
+        features=features,
     )  # fmt: skip
 
 
@@ -105,19 +112,24 @@ def scratch(tmp_path, monkeypatch):
 
 def test_scan__goes_on_from_whole_files_only(tmp_path, scratch):
     frames = footage(tmp_path / "frames", 40)
-    whole = look(frames, ScanLog())
+    whole = look(frames, ScanLog(), features=True)
     parts = sorted(scratch.rglob("*.npz"))
     assert [part.name for part in parts] == [f"boxes-{first:09d}.npz" for first in (0, 16, 32)]
     parts[1].write_bytes(parts[1].read_bytes()[:100])
     log = ScanLog()
-    again = look(frames, log)
+    again = look(frames, log, features=True)
     assert log.notes == ["tiny: 16 of 40 frames were looked at before; went on from there."]
     assert log.num_looked == 24
     assert again.boxes_xyxy.tobytes() == whole.boxes_xyxy.tobytes()
     assert again.offsets.tolist() == whole.offsets.tolist()
+    assert whole.features is not None
+    assert again.features is not None
+    assert again.features.tobytes() == whole.features.tobytes()
 
 
-@pytest.mark.parametrize("change", [{"min_score": 0.02}, {"batch_size": 4}, {"side_px": 64}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"min_score": 0.02}, {"batch_size": 4}, {"side_px": 64}, {"features": True}], ids=str
+)
 def test_scan__does_not_go_on_from_other_settings(tmp_path, scratch, change):
     frames = footage(tmp_path / "frames", 20)
     look(frames, ScanLog())

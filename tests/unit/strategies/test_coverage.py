@@ -58,8 +58,9 @@ def test_covering__takes_what_is_unlike_before_what_is_alike():
     assert choose_frames("confidence", pool, budget=2).frame_ids.tolist() == [0, 1]
 
 
-def test_covering__uses_given_embeddings():
-    pool = CullInput(footage(*[person(0)] * 4), embeddings=np.array([[1.0, 0], [1, 0], [0, 1], [1, 0]]))
+def test_covering__uses_the_students_features():
+    alike = footage(*[person(0)] * 4)
+    pool = CullInput(dataclasses.replace(alike, features=np.array([[1.0, 0], [1, 0], [0, 1], [1, 0]])))
     assert kept(pool, 2) == [0, 2]
 
 
@@ -145,8 +146,8 @@ def test_embed__has_length_one_or_nothing():
 
 def test_cull_input__refuses_what_does_not_belong_together():
     two: Detections = footage(person(0), frame())
-    with pytest.raises(ValueError, match=r"embeddings must have shape \(2, D\), got \(3, 4\)"):
-        CullInput(two, embeddings=np.zeros((3, 4)))
+    with pytest.raises(ValueError, match=r"features must have shape \(2, 4\), got \(3, 4\)"):
+        dataclasses.replace(two, features=np.zeros((3, 4)))
     with pytest.raises(ValueError, match="same frames, got 2 and 1"):
         CullInput(two, footage(person(0)))
     with pytest.raises(ValueError, match="frame 1 was not looked at"):

@@ -14,7 +14,7 @@ from dataset_culling.strategies.table import find_strategy
 def run(config: CullConfidenceConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
     """Read the student's detections, choose frames, write the selection."""
     path = inputs["detections"]
-    detections = read_detections(path)
+    detections = read_detections(path, features=True)
     if not detections.scored.all():
         raise InputError(
             f"{path}: expected every frame scored, found {int((~detections.scored).sum())} of {len(detections)} that "

@@ -20,7 +20,7 @@ from dataset_culling.types import Detections, IntArray
 def run(config: CullPrecisionConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
     """Read detections, labels and the first cull's selection; choose frames among those; write what is kept."""
     frame_ids = np.sort(read_selection(inputs["selection"]).frame_ids)
-    student, teacher = read_detections(inputs["detections"]), read_labels(inputs["labels"])
+    student, teacher = read_detections(inputs["detections"], features=True), read_labels(inputs["labels"])
     for name, boxes in (("detections", student), ("labels", teacher)):
         if (absent := np.setdiff1d(frame_ids, boxes.frame_ids[boxes.scored])).size:
             raise InputError(

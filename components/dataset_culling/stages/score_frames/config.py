@@ -16,6 +16,11 @@ class ScoreFramesConfig(StageConfig):
         ("person", "car"), min_length=1, description="The camera's classes: NAME, or NAME=THEIRS+THEIRS."
     )
     min_score: float = Field(0.05, ge=0, le=1, description="Boxes scoring less are not kept.")
+    features: bool = Field(
+        False,
+        description="Whether to keep what each frame looks like to the student, for the strategy coverage; it costs no "
+        "second look, and a kilobyte or so a frame.",
+    )
     batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")
     precision: Precision = Field(
         "auto",

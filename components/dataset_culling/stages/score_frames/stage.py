@@ -28,6 +28,7 @@ def run(config: ScoreFramesConfig, inputs: Inputs, outputs: Outputs, context: St
         progress=context.progress,
         log=log,
         precision=config.precision,
+        features=config.features,
     )
     seconds = watch.seconds()
     write_detections(outputs["detections"], detections, context.origin(config, inputs))

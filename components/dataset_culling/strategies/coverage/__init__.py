@@ -86,9 +86,7 @@ def select(
     """Keep hard frames that cover the day and what is seen in it; see `base.Select`."""
     if budget < 1:
         raise ValueError(f"budget must be at least 1, got {budget}")
-    pool = CullInput(
-        sort_boxes(pool.detections), None if pool.labels is None else sort_boxes(pool.labels), pool.embeddings
-    )
+    pool = CullInput(sort_boxes(pool.detections), None if pool.labels is None else sort_boxes(pool.labels))
     loss = hardness(pool, config)
     believed, empty, seen = _facts(pool, config)
     late = _tail(loss, believed, config.hardest_tail_share)
@@ -226,8 +224,9 @@ def _rank_within(group: IntArray) -> IntArray:
 
 
 def embed(pool: CullInput) -> Float64Array:
-    """What each frame looks like, shape (N, D), of length 1 or 0: the given embeddings, else the layout of boxes."""
-    features = layout_embedding(pool.detections) if pool.embeddings is None else pool.embeddings
+    """What each frame looks like, shape (N, D), of length 1 or 0: the student's features, else the layout of boxes."""
+    given = pool.detections.features
+    features = layout_embedding(pool.detections) if given is None else given
     features = np.asarray(features, np.float64)
     length = np.linalg.norm(features, axis=1, keepdims=True)
     unit: Float64Array = np.zeros_like(features)
