@@ -5,12 +5,15 @@ N = frames of the pool, B = bins.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dataset_culling.report import words
@@ -44,22 +47,37 @@ def metric_name(label: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in label.lower())
 
 
+_HOUR = re.compile(r"((?:elapsed_)?hour)_(\d+)_map_50_raw")
+
+
 def accuracy_rows(metrics: Mapping[str, float], class_names: Sequence[str]) -> list[tuple[str, str]]:
-    """(label, metric stem) of every figure that was measured, in reading order."""
+    """(label, metric stem) of every figure that was measured, in reading order; hours where there are several."""
     rows = [("all classes", "map_50"), ("all, 50:95", "map_50_95")]
     rows += [(name, f"ap_50_{metric_name(name)}") for name in class_names]
     rows += [(f"{size} objects", f"map_{size}") for size in ("small", "medium", "large")]
+    hours = sorted((m[1], int(m[2])) for key in metrics if (m := _HOUR.fullmatch(key)))
+    if len(hours) > 1:
+        rows += [
+            (f"{hour:02d} to {hour + 1:02d} h" if kind == "hour" else f"hour {hour + 1}", f"{kind}_{hour:02d}_map_50")
+            for kind, hour in hours
+        ]
     return [row for row in rows if any(key.startswith(f"{row[1]}_raw") for key in metrics)]
 
 
+_STUDENTS = (("raw", "raw"), ("control", "control arm"), ("champion", "champion"), ("trained", "trained"))
+"""Who may have been judged, and what people call it."""
+
+
 def accuracy_chart(metrics: Mapping[str, float], class_names: Sequence[str]) -> Chart | None:
-    """Raw and trained, by class and by object size: against the teacher, and against truth where it is known."""
+    """The students by class, object size and hour: against the teacher, and against truth where it is known."""
     rows = accuracy_rows(metrics, class_names)
     if not rows:
         return None
     panels = [("Agreement with the teacher", "")]
     if "map_50_raw_truth" in metrics:
         panels.append(("Accuracy against the truth", "_truth"))
+    judged = [(who, title) for who, title in _STUDENTS if f"map_50_{who}" in metrics]
+    has_intervals = "low_95_map_50_trained" in metrics
 
     def plot(figure: Figure, narrow: bool) -> None:
         shape = (len(panels), 1) if narrow else (1, len(panels))
@@ -70,19 +88,24 @@ def accuracy_chart(metrics: Mapping[str, float], class_names: Sequence[str]) -> 
         if narrow and len(panels) == 2:
             axes[1].tick_params(labelbottom=True)
             axes[0].tick_params(labelbottom=True)
-        _dumbbell_legend(axes[0], teacher=narrow and len(panels) == 2)
-        if not narrow and len(panels) == 2:
-            _dumbbell_legend(axes[1], teacher=True)
+        whos = [who for who, _ in judged]
+        if narrow or len(panels) == 1:
+            _dumbbell_legend(axes[0], [*whos, *(["teacher"] if len(panels) == 2 else [])])
+        else:  # the two panels' legends side by side
+            _dumbbell_legend(axes[0], [who for who in whos if who in ("raw", "trained")])
+            _dumbbell_legend(axes[1], ["teacher", *(who for who in whos if who not in ("raw", "trained"))])
 
     height = 66 + 26 * len(rows)
     wide, narrow = draw("accuracy", plot, height_px=height, narrow_height_px=height * len(panels) + 10 * len(panels))
-    names = [f"{who}{suffix}" for _, suffix in panels for who in ("raw", "trained")]
-    titles = ["Raw", "Trained"] if len(panels) == 1 else ["Raw, agreement", "Trained, agreement"]
+    names = [f"{who}{suffix}" for _, suffix in panels for who, _ in judged]
+    titles = [title.capitalize() for _, title in judged]
     if len(panels) == 2:
         names.append("teacher_truth")
-        titles += ["Raw, truth", "Trained, truth", "Teacher, truth"]
+        titles = [f"{title}, {what}" for what in ("agreement", "truth") for title in titles] + ["Teacher, truth"]
     raw, trained = metrics.get("map_50_raw", 0.0), metrics.get("map_50_trained", 0.0)
     alt = f"mAP at IoU 0.5 against the teacher goes from {words.points(raw)} to {words.points(trained)}."
+    if "map_50_champion" in metrics:
+        alt += f" The deployed champion has {words.points(metrics['map_50_champion'])}."
     if len(panels) == 2:
         alt += (
             f" Against the truth it goes from {words.points(metrics['map_50_raw_truth'])} to "
@@ -96,9 +119,13 @@ def accuracy_chart(metrics: Mapping[str, float], class_names: Sequence[str]) -> 
     if len(panels) == 2:
         text += "Here the true boxes are known too, so accuracy stands beside it, the teacher's own among it. "
     text += "Objects are small below 32² px, large from 96² px (COCO)."
+    if has_intervals:
+        text += (
+            " Whiskers, and numbers in brackets, say where 95 of 100 footages such as this would lie (block bootstrap)."
+        )
     return Chart(
         "accuracy",
-        "By class and by object size",
+        "By class, object size and hour" if "hour" in rows[-1][1] else "By class and by object size",
         text,
         alt,
         wide,
@@ -106,30 +133,53 @@ def accuracy_chart(metrics: Mapping[str, float], class_names: Sequence[str]) -> 
         Table(
             "Average precision on held-out frames, in points",
             ("", *titles),
-            tuple((label, *(_points_or_dash(metrics, f"{stem}_{name}") for name in names)) for label, stem in rows),
+            tuple(
+                (label, *(_points_and_interval(metrics, f"{stem}_{name}") for name in names)) for label, stem in rows
+            ),
         ),
     )
 
 
-def _points_or_dash(metrics: Mapping[str, float], key: str) -> str:
-    return words.points(metrics[key]) if key in metrics else "–"
+def _points_and_interval(metrics: Mapping[str, float], key: str) -> str:
+    if key not in metrics:
+        return "–"
+    low, high = metrics.get(f"low_95_{key}"), metrics.get(f"high_95_{key}")
+    shown = words.points(metrics[key])
+    return shown if low is None or high is None else f"{shown} ({words.points(low)} to {words.points(high)})"
+
+
+_MARKS: Mapping[str, dict[str, Any]] = {
+    "raw": {"marker": "o", "markeredgecolor": "raw", "color": "surface", "markersize": 11, "markeredgewidth": 2.2},
+    "control": {"marker": "^", "markeredgecolor": "muted", "color": "none", "markersize": 7, "markeredgewidth": 1.6},
+    "champion": {"marker": "s", "markeredgecolor": "good", "color": "none", "markersize": 8, "markeredgewidth": 1.8},
+    "teacher": {"marker": "D", "markeredgecolor": "teacher", "color": "none", "markersize": 7, "markeredgewidth": 1.8},
+    "trained": {"marker": "o", "markeredgecolor": "trained", "color": "trained", "markersize": 8},
+}
+"""How each is drawn, the undermost first; shapes differ, so that hues need not be seen."""
+
+
+def _mark(axes: Axes, who: str, x: list[float], y: list[float], **more: Any) -> Line2D:
+    style: dict[str, Any] = {
+        key: colour(value) if "color" in key and value != "none" else value for key, value in _MARKS[who].items()
+    }
+    return axes.plot(x, y, linestyle="none", **style, **more)[0]
 
 
 def _dumbbells(axes: Axes, metrics: Mapping[str, float], rows: Sequence[tuple[str, str]], suffix: str) -> None:
     for place, (_, stem) in enumerate(rows):
         ends = [metrics.get(f"{stem}_{who}{suffix}") for who in ("raw", "trained")]
-        teacher = metrics.get(f"{stem}_teacher{suffix}") if suffix else None
         if ends[0] is not None and ends[1] is not None:
             axes.plot([100 * ends[0], 100 * ends[1]], [place] * 2, color=colour("line"), linewidth=5, zorder=1,
                       solid_capstyle="round")  # fmt: skip
-        if teacher is not None:
-            axes.plot([100 * teacher], [place], "D", color="none", markeredgecolor=colour("teacher"), markersize=7,
-                      markeredgewidth=1.8, zorder=2)  # fmt: skip
-        if ends[0] is not None:
-            axes.plot([100 * ends[0]], [place], "o", color=colour("surface"), markeredgecolor=colour("raw"),
-                      markersize=11, markeredgewidth=2.2, zorder=3)  # fmt: skip
-        if ends[1] is not None:
-            axes.plot([100 * ends[1]], [place], "o", color=colour("trained"), markersize=8, zorder=4)
+        for who, below in (("raw", 0.34), ("trained", -0.34)):
+            limits = [metrics.get(f"{end}_95_{stem}_{who}{suffix}") for end in ("low", "high")]
+            if limits[0] is not None and limits[1] is not None:
+                axes.plot([100 * limits[0], 100 * limits[1]], [place + below] * 2, "-|", color=colour(who),
+                          linewidth=1.4, markersize=6, zorder=2)  # fmt: skip
+        for layer, who in enumerate(_MARKS):
+            value = metrics.get(f"{stem}_{who}{suffix}") if who != "teacher" or suffix else None
+            if value is not None:
+                _mark(axes, who, [100 * value], [place], zorder=3 + layer)
     axes.set_yticks(range(len(rows)), [label for label, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
@@ -137,15 +187,9 @@ def _dumbbells(axes: Axes, metrics: Mapping[str, float], rows: Sequence[tuple[st
     axes.grid(axis="y", visible=False)
 
 
-def _dumbbell_legend(axes: Axes, *, teacher: bool) -> None:
-    marks = [
-        axes.plot([], [], "o", color=colour("surface"), markeredgecolor=colour("raw"), markersize=10,
-                  markeredgewidth=2.2, label="raw")[0],
-        axes.plot([], [], "o", color=colour("trained"), markersize=9, label="trained")[0],
-    ]  # fmt: skip
-    if teacher:
-        marks += axes.plot([], [], "D", color="none", markeredgecolor=colour("teacher"), markersize=7,
-                           markeredgewidth=1.8, label="teacher")  # fmt: skip
+def _dumbbell_legend(axes: Axes, whos: Sequence[str]) -> None:
+    titles = dict(_STUDENTS)
+    marks = [_mark(axes, who, [], [], label=titles.get(who, who)) for who in whos]
     legend(axes, columns=len(marks), above=1.0)
 
 
