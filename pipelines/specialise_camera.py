@@ -126,7 +126,8 @@ def build(profile: Profile, image: str) -> Any:
         culled = {"frames": frames["pool"], "selection": kept, "labels": labels}
         choose = choose_resolution(**culled, config=choose_resolution_config, **look)
         resolution = on(choose, "optResolution", "network").outputs["resolution"]
-        train = train_student(**culled, resolution=resolution, epochs=epochs, config=train_student_config, **look)
+        learn = {"resolution": resolution, "epochs": epochs, "config": train_student_config}
+        train = train_student(**culled, **learn, **(look | believe))
         model = on(train, "Student training", "train").outputs["model"]
         same = {"label_frames_config": label_frames_config, "train_student_config": train_student_config}
         lot = {"frames": frames["pool"], "selection": kept, "resolution": resolution, "epochs": epochs, **same}
@@ -143,7 +144,6 @@ def build(profile: Profile, image: str) -> Any:
         decision = on(promote, "Promotion", "small", cached=False).outputs["decision"]
         made = {"kept": kept, "resolution": resolution, "model": model, "control": control, "decision": decision}
         made |= {**frames, **scores, **compared, "heldout_labels": heldout_labels}
-        report = render_report(**made, camera=camera, config=render_report_config)
-        on(report, "Report", "small")
+        on(render_report(**made, camera=camera, config=render_report_config), "Report", "small")
 
     return specialise_camera

@@ -8,7 +8,8 @@ from __future__ import annotations
 import copy
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -136,17 +137,45 @@ class TorchDetector(ABC):
         was_training = self.module.training
         self.module.eval()
         maps: list[Tensor] = []
-        backbone = self.module.get_submodule("backbone") if features else None
-        hook = backbone.register_forward_hook(lambda _, __, found: maps.extend(_maps(found))) if backbone else None
+        watch = self.watched_maps(maps) if features else nullcontext()
         try:
-            with torch.inference_mode(), torch.autocast(device.type, self._compute, enabled=self._compute is not None):
+            with (
+                watch,
+                torch.inference_mode(),
+                torch.autocast(device.type, self._compute, enabled=self._compute is not None),
+            ):
                 images = self.forward(pixels, min_score=min_score)
                 looks = _looks(maps) if features else [None] * len(batch)
         finally:
-            if hook is not None:
-                hook.remove()
             self.module.train(was_training)
         return [_in_original(boxes, prepared, look) for boxes, prepared, look in zip(images, batch, looks, strict=True)]
+
+    @contextmanager
+    def watched_maps(self, into: list[Tensor]) -> Iterator[None]:
+        """Inside, every forward pass leaves the backbone's feature maps, each (B, C, h', w'), in `into`."""
+        backbone = self.module.get_submodule("backbone")
+        hook = backbone.register_forward_hook(lambda _, __, found: into.extend(_maps(found)))
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def feature_maps(self, batch: Tensor) -> list[Tensor]:
+        """The backbone's feature maps, each (B, C, h', w'), of a batch (B, 3, h, w) uint8 RGB; no more is run."""
+        maps: list[Tensor] = []
+
+        def stop(_: nn.Module, __: Any, found: Any) -> None:
+            maps.extend(_maps(found))
+            raise _SeenEnough
+
+        hook = self.module.get_submodule("backbone").register_forward_hook(stop)
+        try:
+            self.forward(batch, min_score=1.0)
+        except _SeenEnough:
+            pass
+        finally:
+            hook.remove()
+        return maps
 
     def ready(self, precision: Precision = "auto") -> Self:
         """See `Detector.ready`: weights channels-last; on a GPU bfloat16, or float16 where it has no bfloat16."""
@@ -208,6 +237,10 @@ class TorchDetector(ABC):
         from dataset_culling.detectors.weights import load_state
 
         load_state(self.module, state, where=where)
+
+
+class _SeenEnough(Exception):
+    """Ends a forward pass behind the backbone."""
 
 
 def _maps(found: Any) -> list[Tensor]:

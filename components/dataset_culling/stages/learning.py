@@ -16,7 +16,16 @@ class Learning(StageConfig):
     classes: tuple[str, ...] = Field(
         ("person", "car"), min_length=1, description="The camera's classes: NAME, or NAME=THEIRS+THEIRS."
     )
+    teacher: DetectorRef = Field(
+        DetectorRef(name="tiny_teacher"),
+        description="Whose feature maps it follows where recipe.distillation asks for it.",
+    )
     recipe: Recipe = Field(Recipe(), description="How it learns.")
+    processes: int = Field(
+        0,
+        ge=0,
+        description="Processes that train together, one for each GPU; 0: as many as there are GPUs, one on a CPU.",
+    )
     checkpoints: str = Field(
         "",
         description="Folder or s3://bucket/prefix for the state of an unfinished training; empty: the task's scratch "

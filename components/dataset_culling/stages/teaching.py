@@ -32,8 +32,9 @@ from dataset_culling.stages.base import Stopwatch
 from dataset_culling.stages.detecting import ScanLog, View, local_weights, scan
 from dataset_culling.stages.labelling import Labelling
 from dataset_culling.stages.learning import Learning
+from dataset_culling.stages.together import LabelledFrames, Lesson, learn, learn_together, num_processes
 from dataset_culling.training.checkpoint import Checkpoints
-from dataset_culling.training.loop import Sample, TrainingRecord, train
+from dataset_culling.training.loop import TrainingRecord
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
 
 Progress = Callable[[int, int], None]
@@ -173,28 +174,6 @@ def _describe(labels: Detections, trust: Float64Array, boxes: IntArray) -> tuple
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledFrames:
-    """The selected frames with their labels, read one at a time (see `training.loop.TrainingSet`)."""
-
-    frames: FrameReader
-    labels: Detections
-    rows: IntArray  # rows of `labels`, shape (K,), in the order of training
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, position: int) -> Sample:
-        row = int(self.rows[position])
-        boxes = self.labels.image(row)
-        image = self.frames.image(int(self.labels.frame_ids[row]))
-        return Sample(image, boxes.boxes_xyxy, boxes.class_ids, self.labels.image_ignore(row), boxes.scores)
-
-    def name(self, position: int) -> str:
-        """The frame's id."""
-        return f"frame {self.labels.frame_ids[int(self.rows[position])]}"
-
-
-@dataclass(frozen=True, slots=True)
 class Learned:
     """A trained student."""
 
@@ -228,12 +207,18 @@ def teach_student(
     Raises:
         TrainingDiverged: If a loss or a gradient is not finite.
     """
-    student = load_trainable(local_weights(config.student), device=device).specialise(parse_classes(config.classes))
-    where = checkpoints(student)
-    watch = Stopwatch()
-    record = train(
-        student, samples, config.recipe, side_px=side_px, progress=progress, checkpoints=where, watched=watched
+    processes = num_processes(config.processes, device, config.recipe.batch_size)
+    ref = local_weights(config.student)
+    teacher = local_weights(config.teacher) if config.recipe.distillation else config.teacher
+    student = load_trainable(ref, device=device).specialise(parse_classes(config.classes))
+    lesson = Lesson(
+        ref, config.classes, teacher, config.recipe, samples, watched, side_px=side_px, checkpoints=checkpoints(student)
     )
+    watch = Stopwatch()
+    if processes == 1:
+        record = learn(lesson, student, progress)
+    else:
+        record = learn_together(lesson, student, progress, processes=processes)
     seconds = watch.seconds()
     stopped = {"watched_map": list(record.watched_map), "best_epoch": record.best_epoch} if watched is not None else {}
     card = ModelCard(

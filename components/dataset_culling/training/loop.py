@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,10 +32,12 @@ from dataset_culling.training.checkpoint import (
     pack,
     unpack,
 )
+from dataset_culling.training.distill import FeatureDistillation
 from dataset_culling.training.freezing import early_layers, set_training_mode
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.samples import CACHE_BYTES, Loader, Sample, TrainingSet, to_device
 from dataset_culling.training.schedule import rate
+from dataset_culling.training.together import mean_buffers, mean_gradients, mean_losses, share, world
 from dataset_culling.types import Detections, ImageDetections, IntArray
 
 __all__ = ["CACHE_BYTES", "Sample", "TrainingDiverged", "TrainingRecord", "TrainingSet", "train", "truth_of"]
@@ -69,6 +71,7 @@ def train(
     progress: Callable[[int, int], None] = lambda done, total: None,
     checkpoints: Checkpoints | None = None,
     watched: TrainingSet | None = None,
+    teacher: TorchDetector | None = None,
 ) -> TrainingRecord:
     """Train a detector in place.
 
@@ -81,9 +84,14 @@ def train(
         checkpoints: Where the state is kept; what lies there is gone on from, so it must be of this very training.
         watched: Labelled images that are not trained on: after each epoch mAP@50:95 is taken on them, training stops
             when it has not risen for `early_stop_patience` epochs, and the best epoch's weights are the result.
+        teacher: Whose feature maps the detector's follow, where the recipe's `distillation` asks for that.
+
+    In a torch.distributed group (see `training.together`) every process gives the same arguments and gets the same
+    weights; the first one keeps the checkpoints.
 
     Returns:
-        Losses by epoch. Equal seed, data and device give equal weights, also if the training was killed and went on.
+        Losses by epoch. Equal seed, data, device and number of processes give equal weights, also if the training was
+        killed and went on.
 
     Raises:
         ValueError: If there is no sample.
@@ -93,7 +101,7 @@ def train(
     if len(samples) == 0:
         raise ValueError("training needs at least one sample, got none")
     with _seeded(recipe.seed, detector.device):
-        run = _Run(detector, samples, recipe, side_px, watched, checkpoints)
+        run = _Run(detector, samples, recipe, side_px, watched, checkpoints, teacher)
         try:
             run.resume()
             while run.epoch < recipe.epochs and not run.exhausted:
@@ -126,6 +134,7 @@ class _Run:
         side_px: int,
         watched: TrainingSet | None,
         checkpoints: Checkpoints | None,
+        teacher: TorchDetector | None,
     ) -> None:
         self._detector, self._samples, self._recipe, self._side_px = detector, samples, recipe, side_px
         self._module = detector.module
@@ -145,7 +154,8 @@ class _Run:
         self._held = [weight for layer in self._frozen for weight in layer.parameters() if weight.requires_grad]
         for weight in self._held:
             weight.requires_grad_(False)
-        self._optimizer = _optimizer(self._module, recipe)
+        self._distilled = self._distillation(teacher)
+        self._optimizer = _optimizer(self._learners(), recipe)
         self._average = Average(self._module, recipe.ema_decay) if recipe.ema_decay else None
         self._random = np.random.default_rng(recipe.seed)
         self._best: dict[str, Tensor] = {}
@@ -185,19 +195,28 @@ class _Run:
         for group in self._optimizer.param_groups:
             group["lr"] = recipe.learning_rate * rate(self.step, self._total, self._steps_per_epoch, recipe)
         batch, targets = augment([self._loader[row] for row in rows], recipe, self._random)
+        mine, weight = share(len(rows))
+        batch, targets = batch[mine], [targets[place] for place in mine]
         with torch.autocast(device.type, self._compute, enabled=self._compute is not None):
-            losses = self._detector.losses(batch.to(device), [to_device(target, device) for target in targets])
+            batch = batch.to(device)
+            with nullcontext() if self._distilled is None else self._distilled.watching():
+                losses = dict(self._detector.losses(batch, [to_device(target, device) for target in targets]))
+            if self._distilled is not None:
+                losses["distillation"] = recipe.distillation * self._distilled.loss(batch)
         loss: Tensor = torch.stack([part.float() for part in losses.values()]).sum()
-        if not torch.isfinite(loss):
-            raise self._diverged("loss", loss.item(), rows)
+        values = mean_losses(losses, weight)
+        if not math.isfinite(total := sum(values.values())):
+            raise self._diverged("loss", total, rows)
         self._optimizer.zero_grad(set_to_none=True)
         if self._scaler is None:
             loss.backward()  # type: ignore[no-untyped-call]
         else:
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        mean_gradients([one for one in self._learners().parameters() if one.requires_grad], weight)
+        if self._scaler is not None:
             self._scaler.unscale_(self._optimizer)
         # Measured even where nothing is clipped: one step along a NaN gradient would spoil weights and checkpoint.
-        norm = nn.utils.clip_grad_norm_(self._module.parameters(), recipe.clip_norm or math.inf)
+        norm = nn.utils.clip_grad_norm_(self._learners().parameters(), recipe.clip_norm or math.inf)
         if self._scaler is None:
             if not torch.isfinite(norm):
                 raise self._diverged("gradient", norm.item(), rows)
@@ -205,9 +224,26 @@ class _Run:
         else:  # float16's gradients may overflow: the scaler leaves such a step out and lowers its scale
             self._scaler.step(self._optimizer)
             self._scaler.update()
+        if recipe.batch_norm == "train":
+            mean_buffers(self._module)
         if self._average is not None:
             self._average.update(self._module)
-        return {name: value.item() for name, value in losses.items()}
+        return values
+
+    def _distillation(self, teacher: TorchDetector | None) -> FeatureDistillation | None:
+        if not self._recipe.distillation:
+            return None
+        if teacher is None:
+            raise ConfigError(
+                "recipe.distillation: expected a teacher with feature maps, a torch detector, found none. "
+                "Set it to 0 or choose another teacher."
+            )
+        height_px, width_px = self._loader[0].image.shape[-2:]
+        return FeatureDistillation(self._detector, teacher, height_px=height_px, width_px=width_px)
+
+    def _learners(self) -> nn.ModuleList:
+        """All that learns: the student, and what brings its maps to the teacher's channels."""
+        return nn.ModuleList([self._module, *([] if self._distilled is None else [self._distilled.adapters])])
 
     def _diverged(self, what: str, value: float, rows: list[int]) -> TrainingDiverged:
         names = ", ".join(self._samples.name(row) for row in rows)
@@ -250,7 +286,7 @@ class _Run:
     # -- checkpoints
 
     def _save_if_due(self, *, epoch_ends: bool = False) -> None:
-        if self._checkpoints is None:
+        if self._checkpoints is None or world()[0]:
             return
         since_s = time.monotonic() - self._saved_s
         cheap = since_s * SHARE_OF_TIME >= self._saving_s
@@ -281,6 +317,8 @@ class _Run:
             "best_epoch": self.best_epoch,
             "numpy": self._random.bit_generator.state,
         }
+        if self._distilled is not None:
+            tensors |= named("adapters", self._distilled.adapters.state_dict())
         if self._average is not None:
             tensors |= named("average", self._average.state)
             facts["averaged"] = self._average.updates
@@ -312,6 +350,8 @@ class _Run:
     def _restore(self, snapshot: Snapshot) -> None:
         tensors, facts = snapshot.tensors, snapshot.facts
         self._module.load_state_dict(of("model", tensors))
+        if self._distilled is not None:
+            self._distilled.adapters.load_state_dict(of("adapters", tensors))
         load_optimizer(self._optimizer, tensors)
         self._best = of("best", tensors)
         torch.random.set_rng_state(tensors["rng.cpu"])

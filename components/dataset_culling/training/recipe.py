@@ -44,6 +44,13 @@ class Recipe(StageConfig):
         le=1,
         description="How far a box counts by the teacher's score: 1 - soft_labels * (1 - score); 0: all alike.",
     )
+    distillation: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Weight of feature distillation (PKD): the student's feature maps follow the teacher's, which must "
+        "be a torch detector; 0 turns it off.",
+    )
     clip_norm: float = Field(5.0, ge=0, description="Largest norm of the gradient; 0 turns clipping off.")
     ema_decay: float = Field(
         0.99, ge=0, lt=1, description="Decay of the running mean of weights that is kept as the result; 0: the last."

@@ -71,6 +71,16 @@ def test_train__resumed_equals_uninterrupted(recipe, step):
     assert torch.equal(weights(again), weights(whole))
 
 
+def test_train__resumed_with_distillation_equals_uninterrupted():
+    recipe = FIVE.replace(distillation=1.0)
+    whole, half, again = student(), Kept(), student()
+    record = train(whole, Squares(5), recipe, teacher=student())
+    with pytest.raises(Stopped):
+        train(student(), Squares(5), recipe, teacher=student(), checkpoints=half, progress=stop_after(5))
+    assert train(again, Squares(5), recipe, teacher=student(), checkpoints=half).losses == record.losses
+    assert torch.equal(weights(again), weights(whole))
+
+
 def test_train__resumed_with_early_stop_equals_uninterrupted():
     recipe = FIVE.replace(epochs=4, early_stop_share=0.4, early_stop_patience=2)
     whole, half = student(), Kept()

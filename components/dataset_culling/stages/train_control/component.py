@@ -56,6 +56,8 @@ def train_control(
             "training.classes": classes,
             "training.student.name": text(student),
             "training.student.weights": text(student_weights),
+            "training.teacher.name": text(teacher),
+            "training.teacher.weights": text(teacher_weights),
             "training.recipe.epochs": epochs,
             "control_arm": control_arm,
         },

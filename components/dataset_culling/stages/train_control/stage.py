@@ -13,7 +13,8 @@ from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
-from dataset_culling.stages.teaching import LabelledFrames, ask_teacher, teach_student
+from dataset_culling.stages.teaching import ask_teacher, teach_student
+from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_control.config import TrainControlConfig
 from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
 from dataset_culling.strategies.base import CullInput

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+from typing import Any
 
 import torch
 
@@ -32,6 +33,10 @@ class StoredCheckpoint:
         self.every_s = every_s
         self._store, self._key = open_store(uri)
         self.notes: list[str] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes open the same object themselves."""
+        return _reopened, (self.where, self.every_s)
 
     @property
     def where(self) -> str:
@@ -72,6 +77,10 @@ class StoredCheckpoint:
             print(f"note: {text}", file=sys.stderr, flush=True)
 
 
+def _reopened(uri: str, every_s: float) -> StoredCheckpoint:
+    return StoredCheckpoint(uri, every_s=every_s)
+
+
 def checkpoint_of(
     config: Learning, student: TorchDetector, inputs: dict[str, str]
 ) -> tuple[StoredCheckpoint | None, bool]:
@@ -98,7 +107,7 @@ def checkpoint_of(
         place = os.environ[SCRATCH_URI]
     else:
         return None, False
-    settings = config.model_dump(mode="json", exclude={"checkpoints", "checkpoint_every_s"})
+    settings = config.model_dump(mode="json", exclude={"checkpoints", "checkpoint_every_s", "processes"})
     decides = {
         "version": __version__,
         "torch": torch.__version__,

@@ -17,6 +17,8 @@ def train_student(
     classes: list[str],
     student: str,
     student_weights: str,
+    teacher: str,
+    teacher_weights: str,
     epochs: int,
     config: dict[str, Any],
 ) -> dsl.ContainerSpec:
@@ -30,6 +32,8 @@ def train_student(
         classes: The camera's classes.
         student: The detector.
         student_weights: The weights that training starts from.
+        teacher: The detector that labelled; looked through only where the recipe asks for feature distillation.
+        teacher_weights: Its weights.
         epochs: Passes over the culled set.
         config: TrainStudentConfig as JSON; a missing key takes its default.
 
@@ -43,6 +47,8 @@ def train_student(
             "classes": classes,
             "student.name": text(student),
             "student.weights": text(student_weights),
+            "teacher.name": text(teacher),
+            "teacher.weights": text(teacher_weights),
             "recipe.epochs": epochs,
         },
         frames=frames.path,

@@ -12,7 +12,8 @@ from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import InputError
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
-from dataset_culling.stages.teaching import LabelledFrames, teach_student
+from dataset_culling.stages.teaching import teach_student
+from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
 from dataset_culling.stages.train_student.config import TrainStudentConfig
 from dataset_culling.types import Detections, IntArray
