@@ -15,7 +15,7 @@ from dataset_culling.artifacts.header import Origin
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import Target, TorchDetector
-from dataset_culling.stages.detecting import ScanLog, scan
+from dataset_culling.stages.detecting import ScanLog, scan, wants_openvino
 from dataset_culling.types import Detections, ImageDetections, parse_classes
 
 QUICK = ("tiny", "tiny_teacher", "ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn", "yolox_nano")
@@ -60,18 +60,25 @@ def detector(request: pytest.FixtureRequest, frames: FrameReader) -> TorchDetect
     return found
 
 
-def look(frames: FrameReader, detector: TorchDetector, batch_size: int, precision: str = "float32") -> Detections:
+def look(
+    frames: FrameReader,
+    detector: TorchDetector,
+    batch_size: int,
+    precision: str = "float32",
+    backend: str = "torch",
+    log: ScanLog | None = None,
+) -> Detections:
     return scan(
         frames, frames.table.frame_ids, detector, CLASSES, side_px=SIDE_PX, min_score=MIN_SCORE, batch_size=batch_size,
-        progress=lambda done, total: None, log=ScanLog(), precision=precision,
+        progress=lambda done, total: None, log=log or ScanLog(), precision=precision, backend=backend,
     )  # fmt: skip
 
 
-def unmatched(mine: ImageDetections, theirs: ImageDetections) -> ImageDetections:
+def unmatched(mine: ImageDetections, theirs: ImageDetections, most_px: float = MOST_PX) -> ImageDetections:
     """Boxes of mine without a counterpart within the tolerance among theirs."""
     if len(mine) == 0 or len(theirs) == 0:
         return mine
-    apart = np.abs(mine.boxes_xyxy[:, None] - theirs.boxes_xyxy).max(2) < MOST_PX
+    apart = np.abs(mine.boxes_xyxy[:, None] - theirs.boxes_xyxy).max(2) < most_px
     apart &= np.abs(mine.scores[:, None] - theirs.scores) < MOST_SCORE
     return mine.rows(~(apart & (mine.class_ids[:, None] == theirs.class_ids)).any(1))
 
@@ -112,3 +119,36 @@ def test_scan__bfloat16_sees_the_same_objects(frames):
         for box, score, class_id in zip(image.boxes_xyxy, image.scores, image.class_ids, strict=True):
             near = (np.abs(there.boxes_xyxy - box).max(1) < 3) & (there.class_ids == class_id)
             assert (np.abs(there.scores[near] - score) < 0.06).any(), (row, box, score)
+
+
+@pytest.fixture(scope="module")
+def upright(tmp_path_factory: pytest.TempPathFactory, frames: FrameReader) -> FrameReader:
+    """The frames of one of the two sizes."""
+    path = tmp_path_factory.mktemp("footage") / "frames"
+    with FrameWriter(path, origin=Origin("test")) as writer:
+        for row in range(0, 13, 3):
+            writer.add(row * 1000, float(row), frames.image(row * 1000))
+    return FrameReader(path)
+
+
+def test_scan__openvino_sees_what_torch_sees(detector, upright):
+    """Boxes move by less than 0.2 px and scores by less than 0.001; it adds up in another order than torch."""
+    log = ScanLog()
+    quick, plain = look(upright, detector, 2, backend="openvino", log=log), look(upright, detector, 2)
+    assert log.notes == []
+    assert len(plain.scores) > 0
+    for row in range(len(plain)):
+        mine, theirs = quick.image(row), plain.image(row)
+        theirs = theirs.rows((theirs.boxes_xyxy[:, 2:] > theirs.boxes_xyxy[:, :2]).all(1))  # exported ones drop others
+        for odd in (unmatched(mine, theirs, 0.2), unmatched(theirs, mine, 0.2)):
+            assert (odd.scores < MIN_SCORE + MOST_SCORE).all(), (detector.name, row, odd)
+
+
+def test_scan__openvino_leaves_what_it_cannot_do_to_torch(frames, upright):
+    detector, log = load_trainable(DetectorRef(name="tiny")), ScanLog()
+    look(frames, detector, 4, backend="openvino", log=log)
+    assert log.notes == ["tiny: run by torch, as frames are of 2 sizes."]
+    assert wants_openvino(detector, "auto", "auto", 500)
+    assert not wants_openvino(detector, "auto", "auto", 499)
+    assert not wants_openvino(detector, "openvino", "bfloat16", 5)
+    assert not wants_openvino(detector, "torch", "auto", 5000)

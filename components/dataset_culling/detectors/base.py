@@ -50,6 +50,9 @@ class NetworkInput:
 Precision = Literal["auto", "float32", "bfloat16"]
 """What a network computes in; auto: float32 on a CPU, and on a GPU half the bits where that loses next to nothing."""
 
+Backend = Literal["auto", "torch", "openvino"]
+"""What runs a torch detector on a CPU; auto: OpenVINO where exporting to it pays."""
+
 
 class Detector(Protocol):
     """Looks at images and returns boxes."""

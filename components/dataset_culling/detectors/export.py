@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -41,7 +41,7 @@ class _Boxes(nn.Module):
 
 
 class _Ssd(nn.Module):
-    """SSD up to the best class of each default box; suppression is left to `ExportedDetector`."""
+    """SSD: each default box once for each class, as SSD may see two in one place; `ExportedDetector` suppresses."""
 
     def __init__(self, detector: SsdDetector) -> None:
         super().__init__()
@@ -50,8 +50,11 @@ class _Ssd(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, offsets, default_boxes = self._detector._outputs(image)
-        scores, labels = logits[0].softmax(1)[:, 1:].max(1)
-        return self.module.box_coder.decode_single(offsets[0], default_boxes), scores, labels
+        scores = logits[0].softmax(1)[:, 1:]
+        boxes = self.module.box_coder.decode_single(offsets[0], default_boxes)
+        num_boxes, num_classes = scores.shape
+        labels = torch.arange(num_classes).repeat(num_boxes)
+        return boxes.repeat_interleave(num_classes, dim=0), scores.flatten(), labels
 
 
 class _Yolox(nn.Module):
@@ -67,7 +70,14 @@ class _Yolox(nn.Module):
 
 
 def export_onnx(
-    detector: TorchDetector, folder: Path, *, height_px: int, width_px: int, side_px: int = 0, min_score: float = 0.05
+    detector: TorchDetector,
+    folder: Path,
+    *,
+    height_px: int,
+    width_px: int,
+    side_px: int = 0,
+    min_score: float = 0.05,
+    runner: Literal["onnx", "openvino"] = "onnx",
 ) -> Path:
     """Write a student as `student.onnx` and `student.yaml` into a folder.
 
@@ -78,6 +88,7 @@ def export_onnx(
         width_px: W of the camera's frames.
         side_px: Short side of the network's input; 0: the detector's own.
         min_score: Boxes scoring less are dropped inside the network, where its post-processing is part of it.
+        runner: Who is to run it; OpenVINO reads ONNX, too.
 
     Returns:
         The description, for `load_exported` or --teacher.
@@ -89,7 +100,7 @@ def export_onnx(
     network, output, shown = _network(detector, min_score)
     spec = ExportedDetectorSpec(
         name=f"{detector.name}_{w}x{h}",
-        format="onnx",
+        format=runner,
         file=NETWORK,
         input=InputSpec(height_px=h, width_px=w, **shown),
         output=output,

@@ -126,7 +126,8 @@ class _Runtime(ABC):
     """Runs a network; `outputs` names what it gives."""
 
     input_shape: tuple[int, ...]  # -1 where it is free
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...]  # all names; one output may have several
+    num_outputs: int
 
     @abstractmethod
     def run(self, images: Iterator[Array]) -> Iterator[Arrays]:
@@ -155,6 +156,7 @@ class _OnnxRuntime(_Runtime):
         self._input = _choose_input(path, input_name, list(inputs))
         self.input_shape = tuple(side if isinstance(side, int) else -1 for side in inputs[self._input].shape)
         self.outputs = tuple(output.name for output in self._session.get_outputs())
+        self.num_outputs = len(self.outputs)
 
     def run(self, images: Iterator[Array]) -> Iterator[Arrays]:
         for image in images:
@@ -188,16 +190,17 @@ class _OpenVino(_Runtime):
         self._input = names[_choose_input(path, input_name, list(names))]
         shape = self._input.get_partial_shape()
         self.input_shape = tuple(side.get_length() if side.is_static else -1 for side in shape)
-        self.outputs = tuple(
-            port.get_any_name() if port.get_names() else str(row) for row, port in enumerate(self._model.outputs)
-        )
+        # An output of ONNX may have several names, of which the file's own is but one.
+        self._names = [sorted(port.get_names()) or [str(row)] for row, port in enumerate(self._model.outputs)]
+        self.outputs = tuple(name for names in self._names for name in names)
+        self.num_outputs = len(self._names)
         self._queue = openvino.AsyncInferQueue(self._model)
         self._done: dict[int, Arrays] = {}
         self._queue.set_callback(self._take)
 
     def _take(self, request: Any, row: int) -> None:
-        tensors = zip(self.outputs, request.output_tensors, strict=True)
-        self._done[row] = {name: tensor.data.copy() for name, tensor in tensors}  # the request's memory is used again
+        tensors = [tensor.data.copy() for tensor in request.output_tensors]  # the request's memory is used again
+        self._done[row] = {name: tensor for names, tensor in zip(self._names, tensors, strict=True) for name in names}
 
     def run(self, images: Iterator[Array]) -> Iterator[Arrays]:
         row = -1
@@ -432,13 +435,13 @@ class ExportedDetector:
         if self.spec.output.box_units == "normalised":
             boxes = boxes * np.array([self.spec.input.width_px, self.spec.input.height_px] * 2, np.float32)
         corner = np.array([prepared.left_px, prepared.top_px] * 2)
-        boxes = (boxes - corner) / np.array([prepared.scale_x, prepared.scale_y] * 2)
-        boxes = np.clip(boxes, 0, np.array([prepared.width_px, prepared.height_px] * 2)).astype(np.float32)
-        real = (boxes[:, 2:] > boxes[:, :2]).all(1)  # not those in the padding
-        boxes, scores, labels = boxes[real], scores[real], labels[real]
+        whole = (boxes - corner) / np.array([prepared.scale_x, prepared.scale_y] * 2)
+        boxes = np.clip(whole, 0, np.array([prepared.width_px, prepared.height_px] * 2)).astype(np.float32)
         order = np.argsort(-scores, kind="stable")
-        if self.spec.nms_iou:
-            order = order[_suppress(boxes[order], labels[order], self.spec.nms_iou)]
+        if self.spec.nms_iou:  # YOLOX is made to suppress before clipping, the others after
+            compared = whole if self.spec.output.layout == "yolox" else boxes
+            order = order[_suppress(compared[order], labels[order], self.spec.nms_iou)]
+        order = order[(boxes[order, 2:] > boxes[order, :2]).all(1)]  # not those in the padding
         order = order[: self.spec.max_boxes]
         return ImageDetections(boxes[order], scores[order].astype(np.float32), labels[order])
 
@@ -529,7 +532,7 @@ def _check_shapes(spec: ExportedDetectorSpec, runtime: _Runtime, description: Pa
                 f"{description}: output: the network has no output called '{name}'."
                 f"{did_you_mean(name, runtime.outputs)} It has: {', '.join(runtime.outputs)}."
             )
-    if not named and len(runtime.outputs) != 1:
+    if not named and runtime.num_outputs != 1:
         raise ConfigError(
             f"{description}: output.boxes: wanted one of {', '.join(runtime.outputs)}, found no name. Set output.boxes."
         )

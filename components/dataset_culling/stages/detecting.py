@@ -19,6 +19,7 @@ from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.header import HEADER, digest
 from dataset_culling.artifacts.model import read_model_card, weights_file
 from dataset_culling.detectors.base import (
+    Backend,
     Detector,
     DetectorRef,
     NetworkInput,
@@ -26,7 +27,8 @@ from dataset_culling.detectors.base import (
     free_memory,
     ran_out_of_memory,
 )
-from dataset_culling.errors import ConfigError, WeightsError
+from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.errors import ConfigError, CullingError, WeightsError
 from dataset_culling.stages.scratch import BoxParts
 from dataset_culling.storage import fetch, is_remote
 from dataset_culling.types import ClassMap, Detections, ImageArray, ImageDetections, IntArray
@@ -64,6 +66,9 @@ PART_S = 2.0
 
 MOST_THREADS = 8
 
+AUTO_FRAMES = 500
+"""From this many frames on, exporting to OpenVINO and compiling (3 s and more) pays for itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -95,6 +100,7 @@ def scan(
     precision: Precision = "auto",
     view: View | None = None,
     features: bool = False,
+    backend: Backend = "torch",
 ) -> Detections:
     """A detector's boxes, in the camera's classes, for the named frames.
 
@@ -118,11 +124,15 @@ def scan(
         precision: What the network computes in.
         view: Changes each image before it is looked at; boxes are then in px of what it gives.
         features: Whether to keep what each frame looks like to the network; only torch detectors can tell.
+        backend: What computes: torch, or OpenVINO where it can (a torch detector on a CPU, in float32, without
+            features, frames of one size, no other view); auto: OpenVINO for many frames.
 
     Raises:
         ConfigError: If one of the camera's classes is none of the detector's, or not even one image fits into memory.
     """
     index = class_map.index_for(detector.name, detector.class_names)
+    if view is None and not features and wants_openvino(detector, backend, precision, len(frame_ids)):
+        detector = _accelerated(frames, frame_ids, detector, side_px=side_px, min_score=min_score, log=log)
     detector.ready(precision)
     num_frames, unit = len(frame_ids), batch_size * UNIT_BATCHES
     settings = [side_px, min_score, batch_size, precision, view.name if view is not None else "", features]
@@ -156,6 +166,33 @@ def scan(
     return Detections.from_images(
         found, frame_ids=frame_ids, time_s=frames.table.time_s[rows], class_names=class_map.names
     )
+
+
+def wants_openvino(detector: Detector, backend: Backend, precision: Precision, num_frames: int) -> bool:
+    """Whether OpenVINO is to run a detector over so many frames."""
+    fits = isinstance(detector, TorchDetector) and detector.device.type == "cpu" and precision != "bfloat16"
+    return fits and num_frames > 0 and (backend == "openvino" or (backend == "auto" and num_frames >= AUTO_FRAMES))
+
+
+def _accelerated(
+    frames: FrameReader, frame_ids: IntArray, detector: Detector, *, side_px: int, min_score: float, log: ScanLog
+) -> Detector:
+    """The detector run by OpenVINO, or as it is, with a note, where frames differ in size or it cannot be exported."""
+    from dataset_culling.detectors.accelerated import AcceleratedDetector  # loads what exports every family
+
+    rows = np.searchsorted(frames.table.frame_ids, frame_ids)
+    sizes = {(int(h), int(w)) for h, w in zip(frames.table.height_px[rows], frames.table.width_px[rows], strict=True)}
+    if len(sizes) > 1 or not isinstance(detector, TorchDetector):
+        log.notes.append(f"{detector.name}: run by torch, as frames are of {len(sizes)} sizes.")
+        return detector
+    ((height_px, width_px),) = sizes
+    try:
+        return AcceleratedDetector(
+            detector, height_px=height_px, width_px=width_px, side_px=side_px, min_score=min_score
+        )
+    except CullingError as error:
+        log.notes.append(f"{detector.name}: run by torch: {error}")
+        return detector
 
 
 def _prepare(detector: Detector, side_px: int, view: View | None, image: ImageArray) -> NetworkInput:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from dataset_culling.config import StageConfig
-from dataset_culling.detectors.base import DetectorRef, Precision
+from dataset_culling.detectors.base import Backend, DetectorRef, Precision
 
 
 class Labelling(StageConfig):
@@ -44,6 +44,11 @@ class Labelling(StageConfig):
     trust_gap_s: float = Field(2.0, gt=0, description="Frames further away than this are no neighbours.")
     list_worst: int = Field(20, ge=0, description="Most boxes listed for a person to look at; of little trust first.")
     batch_size: int = Field(4, ge=1, description="Images that go through the network at once.")
+    backend: Backend = Field(
+        "auto",
+        description="What runs the network on a CPU: torch, or openvino, which exports it on the spot; auto: openvino "
+        "from 500 frames on.",
+    )
     precision: Precision = Field(
         "auto",
         description="What the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",

@@ -95,7 +95,7 @@ def ask_teacher(
         found = scan(
             frames, ids, teacher, classes, side_px=config.teacher.side_px, min_score=min_score,
             batch_size=config.batch_size, progress=lambda now, _: progress(done + now, total), view=view,
-            log=log, precision=config.precision,
+            log=log, precision=config.precision, backend=config.backend,
         )  # fmt: skip
         done += len(ids)
         return found

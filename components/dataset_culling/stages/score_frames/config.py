@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from dataset_culling.config import StageConfig
-from dataset_culling.detectors.base import DetectorRef, Precision
+from dataset_culling.detectors.base import Backend, DetectorRef, Precision
 
 
 class ScoreFramesConfig(StageConfig):
@@ -22,6 +22,11 @@ class ScoreFramesConfig(StageConfig):
         "second look, and a kilobyte or so a frame.",
     )
     batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")
+    backend: Backend = Field(
+        "auto",
+        description="What runs the network on a CPU: torch, or openvino, which exports it on the spot; auto: openvino "
+        "from 500 frames on.",
+    )
     precision: Precision = Field(
         "auto",
         description="What the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",

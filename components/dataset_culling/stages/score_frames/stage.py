@@ -29,6 +29,7 @@ def run(config: ScoreFramesConfig, inputs: Inputs, outputs: Outputs, context: St
         log=log,
         precision=config.precision,
         features=config.features,
+        backend=config.backend,
     )
     seconds = watch.seconds()
     write_detections(outputs["detections"], detections, context.origin(config, inputs))
