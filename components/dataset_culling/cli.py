@@ -19,6 +19,7 @@ from dataset_culling.errors import ConfigError, CullingError
 from dataset_culling.graph import STAGES, PipelineConfig, StageSpec
 from dataset_culling.runner.compare import compare_command
 from dataset_culling.runner.entry import choose_device, die_with_parent, run_stage, stage_config
+from dataset_culling.runner.fleet_report import fleet_report_command
 from dataset_culling.runner.models import models
 
 EXIT_CODES = """\b
@@ -182,8 +183,7 @@ def stage() -> None:
 
 def _stage_command(spec: StageSpec) -> click.Command:
     def callback(**values: Any) -> None:
-        from dataset_culling.runner.compare import compare_command
-from dataset_culling.runner.entry import write_kfp_metadata
+        from dataset_culling.runner.entry import write_kfp_metadata
 
         paths = {name: Path(values[name]) for name in values if name in all_paths and values[name]}
         config = stage_config(spec, values["config"], values["changes"])
@@ -386,6 +386,7 @@ def check(file: Path) -> None:
 
 cli.add_command(models)
 cli.add_command(compare_command)
+cli.add_command(fleet_report_command)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

@@ -38,6 +38,9 @@ SPENT: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 """What people call the parts of the cost, their colours, and the tasks that are summed: those of `CULLING_TASKS`."""
 
+MAX_NAMED = 8
+"""Most runs that a chart's sentence names one by one."""
+
 _WHO = ("raw", "control", "champion", "trained", "teacher")
 
 
@@ -112,11 +115,7 @@ def accuracy_by_run(runs: Sequence[ComparedRun]) -> Chart | None:
         "numbers in brackets, say where 95 of 100 footages such as this would lie.",
         f"After training, {best.name} agrees best with its teacher, with "
         f"{words.points(number(best.summary, 'map_50_trained') or 0.0)} points"
-        + (
-            f"; the others reach {', '.join(_reached(run) for run in judged if run is not best)}."
-            if len(judged) > 1
-            else "."
-        ),
+        + _others([run for run in judged if run is not best]),
         wide,
         narrow,
         Table(
@@ -133,8 +132,15 @@ def accuracy_by_run(runs: Sequence[ComparedRun]) -> Chart | None:
     )
 
 
-def _reached(run: ComparedRun) -> str:
-    return f"{words.points(number(run.summary, 'map_50_trained') or 0.0)} ({run.name})"
+def _others(runs: Sequence[ComparedRun]) -> str:
+    """The end of a sentence that says what the others reach: each where they are few, else from where to where."""
+    values = [number(run.summary, "map_50_trained") or 0.0 for run in runs]
+    if not values:
+        return "."
+    if len(values) > MAX_NAMED:
+        return f"; the {len(values)} others reach {words.points(min(values))} to {words.points(max(values))}."
+    named = (f"{words.points(value)} ({run.name})" for value, run in zip(values, runs, strict=True))
+    return f"; the others reach {', '.join(named)}."
 
 
 def ap_by_class(runs: Sequence[ComparedRun], suffix: str = "") -> Chart | None:
@@ -240,9 +246,12 @@ def cost_by_run(runs: Sequence[ComparedRun]) -> Chart | None:
     height = 96 + 30 * len(costed)
     wide, narrow = draw("cost-by-run", plot, height_px=height, narrow_height_px=2 * height + 30)
     ratios = [run for run in costed if number(run.summary, "projected_full_training_ratio") is not None]
-    alt = "Culling, labelling and training took " + ", ".join(
-        f"{words.duration(number(run.summary, 'culled_training_seconds') or 0.0)} ({run.name})" for run in costed
-    )
+    spent = [number(run.summary, "culled_training_seconds") or 0.0 for run in costed]
+    if len(costed) > MAX_NAMED:
+        said = f"{words.duration(min(spent))} to {words.duration(max(spent))}"
+    else:
+        said = ", ".join(f"{words.duration(one)} ({run.name})" for one, run in zip(spent, costed, strict=True))
+    alt = f"Culling, labelling and training took {said}"
     if ratios:
         low, high = (
             words.times(pick(number(run.summary, "projected_full_training_ratio") or 0.0 for run in ratios))
