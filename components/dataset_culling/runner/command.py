@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import sys
 import warnings
 from typing import Any
 
@@ -39,7 +42,8 @@ def set_up_logging(level: int) -> None:
         ours.propagate = False
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING if level == VERBOSE else logging.ERROR)
-    warnings.simplefilter("default" if level == VERBOSE else "ignore")
+    if not sys.warnoptions:  # whoever asks Python itself is right
+        warnings.simplefilter("default" if level == VERBOSE else "ignore")
 
 
 def _be_verbose(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -92,5 +96,28 @@ class Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            hint = did_you_mean(args[0], self.list_commands(ctx))
-            raise click.UsageError(f"{error.format_message()}{hint}", ctx) from None
+            said = error.format_message()
+            hint = "" if "Did you mean" in said else did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"{said}{hint}", ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Click's own, with summaries that go on in the next line instead of ending in dots."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, one.get_short_help_str(200)) for name, one in commands if one is not None and not one.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class Program(Group):
+    """The outermost group."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Click's own, but a reader that has gone (`| head`) is neither an error of ours nor one of the user's."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Python flushes once more on its way out; that would fail again, loudly.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(128 + signal.SIGPIPE) from None
+        return result
