@@ -14,7 +14,8 @@ VARIABLE = "_CULLING_COMPLETE"
 
 @click.command(cls=Command)
 @click.argument("shell", type=click.Choice(SHELLS))
-def completion(shell: str) -> None:
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
     """Print what makes SHELL complete culling's commands, options, detectors, presets and scenes.
 
     \b
@@ -22,12 +23,10 @@ def completion(shell: str) -> None:
     eval "$(culling completion zsh)"                  # in ~/.zshrc, after compinit
     culling completion fish > ~/.config/fish/completions/culling.fish
     """
-    from dataset_culling.cli import cli
-
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"no completion is known for {shell}")
-    click.echo(kind(cli, {}, "culling", VARIABLE).source())
+    click.echo(kind(context.find_root().command, {}, "culling", VARIABLE).source())
 
 
 def detector_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
