@@ -1,11 +1,13 @@
-"""The command line. Errors of the user's making are one line and an exit code; see `errors` for the table."""
+"""The command line. Errors of the user's making are one line and an exit code; see `errors.EXIT_CODES`."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -14,33 +16,36 @@ from typing import Any, NoReturn
 import click
 
 from dataset_culling import __version__
-from dataset_culling.config import did_you_mean, merge, parse_config, read_yaml
-from dataset_culling.errors import ConfigError, CullingError
+from dataset_culling.config import merge, parse_config, read_yaml
+from dataset_culling.errors import EXIT_CODES, ConfigError, CullingError
 from dataset_culling.graph import STAGES, PipelineConfig, StageSpec
-from dataset_culling.runner.entry import choose_device, die_with_parent, run_stage, stage_config
+from dataset_culling.runner.command import (
+    CONTEXT,
+    NORMAL,
+    QUIET,
+    VERBOSE,
+    Command,
+    Group,
+    Program,
+    set_up_logging,
+    verbosity,
+    verbosity_options,
+)
+from dataset_culling.runner.compare import compare_command
+from dataset_culling.runner.complete import completion, detector_names, preset_names, profile_names, scene_names
+from dataset_culling.runner.entry import PARENT_PID, choose_device, die_with_parent, run_stage, stage_config
+from dataset_culling.runner.fleet_report import fleet_report_command
 from dataset_culling.runner.models import models
 
-EXIT_CODES = """\b
-Exit codes: 0 done; 1 a bug of ours; 2 an option or configuration is wrong; 3 footage, weights or an artifact
-cannot be used; 4 the object store refused or did not answer; 5 a result cannot be written; 130 Ctrl-C."""
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in EXIT_CODES.items())
+EXTRAS = {
+    "torch": "torch", "torchvision": "torch", "safetensors": "torch", "onnx": "torch", "onnxruntime": "torch",
+    "openvino": "torch", "minio": "store", "kfp": "kubeflow", "kfp_kubernetes": "kubeflow",
+}  # fmt: skip
+"""Modules that only some commands need -> the extra that brings them."""
 
 
-class SuggestingGroup(click.Group):
-    """A group of commands that knows what a mistyped one may have meant."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Click's own, with a suggestion added to its error."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            hint = did_you_mean(args[0], self.list_commands(ctx))
-            raise click.UsageError(f"{error.format_message()}{hint}", ctx) from None
-
-
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-
-@click.group(cls=SuggestingGroup, context_settings=CONTEXT, epilog=EXIT_CODES)
+@click.group(cls=Program, context_settings=CONTEXT, epilog=EPILOG)
 @click.version_option(__version__, prog_name="culling")
 def cli() -> None:
     """A small, fast, accurate object detector for every fixed camera.
@@ -48,8 +53,13 @@ def cli() -> None:
     \b
     culling run                                     the main job on a simulated camera
     culling run --video day.mp4 --classes person,car --student yolox_nano --teacher teacher.yaml
+    culling compare runs/monday runs/tuesday        several runs side by side
     culling show runs/demo/tasks/cull-precision/kept
+    culling COMMAND --help                          says more, with examples
     """
+
+
+cli.params += verbosity_options()
 
 
 def _split(items: tuple[str, ...]) -> tuple[str, ...]:
@@ -59,7 +69,6 @@ def _split(items: tuple[str, ...]) -> tuple[str, ...]:
 @cli.command()
 @click.option(
     "--video",
-    "-v",
     "videos",
     multiple=True,
     help="Video, folder of segments, glob or s3:// prefix; may repeat. Without it a simulated camera is used.",
@@ -70,7 +79,10 @@ def _split(items: tuple[str, ...]) -> tuple[str, ...]:
     "--out", type=click.Path(path_type=Path), default=Path("runs/latest"), show_default=True, help="Folder of the run."
 )
 @click.option(
-    "--preset", default="", help="Named settings: see 'culling presets'. [default: demo without --video, else default]"
+    "--preset",
+    default="",
+    shell_complete=preset_names,
+    help="Named settings: see 'culling presets'. [default: demo without --video, else default]",
 )
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file laid over the preset.")
 @click.option(
@@ -81,9 +93,16 @@ def _split(items: tuple[str, ...]) -> tuple[str, ...]:
     metavar="KEY VALUE",
     help="One setting, e.g. --set train_student.recipe.epochs 40.",
 )
-@click.option("--student", default="", help="Detector that learns; see 'culling detectors'.")
+@click.option(
+    "--student", default="", shell_complete=detector_names, help="Detector that learns; see 'culling detectors'."
+)
 @click.option("--student-weights", default="", help="File, torchvision name, model directory or s3:// URI.")
-@click.option("--teacher", default="", help="Detector that is believed, or a .yaml describing an exported network.")
+@click.option(
+    "--teacher",
+    default="",
+    shell_complete=detector_names,
+    help="Detector that is believed, or a .yaml describing an exported network.",
+)
 @click.option("--teacher-weights", default="", help="File, torchvision name, model directory or s3:// URI.")
 @click.option("--target", type=click.IntRange(1), help="Frames to keep for training (the paper's n).")
 @click.option("--pool", type=click.IntRange(1), help="Frames that the confidence cull passes to the teacher.")
@@ -94,7 +113,6 @@ def _split(items: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--fresh", is_flag=True, help="Forget what is finished in OUT and start over.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the tables.")
-@click.option("--quiet", "-q", is_flag=True, help="Print only the end.")
 def run(
     videos: tuple[str, ...],
     more_videos: tuple[str, ...],
@@ -116,7 +134,6 @@ def run(
     device: str,
     fresh: bool,
     as_json: bool,
-    quiet: bool,
 ) -> None:
     """Specialise a student for one camera: video in, trained model and report out.
 
@@ -166,11 +183,12 @@ def run(
         device=device,
         fresh=fresh,
         as_json=as_json,
-        quiet=quiet,
+        quiet=verbosity() == QUIET,
+        verbose=verbosity() == VERBOSE,
     )
 
 
-@cli.group(cls=SuggestingGroup)
+@cli.group(cls=Group)
 def stage() -> None:
     """Run one stage by hand: the very command that a pod of the pipeline runs.
 
@@ -221,7 +239,11 @@ def _stage_command(spec: StageSpec) -> click.Command:
             )
         )
     summary = (spec.config.__doc__ or "").strip().splitlines()[0]
-    return click.Command(spec.name, params=options, callback=callback, help=summary, context_settings=CONTEXT)
+    needed = [name for name in all_paths if name not in spec.optional_reads]
+    example = f"culling stage {spec.name} " + " ".join(f"--{name.replace('_', '-')} DIR" for name in needed)
+    return Command(
+        spec.name, params=options, callback=callback, help=f"{summary}\n\n\b\n{example}", context_settings=CONTEXT
+    )
 
 
 for _spec in STAGES.values():
@@ -232,17 +254,31 @@ for _spec in STAGES.values():
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--rows", default=10, show_default=True, help="How many rows of its content to print.")
 @click.option("--verify", is_flag=True, help="Check every file's size and hash first.")
-def show(directory: Path, rows: int, verify: bool) -> None:
-    """Print an artifact's header and first rows."""
-    from dataset_culling.runner.show import show_artifact
+@click.option("--json", "as_json", is_flag=True, help="The header, for machines.")
+def show(directory: Path, rows: int, verify: bool, as_json: bool) -> None:
+    """Print an artifact's header and first rows.
 
+    \b
+    culling show runs/demo/tasks/cull-precision/kept
+    culling show runs/demo/tasks/label-selection/labels --rows 3 --verify
+    """
+    from dataset_culling.runner.show import header_values, show_artifact
+
+    if as_json:
+        click.echo(json.dumps(header_values(directory, check=verify), indent=1, sort_keys=True))
+        return
     show_artifact(directory, rows=rows, check=verify)
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def detectors(as_json: bool) -> None:
-    """List the detectors: size, cost of an image, and whether their weights are at hand."""
+    """List the detectors: size, cost of an image, and whether their weights are at hand.
+
+    \b
+    culling detectors
+    culling detectors --json
+    """
     from dataset_culling.detectors.table import DETECTORS, weights_at_hand
 
     if as_json:
@@ -289,7 +325,7 @@ def doctor(names: tuple[str, ...], overfit: bool, out: Path, store: str, kfp: st
     from dataset_culling.runner.doctor import overfit_all
 
     if overfit:
-        overfit_all(names, device=choose_device(device))
+        overfit_all(names, device=choose_device(device), as_json=as_json)
     elif names:
         raise ConfigError(f"doctor {names[0]}: expected --overfit before the names of students, found none. Add it.")
     else:
@@ -297,17 +333,30 @@ def doctor(names: tuple[str, ...], overfit: bool, out: Path, store: str, kfp: st
 
 
 @cli.command()
-def presets() -> None:
-    """List the presets and what they are for."""
-    from dataset_culling.presets import describe_presets
+@click.option("--json", "as_json", is_flag=True, help="For machines, with all that each sets.")
+def presets(as_json: bool) -> None:
+    """List the presets and what they are for.
 
-    for name, summary in describe_presets().items():
+    \b
+    culling presets
+    culling presets --json
+    """
+    from dataset_culling.presets import describe_presets, read_preset
+
+    summaries = describe_presets()
+    if as_json:
+        rows = {name: {"summary": summary, "settings": read_preset(name)} for name, summary in summaries.items()}
+        click.echo(json.dumps(rows, indent=1, sort_keys=True))
+        return
+    for name, summary in summaries.items():
         click.echo(f"{name:10}  {summary}")
 
 
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--scene", default="demo", show_default=True, help="Named scene, or random:SEED.")
+@click.option(
+    "--scene", default="demo", show_default=True, shell_complete=scene_names, help="Named scene, or random:SEED."
+)
 @click.option(
     "--duration", "duration_s", default=600.0, show_default=True, type=click.FloatRange(1), help="Seconds of video."
 )
@@ -317,7 +366,12 @@ def presets() -> None:
     "--truth", type=click.Path(path_type=Path), help="Where the true boxes go. [default: PATH with .truth.json]"
 )
 def simulate(path: Path, scene: str, duration_s: float, fps: float, seed: int | None, truth: Path | None) -> None:
-    """Film a simulated fixed camera: an ordinary video and, beside it, the true boxes as COCO json."""
+    """Film a simulated fixed camera: an ordinary video and, beside it, the true boxes as COCO json.
+
+    \b
+    culling simulate street.mp4 --duration 60
+    culling simulate night.mp4 --scene street-night-rain --duration 600 --fps 2 --seed 3
+    """
     from dataset_culling.runner.simulate import simulate_video
 
     simulate_video(path, scene=scene, duration_s=duration_s, fps=fps, seed=seed, truth=truth)
@@ -364,10 +418,15 @@ def plan(
 
 @cli.command("compile")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--profile", default="gpu", show_default=True, help="gpu, cpu or kind.")
+@click.option("--profile", default="gpu", show_default=True, shell_complete=profile_names, help="gpu, cpu or kind.")
 @click.option("--image", default="", help="Image of the stages, by immutable tag or digest.")
 def compile_command(path: Path, profile: str, image: str) -> None:
-    """Write the pipeline for Kubeflow as YAML."""
+    """Write the pipeline for Kubeflow as YAML.
+
+    \b
+    culling compile pipeline.yaml --profile gpu --image REGISTRY/dataset-culling@sha256:DIGEST
+    culling compile pipeline.yaml --profile kind
+    """
     from dataset_culling.kubeflow.compile import compile_pipeline
 
     compile_pipeline(path, profile, image)
@@ -376,13 +435,27 @@ def compile_command(path: Path, profile: str, image: str) -> None:
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
-def check(file: Path) -> None:
-    """Check a configuration file for culling run --config."""
-    parse_config(PipelineConfig, read_yaml(file), where=str(file))
+@click.option("--json", "as_json", is_flag=True, help="For machines: all settings that the file leads to.")
+def check(file: Path, as_json: bool) -> None:
+    """Check a configuration file for culling run --config.
+
+    \b
+    culling check camera.yaml
+    culling check camera.yaml --json
+    """
+    config = parse_config(PipelineConfig, read_yaml(file), where=str(file))
+    if as_json:
+        click.echo(
+            json.dumps({"file": str(file), "settings": config.model_dump(mode="json")}, indent=1, sort_keys=True)
+        )
+        return
     click.echo(f"{file}: fine")
 
 
+cli.add_command(completion)
 cli.add_command(models)
+cli.add_command(compare_command)
+cli.add_command(fleet_report_command)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
@@ -395,24 +468,45 @@ def main() -> NoReturn:
     die_with_parent()
     signal.signal(signal.SIGTERM, _terminate)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    sys.exit(exit_code_of(lambda: cli.main(standalone_mode=False)))
+    # A stage's log is read when something is wrong, so that nothing is kept out of it.
+    set_up_logging(VERBOSE if os.environ.get(PARENT_PID) else NORMAL)
+    sys.exit(exit_code_of(lambda: cli.main(prog_name="culling", standalone_mode=False)))
 
 
 def exit_code_of(work: Callable[[], Any]) -> int:
-    """Do the work; print what went wrong in one line; return the exit code. Bugs keep their traceback."""
+    """Do the work; print what went wrong in one line; return the exit code. Bugs keep their traceback.
+
+    With --verbose, errors of the user's making show where they came from, too.
+    """
     try:
         result = work()
         return result if isinstance(result, int) else 0
     except CullingError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
+        return _say(str(error), error.exit_code)
+    except click.UsageError as error:
+        where = f"{error.ctx.command_path}: " if error.ctx else ""
+        hint = f" See: {error.ctx.command_path} --help" if error.ctx else ""
+        return _say(f"{where}{' '.join(error.format_message().split())}{hint}", ConfigError.exit_code)
     except click.ClickException as error:
-        where = f"{error.ctx.command_path}: " if isinstance(error, click.UsageError) and error.ctx else ""
-        click.echo(f"error: {where}{error.format_message()}", err=True)
-        return ConfigError.exit_code
+        return _say(error.format_message(), ConfigError.exit_code)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        return _say(
+            f"this needs {error.name}, which is not installed. Run: pip install 'dataset-culling[{extra}]'",
+            ConfigError.exit_code,
+        )
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; the same command continues where it was", err=True)
         return 130
+
+
+def _say(message: str, code: int) -> int:
+    if logging.getLogger("dataset_culling").isEnabledFor(logging.DEBUG) and not os.environ.get(PARENT_PID):
+        traceback.print_exc()
+    click.echo(f"error: {message}", err=True)
+    return code
 
 
 if __name__ == "__main__":

@@ -25,7 +25,20 @@ the number above; Ctrl-C exits with 130; any other exception is a bug of ours, e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "done",
+    1: "a bug of ours, or a stage was killed; the message names its log",
+    2: "an option or a configuration is wrong",
+    3: "footage, weights, a run or an artifact cannot be used; doctor found something wrong",
+    4: "the object store refused or did not answer",
+    5: "a result cannot be written (permission, disk full)",
+    130: "Ctrl-C; everything started has ended",
+    141: "whoever read the output stopped reading, as `| head` does",
+}
+"""What the command exits with; `culling --help` and docs/command-line.md print this table."""
 
 
 class CullingError(Exception):

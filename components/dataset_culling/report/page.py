@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from dataset_culling.report import words
 from dataset_culling.report.gallery import Gallery, compare_heldout, frames_shown, galleries
 from dataset_culling.report.pictures import Picture, encode, fit_steps, shrink
 from dataset_culling.report.plots import charts
 from dataset_culling.report.run import TASK_NAMES, Frames, Provenance, Run
-from dataset_culling.report.svg import PALETTE, Chart, Table
+from dataset_culling.report.svg import Chart, Table
+from dataset_culling.report.templating import render_page
 from dataset_culling.types import ImageArray
-
-MAX_LISTED = 40
-"""Most rows of a list that grows with the footage: files, damaged stretches, entries of one setting."""
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 CHART_SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("accuracy", "Accuracy", ("accuracy", "found")),
@@ -119,26 +110,8 @@ def _render(
     *,
     min_score: float,
 ) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(
-        points=words.points,
-        signed_points=words.signed_points,
-        duration=words.duration,
-        times=words.times,
-        count=words.count,
-        mib=words.mib,
-        counted=words.counted,
-    )
-    html = environment.get_template("page.html.j2").render(
-        style=Markup(_style()),
-        script=Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8")),
-        svg=Markup,
+    return render_page(
+        "page.html.j2",
         run=run,
         summary=summary,
         footage_line=footage_line(run),
@@ -156,22 +129,6 @@ def _render(
         settings=settings(run.provenance),
         min_score=min_score,
         num_shown=len(pictures),
-    )
-    return re.sub(r"\n\s*\n+", "\n", html)
-
-
-def _style() -> str:
-    """The style sheet, with the palette for light, for dark, and for whoever overrides the system's choice."""
-
-    def variables(theme: int) -> str:
-        return "".join(f"--{role}:{both[theme]};" for role, both in PALETTE.items())
-
-    sheet = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
-    return (
-        f":root{{color-scheme:light;{variables(0)}}}\n"
-        f"@media (prefers-color-scheme:dark){{:root{{color-scheme:dark;{variables(1)}}}}}\n"
-        f":root[data-theme=light]{{color-scheme:light;{variables(0)}}}\n"
-        f":root[data-theme=dark]{{color-scheme:dark;{variables(1)}}}\n{sheet}"
     )
 
 
@@ -230,7 +187,7 @@ def worst_labels(run: Run) -> Table | None:
                 ", ".join(f"{value:.0f}" for value in one.box_xyxy),
                 "ignored" if one.ignored else "a label",
             )
-            for one in run.worst[:MAX_LISTED]
+            for one in run.worst[: words.MAX_LISTED]
         ),
     )
 
@@ -307,7 +264,7 @@ def footage_facts(frames: Frames) -> dict[str, Any]:
                     clock(one.get("start_s", 0.0)),
                     clock(one.get("end_s", 0.0)),
                 )
-                for one in files[:MAX_LISTED]
+                for one in files[:words.MAX_LISTED]
             ),
         )
         if files
@@ -322,20 +279,20 @@ def footage_facts(frames: Frames) -> dict[str, Any]:
                     for one in stretches
                 ]
                 + [(clock(one[0]), clock(one[1]), "missing", "–") for one in missing]
-            )[:MAX_LISTED],
+            )[:words.MAX_LISTED],
         )
         if stretches or missing
         else None,
         "damage": ", ".join(f"{number:,} {kind}" for kind, number in damage.items()),
         "gap_s": split.get("closest_s", split.get("gap_s")),
         "gap_s_asked": split.get("gap_s_asked"),
-        "notes": [str(note) for note in report.get("notes", ())][:MAX_LISTED],
-        "left_out": [str(note) for note in report.get("left_out", ())][:MAX_LISTED],
+        "notes": [str(note) for note in report.get("notes", ())][:words.MAX_LISTED],
+        "left_out": [str(note) for note in report.get("left_out", ())][:words.MAX_LISTED],
     }  # fmt: skip
 
 
 def _cut_note(number: int) -> str:
-    return f", the first {MAX_LISTED} of {number:,}" if number > MAX_LISTED else ""
+    return f", the first {words.MAX_LISTED} of {number:,}" if number > words.MAX_LISTED else ""
 
 
 def _numbers(value: Any) -> dict[str, float]:
@@ -352,20 +309,6 @@ def settings(provenance: Sequence[Provenance]) -> tuple[Settings, ...]:
         grouped.setdefault((task, json.dumps(one.config, sort_keys=True)), []).append(one)
     order = {task: place for place, task in enumerate(TASK_NAMES)}
     return tuple(
-        Settings(TASK_NAMES.get(task, task), tuple(flatten(outputs[0].config)), tuple(outputs))
+        Settings(TASK_NAMES.get(task, task), tuple(words.flatten(outputs[0].config)), tuple(outputs))
         for (task, _), outputs in sorted(grouped.items(), key=lambda item: (order.get(item[0][0], 99), item[0]))
     )
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as (dotted key, value) rows, as `--set` takes them; long lists are cut."""
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            rows += flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple):
-            more = f" and {len(value) - MAX_LISTED} more" if len(value) > MAX_LISTED else ""
-            rows.append((prefix + key, (", ".join(str(one) for one in value[:MAX_LISTED]) or "none") + more))
-        else:
-            rows.append((prefix + key, str(value) if value != "" else "–"))
-    return rows

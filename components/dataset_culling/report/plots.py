@@ -83,17 +83,17 @@ def accuracy_chart(metrics: Mapping[str, float], class_names: Sequence[str]) -> 
         shape = (len(panels), 1) if narrow else (1, len(panels))
         axes = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False).ravel()
         for (title, suffix), one in zip(panels, axes, strict=True):
-            _dumbbells(one, metrics, rows, suffix)
+            dumbbells(one, metrics, rows, suffix)
             one.set_title(title, fontweight="bold", pad=26 if one is axes[0] or not narrow else 8)
         if narrow and len(panels) == 2:
             axes[1].tick_params(labelbottom=True)
             axes[0].tick_params(labelbottom=True)
         whos = [who for who, _ in judged]
         if narrow or len(panels) == 1:
-            _dumbbell_legend(axes[0], [*whos, *(["teacher"] if len(panels) == 2 else [])])
+            dumbbell_legend(axes[0], [*whos, *(["teacher"] if len(panels) == 2 else [])])
         else:  # the two panels' legends side by side
-            _dumbbell_legend(axes[0], [who for who in whos if who in ("raw", "trained")])
-            _dumbbell_legend(axes[1], ["teacher", *(who for who in whos if who not in ("raw", "trained"))])
+            dumbbell_legend(axes[0], [who for who in whos if who in ("raw", "trained")])
+            dumbbell_legend(axes[1], ["teacher", *(who for who in whos if who not in ("raw", "trained"))])
 
     height = 66 + 26 * len(rows)
     wide, narrow = draw("accuracy", plot, height_px=height, narrow_height_px=height * len(panels) + 10 * len(panels))
@@ -165,7 +165,15 @@ def _mark(axes: Axes, who: str, x: list[float], y: list[float], **more: Any) -> 
     return axes.plot(x, y, linestyle="none", **style, **more)[0]
 
 
-def _dumbbells(axes: Axes, metrics: Mapping[str, float], rows: Sequence[tuple[str, str]], suffix: str) -> None:
+def dumbbells(axes: Axes, metrics: Mapping[str, float], rows: Sequence[tuple[str, str]], suffix: str) -> None:
+    """From the raw to the trained student, row by row, with whoever else was judged and the whiskers.
+
+    Args:
+        axes: Where to draw.
+        metrics: STEM_WHO, with low_95_ and high_95_ before it for whiskers.
+        rows: (label, stem), from the top.
+        suffix: Of the metrics' names: "" for agreement with the teacher, "_truth".
+    """
     for place, (_, stem) in enumerate(rows):
         ends = [metrics.get(f"{stem}_{who}{suffix}") for who in ("raw", "trained")]
         if ends[0] is not None and ends[1] is not None:
@@ -187,7 +195,8 @@ def _dumbbells(axes: Axes, metrics: Mapping[str, float], rows: Sequence[tuple[st
     axes.grid(axis="y", visible=False)
 
 
-def _dumbbell_legend(axes: Axes, whos: Sequence[str]) -> None:
+def dumbbell_legend(axes: Axes, whos: Sequence[str]) -> None:
+    """What the marks of `dumbbells` mean, above the plot."""
     titles = dict(_STUDENTS)
     marks = [_mark(axes, who, [], [], label=titles.get(who, who)) for who in whos]
     legend(axes, columns=len(marks), above=1.0)

@@ -33,6 +33,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "classes": list(run.class_names),
         "student": run.student,
         "teacher": run.teacher,
+        **({"footage_start_utc": run.pool.start_utc} if run.pool.start_utc else {}),
         "frames_extracted": len(run.pool) + len(run.heldout),
         "frames_pool": len(run.pool),
         "frames_heldout": len(run.heldout),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
+
+MAX_LISTED = 40
+"""Most rows of a list that grows with the footage: files, damaged stretches, entries of one setting."""
 
 
 def count(number: float) -> str:
@@ -73,3 +78,17 @@ def counted(number: int, name: str) -> str:
     """A count of an artifact's header: (3, 'teacher_boxes') -> '3 teacher boxes', (1, 'shards') -> '1 shard'."""
     plain = name.replace("_", " ")
     return f"{number:,} {plain.removesuffix('s') if number == 1 else plain}"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted key, value) rows, as `--set` takes them; long lists are cut."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows += flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            more = f" and {len(value) - MAX_LISTED} more" if len(value) > MAX_LISTED else ""
+            rows.append((prefix + key, (", ".join(str(one) for one in value[:MAX_LISTED]) or "none") + more))
+        else:
+            rows.append((prefix + key, str(value) if value != "" else "–"))
+    return rows

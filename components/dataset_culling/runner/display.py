@@ -29,8 +29,8 @@ PLAIN_EVERY_S = 15.0
 class BarDisplay:
     """A bar for each stage, with rate and time left."""
 
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
+    def __init__(self, bars: Progress, *, verbose: bool = False) -> None:
+        self._bars, self._verbose = bars, verbose
         self._task: TaskID | None = None
 
     def begin(self, position: int, total: int, task: TaskSpec) -> None:
@@ -51,12 +51,15 @@ class BarDisplay:
         note = "already done" if skipped else f"{timing.seconds:.1f} s" if timing is not None else ""
         self._bars.update(self._task, completed=total, total=total, seconds=note)
         self._bars.stop_task(self._task)
+        for line in _notes(timing) if self._verbose else ():
+            self._bars.console.print(line, markup=False, highlight=False)
 
 
 class PlainDisplay:
     """A line when a stage is done, and now and then one while it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
         self._label, self._said, self._last = "", 0.0, (0, 0)
 
     def begin(self, position: int, total: int, task: TaskSpec) -> None:
@@ -76,6 +79,8 @@ class PlainDisplay:
         count = f" {total:,}/{total:,}" if total else ""
         note = "already done" if skipped else f"{timing.seconds:.1f} s" if timing is not None else ""
         self._line(f"{_bar(1, 1)}{count} {note}")
+        for line in _notes(timing) if self._verbose else ():
+            print(line, file=sys.stderr, flush=True)
 
     def _line(self, text: str) -> None:
         print(f"{self._label:32} {text}", file=sys.stderr, flush=True)
@@ -95,14 +100,14 @@ class QuietDisplay:
 
 
 @contextmanager
-def make_display(*, quiet: bool) -> Iterator[Display]:
-    """The display that suits where the output goes."""
+def make_display(*, quiet: bool, verbose: bool = False) -> Iterator[Display]:
+    """The display that suits where the output goes; a verbose one adds what the stages count and remark."""
     if quiet:
         yield QuietDisplay()
         return
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield PlainDisplay()
+        yield PlainDisplay(verbose=verbose)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -113,7 +118,15 @@ def make_display(*, quiet: bool) -> Iterator[Display]:
         TextColumn("{task.fields[seconds]}"),
     )
     with Progress(*columns, console=console) as bars:
-        yield BarDisplay(bars)
+        yield BarDisplay(bars, verbose=verbose)
+
+
+def _notes(timing: Timing | None) -> list[str]:
+    """What a stage counted and remarked, indented."""
+    if timing is None:
+        return []
+    counts = ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in timing.counts.items())
+    return [f"       {line}" for line in ([counts] if counts else []) + list(timing.notes)]
 
 
 def _bar(done: int, total: int, width: int = 20) -> str:

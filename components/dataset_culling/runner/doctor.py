@@ -20,7 +20,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -106,17 +106,17 @@ def doctor(*, out: Path, store: str = "", kfp: str = "", as_json: bool = False) 
         if not as_json:
             click.echo(_line(finding))
     if as_json:
-        fields = ("name", "verdict", "found", "todo")
-        click.echo(json.dumps([{field: getattr(finding, field) for field in fields} for finding in findings], indent=1))
+        click.echo(_as_json(findings))
     _refuse_wrong(findings)
 
 
-def overfit_all(names: Sequence[str], *, device: str) -> None:
+def overfit_all(names: Sequence[str], *, device: str, as_json: bool = False) -> None:
     """Let students learn eight drawn frames by heart, one after another, and print how well.
 
     Args:
         names: Of the table of detectors; empty: every one that learns.
         device: "cpu", "cuda" or "cuda:N".
+        as_json: Print JSON instead of lines.
 
     Raises:
         ConfigError: If a name is none of the table's, or its detector does not learn.
@@ -130,7 +130,10 @@ def overfit_all(names: Sequence[str], *, device: str) -> None:
     findings = []
     for name in names or learners:
         findings.append(check_overfit(name, device=device))
-        click.echo(_line(findings[-1]))
+        if not as_json:
+            click.echo(_line(findings[-1]))
+    if as_json:
+        click.echo(_as_json(findings))
     _refuse_wrong(findings)
 
 
@@ -365,6 +368,10 @@ class _impatient:  # noqa: N801 - used as a with statement
         if self._before is None:
             with suppress(KeyError):
                 del os.environ[self._NAME]
+
+
+def _as_json(findings: Sequence[Finding]) -> str:
+    return json.dumps([asdict(finding) for finding in findings], indent=1)
 
 
 def _line(finding: Finding) -> str:

@@ -70,6 +70,7 @@ def run_job(
     fresh: bool,
     as_json: bool,
     quiet: bool,
+    verbose: bool = False,
 ) -> None:
     """Run the main job and print what came of it; see `culling run --help`.
 
@@ -88,7 +89,7 @@ def run_job(
     if not config.registry:
         config = config.replace(registry=str((out / "registry").absolute()))
     started = time.monotonic()
-    with make_display(quiet=quiet or as_json) as display, StageServer() as server:
+    with make_display(quiet=quiet or as_json, verbose=verbose) as display, StageServer() as server:
         seconds_simulating = 0.0
         if not config.extract_frames.sources:
             config, seconds_simulating = _with_simulated_footage(config, preset, out, display, server)

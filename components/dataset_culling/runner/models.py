@@ -10,13 +10,14 @@ import click
 
 from dataset_culling.errors import ConfigError
 from dataset_culling.registry import KeepRule, Registry, Version, champion_stack, open_registry
+from dataset_culling.runner.command import Group
 
 KEEP = KeepRule()
 HEADLINE = ("map_50_raw", "map_50_trained", "map_50_95_trained", "map_50_trained_truth")
 """Figures that a list shows, where a version has them."""
 
 
-@click.group()
+@click.group(cls=Group)
 @click.option(
     "--registry",
     envvar="CULLING_REGISTRY",
@@ -42,7 +43,12 @@ def models(context: click.Context, registry: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
 def list_command(registry: Registry, camera: str, as_json: bool) -> None:
-    """All cameras with their champions, or all versions of one CAMERA."""
+    """All cameras with their champions, or all versions of one CAMERA.
+
+    \b
+    culling models list
+    culling models --registry s3://fleet/registry list demo --json
+    """
     if camera:
         versions, champion = registry.versions(camera), registry.champion(camera).version
         if not versions:
@@ -74,7 +80,12 @@ def list_command(registry: Registry, camera: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
 def show(registry: Registry, camera: str, version: int, as_json: bool) -> None:
-    """One VERSION whole (the champion if none is named), with how it came to be it."""
+    """One VERSION whole (the champion if none is named), with how it came to be it.
+
+    \b
+    culling models show demo
+    culling models show demo 3 --json
+    """
     number = version or registry.champion(camera).version
     if not number:
         raise _no_camera(registry, camera)
@@ -101,7 +112,11 @@ def show(registry: Registry, camera: str, version: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
 def compare(registry: Registry, camera: str, first: int, second: int, as_json: bool) -> None:
-    """Two versions' figures side by side; it says whether they were measured on the same frames."""
+    """Two versions' figures side by side; it says whether they were measured on the same frames.
+
+    \b
+    culling models compare demo 3 4
+    """
     one, two = registry.version(camera, first), registry.version(camera, second)
     labels = [each.provenance.labels.get("heldout", "") for each in (one, two)]
     same = bool(labels[0]) and labels[0] == labels[1]
@@ -123,7 +138,11 @@ def compare(registry: Registry, camera: str, first: int, second: int, as_json: b
 @click.option("--reason", default="approved by hand", show_default=True, help="Why, for the history.")
 @click.pass_obj
 def promote(registry: Registry, camera: str, version: int, reason: str) -> None:
-    """Make VERSION the camera's champion, at once."""
+    """Make VERSION the camera's champion, at once.
+
+    \b
+    culling models promote demo 4 --reason "approved by the site"
+    """
     before = registry.champion(camera).version
     registry.promote(camera, version, expected=before, reason=reason)
     click.echo(f"{camera}: version {version} is the champion; it was {before or 'none'}")
@@ -135,7 +154,12 @@ def promote(registry: Registry, camera: str, version: int, reason: str) -> None:
 @click.option("--reason", default="rolled back by hand", show_default=True, help="Why, for the history.")
 @click.pass_obj
 def rollback(registry: Registry, camera: str, to: int, reason: str) -> None:
-    """Make an earlier champion the champion again, at once; what was rolled back is not promoted again by itself."""
+    """Make an earlier champion the champion again, at once; what was rolled back is not promoted again by itself.
+
+    \b
+    culling models rollback demo
+    culling models rollback demo --to 2 --reason "it misses dogs"
+    """
     before = registry.champion(camera).version
     now = registry.rollback(camera, reason=reason, to=to)
     click.echo(f"{camera}: version {now.version} is the champion again; it was {before}")
@@ -161,7 +185,12 @@ def rollback(registry: Registry, camera: str, to: int, reason: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @click.pass_obj
 def gc(registry: Registry, camera: str, newest: int, champions: int, younger_than_days: float, dry_run: bool) -> None:
-    """Remove versions that nobody needs, of one CAMERA or of all; champions, ways back and ancestors stay."""
+    """Remove versions that nobody needs, of one CAMERA or of all; champions, ways back and ancestors stay.
+
+    \b
+    culling models gc --dry-run
+    culling models gc demo --newest 5
+    """
     rule = KeepRule(newest=newest, champions=champions, younger_than_s=younger_than_days * 86400)
     would = "would remove" if dry_run else "removed"
     for name in [camera] if camera else registry.cameras():

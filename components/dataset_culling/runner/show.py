@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +14,15 @@ from dataset_culling.artifacts.header import read_header, verify
 from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.types import Detections
+
+
+def header_values(directory: Path, *, check: bool) -> dict[str, Any]:
+    """An artifact's header, as it is, under the names that it has in its file.
+
+    Raises:
+        ArtifactError: If it is no artifact, or damaged.
+    """
+    return asdict(verify(directory) if check else read_header(directory))
 
 
 def show_artifact(directory: Path, *, rows: int, check: bool) -> None:

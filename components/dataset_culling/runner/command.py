@@ -1,0 +1,123 @@
+"""What all commands share: -v and -q, suggestions for typos, examples that keep their lines."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from typing import Any
+
+import click
+
+from dataset_culling.config import did_you_mean
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+_KEY = "dataset_culling.verbosity"
+NOISY = ("PIL", "matplotlib", "urllib3", "kfp", "kubernetes", "torch", "onnxruntime", "openvino")
+"""Loggers of others that speak of what a user of ours can do nothing about."""
+
+
+def verbosity() -> int:
+    """QUIET, NORMAL or VERBOSE, as the command that is running was told."""
+    context = click.get_current_context(silent=True)
+    return int(context.find_root().meta.get(_KEY, NORMAL)) if context is not None else NORMAL
+
+
+def _set(context: click.Context, level: int) -> None:
+    context.find_root().meta[_KEY] = level
+    set_up_logging(level)
+
+
+def set_up_logging(level: int) -> None:
+    """Our log and Python's warnings go to standard error: with -v from INFO on, else warnings, with -q errors only."""
+    ours = logging.getLogger("dataset_culling")
+    ours.setLevel({QUIET: logging.ERROR, NORMAL: logging.WARNING, VERBOSE: logging.DEBUG}[level])
+    if not ours.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        ours.addHandler(handler)
+        ours.propagate = False
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING if level == VERBOSE else logging.ERROR)
+    if not sys.warnoptions:  # whoever asks Python itself is right
+        warnings.simplefilter("default" if level == VERBOSE else "ignore")
+
+
+def _be_verbose(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    del parameter
+    if value:
+        _set(context, VERBOSE)
+
+
+def _be_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    del parameter
+    if value:
+        _set(context, QUIET)
+
+
+def verbosity_options() -> list[click.Parameter]:
+    """-v and -q, as every command and the program itself take them."""
+    common: dict[str, Any] = {"is_flag": True, "expose_value": False}
+    return [
+        click.Option(
+            ["--verbose", "-v"],
+            callback=_be_verbose,
+            help="Say more, and of errors also where they came from.",
+            **common,
+        ),
+        click.Option(["--quiet", "-q"], callback=_be_quiet, help="Print results and errors only.", **common),
+    ]
+
+
+class Command(click.Command):
+    """A command with -v and -q, whose wrong options are answered with a suggestion."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.context_settings = {**CONTEXT, **self.context_settings}
+        self.params += verbosity_options()
+
+
+class Group(click.Group):
+    """A group of such commands that knows what a mistyped one may have meant."""
+
+    command_class = Command
+    group_class = type
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.context_settings = {**CONTEXT, **self.context_settings}
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Click's own, with a suggestion added to its error."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            said = error.format_message()
+            hint = "" if "Did you mean" in said else did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"{said}{hint}", ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Click's own, with summaries that go on in the next line instead of ending in dots."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, one.get_short_help_str(200)) for name, one in commands if one is not None and not one.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class Program(Group):
+    """The outermost group."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Click's own, but a reader that has gone (`| head`) is neither an error of ours nor one of the user's."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Python flushes once more on its way out; that would fail again, loudly.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(128 + signal.SIGPIPE) from None
+        return result
