@@ -17,6 +17,8 @@ CullingError                    1   (never raised itself)
 |   `-- ObjectChanged               somebody else wrote first: read it again, then decide again
 |       `-- ChampionMoved               ... the pointer to a camera's best model
 |-- OutputError                 5   a result cannot be written (permission, disk full)
+|-- ClusterError                6   Kubeflow Pipelines refused, or did not answer
+|   `-- ClusterConflict             ... because there is one of that name already
 `-- StageFailed                 as the stage exited
 
 A message is one line: where, what was wanted, what was there, what to do. The command line prints it and exits with
@@ -114,6 +116,16 @@ class OutputError(CullingError):
     """A result cannot be written."""
 
     exit_code = 5
+
+
+class ClusterError(CullingError):
+    """Kubeflow Pipelines refused what was asked, or did not answer."""
+
+    exit_code = 6
+
+
+class ClusterConflict(ClusterError):
+    """Kubeflow Pipelines has one of that name already."""
 
 
 class StageFailed(CullingError):
