@@ -18,7 +18,8 @@ CullingError                    1   (never raised itself)
 |       `-- ChampionMoved               ... the pointer to a camera's best model
 |-- OutputError                 5   a result cannot be written (permission, disk full)
 |-- ClusterError                6   Kubeflow Pipelines refused, or did not answer
-|   `-- ClusterConflict             ... because there is one of that name already
+|   |-- ClusterConflict             ... because there is one of that name already
+|   `-- ClusterMissing              ... because there is none of that name
 `-- StageFailed                 as the stage exited
 
 A message is one line: where, what was wanted, what was there, what to do. The command line prints it and exits with
@@ -126,6 +127,10 @@ class ClusterError(CullingError):
 
 class ClusterConflict(ClusterError):
     """Kubeflow Pipelines has one of that name already."""
+
+
+class ClusterMissing(ClusterError):
+    """Kubeflow Pipelines has none of that name."""
 
 
 class StageFailed(CullingError):

@@ -63,7 +63,9 @@ class Camera(StageConfig):
     """One camera, with the file's defaults laid under it."""
 
     name: str = Field(pattern=NAME, description="Its name in the registry: lower-case letters, digits, dashes.")
-    source: tuple[str, ...] = Field(min_length=1, description="s3:// prefixes or objects of its footage, in time order.")
+    source: tuple[str, ...] = Field(
+        min_length=1, description="s3:// prefixes or objects of its footage, in time order."
+    )
     time_zone: str = Field(description="IANA time zone, for example Europe/Berlin.")
     hour: TimeOfDay = Field(description='Local time of the nightly run: 2, or "02:30".')
     classes: tuple[str, ...] = Field((), description="What to detect; empty: the preset's.")
@@ -189,7 +191,9 @@ def read_fleet(path: Path) -> Fleet:
     try:
         file = FleetFile.model_validate(values)
     except ValidationError as error:
-        raise _refusal(path, [(_line(root, each["loc"]), explain(FleetFile, each)) for each in error.errors()]) from None
+        raise _refusal(
+            path, [(_line(root, each["loc"]), explain(FleetFile, each)) for each in error.errors()]
+        ) from None
     problems: list[tuple[int, str]] = []
     cameras: dict[str, FleetCamera] = {}
     first_lines: dict[str, int] = {}
