@@ -18,11 +18,14 @@ from dataset_culling.config import did_you_mean, merge, parse_config, read_yaml
 from dataset_culling.errors import ConfigError, CullingError
 from dataset_culling.graph import STAGES, PipelineConfig, StageSpec
 from dataset_culling.runner.entry import choose_device, die_with_parent, run_stage, stage_config
+from dataset_culling.runner.fleet import fleet
 from dataset_culling.runner.models import models
+from dataset_culling.runner.submit import submit
 
 EXIT_CODES = """\b
 Exit codes: 0 done; 1 a bug of ours; 2 an option or configuration is wrong; 3 footage, weights or an artifact
-cannot be used; 4 the object store refused or did not answer; 5 a result cannot be written; 130 Ctrl-C."""
+cannot be used; 4 the object store refused or did not answer; 5 a result cannot be written; 6 Kubeflow refused or did
+not answer; 130 Ctrl-C. 'fleet' and 'submit' have more, see their --help."""
 
 
 class SuggestingGroup(click.Group):
@@ -383,6 +386,8 @@ def check(file: Path) -> None:
 
 
 cli.add_command(models)
+cli.add_command(fleet)
+cli.add_command(submit)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
