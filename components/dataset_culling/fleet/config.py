@@ -145,6 +145,9 @@ class FleetFile(StageConfig):
     spread_s: int = Field(
         3600, ge=0, lt=DAY_S, description="Seconds over which cameras of the same time are spread; 0: none."
     )
+    revision: int = Field(
+        1, ge=1, description="Raise it to make every schedule anew: after an upgrade of KFP, whose launcher they hold."
+    )
     defaults: dict[str, Any] = Field({}, description="Laid under every camera.")
     cameras: list[dict[str, Any]] = Field([], description="The cameras.")
 
@@ -226,7 +229,7 @@ def _said(problem: Any) -> str:
 
 
 def _arguments(file: FleetFile, camera: Camera, known: dict[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The camera's pipeline parameters. Cameras with equal settings share the work: a fleet has few kinds of cameras."""
+    """The camera's pipeline parameters. Cameras with equal settings share the work: a fleet has few kinds."""
     over: dict[str, Any] = {"registry": file.registry} if file.registry else {}
     if camera.classes:
         over["classes"] = list(camera.classes)

@@ -1,4 +1,4 @@
-"""What must happen so that the cluster's recurring runs become those that cameras.yaml wants. Pure: nothing is asked here.
+"""What must happen so that the cluster's recurring runs become those that cameras.yaml wants; pure.
 
 KFP cannot change a recurring run, so a change is a new one, and deleting one takes its live run with it. Therefore:
 
@@ -51,6 +51,7 @@ class Wanted:
     """Name of the pipeline version, which holds a digest of the compiled pipeline."""
     service_account: str = ""
     pipeline_root: str = ""
+    revision: int = 1
     paused: bool = False
 
     @property
@@ -63,6 +64,7 @@ class Wanted:
         """Of all that makes another recurring run, 16 hex digits. Not of `paused`, which can be switched."""
         said = [
             self.name, self.cron, self.parameters, self.version, self.service_account, self.pipeline_root,
+            self.revision,
         ]  # fmt: skip
         text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=_plain_number)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -177,6 +179,7 @@ def wanted_runs(fleet: Fleet, *, version: str, defaults: Mapping[str, Any], now_
             version=version,
             service_account=fleet.file.service_account,
             pipeline_root=fleet.file.pipeline_root,
+            revision=fleet.file.revision,
             paused=camera.paused,
         )
     return found
@@ -253,7 +256,8 @@ def _change(
             return Change(camera, "create", (), want)
         if right:
             return Change(camera, "drifted", spoilt[right[0].id], want, None, old, busy)
-        return Change(camera, "replace", _differences(runs[-1][0], want, version_id), want, None, old, busy)
+        reasons = _differences(runs[-1][0], want, version_id) or ("revision",)
+        return Change(camera, "replace", reasons, want, None, old, busy)
     if old:
         switched = keep.enabled != want.paused
         still = _waiting_only(old, busy) if switched else ()

@@ -279,7 +279,7 @@ class Cluster:
         media = str(headers.get("content-type") or headers.get("Content-Type") or "") if headers else ""
         if "json" not in media:
             raise ClusterError(
-                f"{self.settings.host}: expected JSON of Kubeflow Pipelines, found {media or 'no type'}, a sign-in page? "
+                f"{self.settings.host}: expected JSON of Kubeflow Pipelines, found {media or 'no type'}: sign in? "
                 f"Set CULLING_KFP_TOKEN or CULLING_KFP_COOKIES, and check --host."
             )
         return data

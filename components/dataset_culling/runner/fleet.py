@@ -235,7 +235,7 @@ def _switch_one(cluster: Cluster, ours: list[RecurringRun], paused: bool) -> str
 def _opened(
     file: Path, host: str, namespace: str, pipeline: Path | None
 ) -> Iterator[tuple[Fleet, Cluster, CompiledPipeline]]:
-    """The checked file, the cluster and the pipeline; what is wrong with the file is said before the cluster is asked."""
+    """The checked file, the cluster and the pipeline; the file's errors come before the cluster is asked."""
     from dataset_culling.fleet.config import read_fleet
     from dataset_culling.kubeflow.client import Cluster, kfp_settings
 
