@@ -46,7 +46,7 @@ def culling(server: KfpServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
                  "KF_PIPELINES_UI_ENDPOINT"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", server.url)
-    monkeypatch.setenv("CULLING_KFP_RETRY_S", "5")
+    monkeypatch.setenv("CULLING_KFP_RETRY_S", "60")
 
     def run(*arguments: str | Path) -> Said:
         capsys.readouterr()
@@ -68,7 +68,7 @@ def cameras(tmp_path: Path) -> Callable[..., Path]:
         )
         path.write_text(
             f"fleet: lot\npipeline: {{file: {PIPELINE}}}\n{top}"
-            f"defaults: {{time_zone: Europe/Berlin, hour: 2, preset: tiny}}\ncameras:{' []' if not names else ''}\n{rows}",
+            f"defaults: {{time_zone: Europe/Berlin, hour: 2, preset: tiny}}\ncameras:\n{rows}",
             encoding="utf-8",
         )
         return path

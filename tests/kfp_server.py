@@ -316,6 +316,7 @@ class Handler(BaseHTTPRequestHandler):
     """HTTP around `KfpServer.answer`."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     state: KfpServer
 
     def log_message(self, *_: Any) -> None:

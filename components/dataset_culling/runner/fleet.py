@@ -146,7 +146,7 @@ def status(file: Path, host: str, namespace: str, as_json: bool, pipeline: Path 
 
         with ThreadPoolExecutor(cluster.settings.workers) as pool:
             newest = list(pool.map(last, made.changes))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for change, run in zip(made.changes, newest, strict=True):
         on = change.keep is not None and change.keep.enabled
         start = change.wanted.first_start_utc if change.wanted is not None and on else None

@@ -66,11 +66,11 @@ def test_read_fleet__settings_become_the_pipelines_parameters(tmp_path):
         (("hour: 2\n", "hour: 25\n"), "line 4: camera 'entrance': 'hour': wanted an hour"),
         (("Europe/Berlin", "Europe/Berlln"), "line 3: camera 'entrance': 'time_zone': .* Did you mean 'Europe/Berlin'"),
         (("name: yard", "name: entrance"), "line 8: .*the name is taken by the camera of line 6"),
-        (("source: s3://footage/yard/", "sauce: s3://x/"), "line 8: camera 'yard': 'sauce' is no known key. Did you mean 'source'"),
+        (("source: s3://footage/yard/", "sauce: s3://x/"), "line 8: .*'sauce' is no known key. Did you mean 'source'"),
         (("s3://footage/entrance/", "/data/entrance"), "line 7: camera 'entrance': 'source': wanted s3://"),
         (("s3://footage/entrance/", "s3://a/\n    preset: tinny"), "line 8: .*Did you mean 'tiny'"),
-        (("s3://footage/entrance/", "s3://a/\n    student: {name: yolox_nanno}"), "line 8: .*Did you mean 'yolox_nano'"),
-        (("s3://footage/entrance/", "s3://a/\n    settings: {train_student: {recipe: {epoch: 3}}}"), "line 8: .*epochs"),
+        (("s3://footage/entrance/", "s3://a/\n    student: {name: yolox_nanno}"), "line 8: .*mean 'yolox_nano'"),
+        (("s3://footage/entrance/", "s3://a/\n    settings: {train_student: {recipe: {epoch: 3}}}"), "line 8: .*epoch"),
         (("s3://footage/entrance/", "s3://a/\n    budget:\n      target: 0"), "line 9: .*'budget.target': wanted"),
         (("    source: s3://footage/entrance/\n", ""), "line 6: camera 'entrance': 'source' is missing"),
         (("fleet: lot", "fleet: lot\nfleet: yard"), "line 2: 'fleet' is there a second time"),
@@ -82,12 +82,13 @@ def test_read_fleet__errors_name_the_line(tmp_path, change, said):
     path = write(tmp_path, GOOD.replace(*change))
     with pytest.raises(ConfigError, match=said) as error:
         read_fleet(path)
-    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
 
 
 def test_read_fleet__all_problems_at_once(tmp_path):
     text = GOOD.replace("s3://footage/entrance/", "/data").replace("22:30", "9999")
-    with pytest.raises(ConfigError, match="line 7: .*; line 8: "):
+    with pytest.raises(ConfigError, match=r"line 7: .*; line 8: "):
         read_fleet(write(tmp_path, text))
 
 
@@ -108,11 +109,12 @@ def test_set_paused__an_alias_is_left_alone(tmp_path):
     )
     path = write(tmp_path, text)
     before = path.read_text()
-    with pytest.raises(ConfigError, match="cameras.yaml"):
+    with pytest.raises(ConfigError, match=r"cameras\.yaml"):
         set_paused(path, ("entrance",), False)  # *off resolves to the node of yard
     assert path.read_text() == before
 
 
 def test_read_fleet__the_example_is_fine():
     fleet = read_fleet(REPOSITORY / "manifests/examples/cameras.yaml")
-    assert len(fleet.cameras) >= 3 and any(each.camera.paused for each in fleet.cameras.values())
+    assert len(fleet.cameras) >= 3
+    assert any(each.camera.paused for each in fleet.cameras.values())

@@ -117,8 +117,10 @@ def test_make_plan__others_are_left_alone():
     of_another_fleet = found(replace(WANT, fleet="other"))
     by_hand = found(description="made in the UI", id="r9")
     made = plan({"yard": WANT}, [found(), of_another_fleet, by_hand])
-    assert made.is_settled and [run.id for run in made.foreign] == ["r9"]
-    assert mark_of(by_hand) is None and mark_of(found()).digest == WANT.digest
+    assert made.is_settled
+    assert [run.id for run in made.foreign] == ["r9"]
+    assert mark_of(by_hand) is None
+    assert mark_of(found()).digest == WANT.digest
 
 
 def test_begin_of__waits_for_a_live_run():
