@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from dataset_culling.artifacts.header import Origin
 from dataset_culling.artifacts.metrics import read_metrics, write_metrics
 from dataset_culling.artifacts.report import page_file, write_report
+from dataset_culling.storage import open_store, put_tree
 from kfp_fixtures import PIPELINE, cameras, culling, server  # noqa: F401 - fixtures
+from s3_server import shared_server
 
 BY_HAND = ("submit", "entrance", "--source", "s3://footage/entrance/{day}/", "--preset", "tiny", "--day", "2026-11-20",
            "--pipeline", PIPELINE, "--poll-s", "0.05")  # fmt: skip
@@ -172,3 +175,22 @@ def test_submit__what_is_wrong_is_said_in_one_line(server, culling, arguments, s
     assert said in refused.err
     assert refused.err.count("\n") == 1
     assert server.changing() == []
+
+
+def test_submit__report_comes_from_a_real_bucket(server, culling, tmp_path, monkeypatch):
+    bucket = shared_server()
+    for name, value in bucket.environment().items():
+        monkeypatch.setenv(name, value)
+    root = f"minio://{bucket.bucket}/runs-{uuid.uuid4().hex}"  # KFP's own way of writing it
+
+    def upload(run) -> None:
+        run.update(state="SUCCEEDED", finished_at="2026-11-21T04:00:00Z")
+        made = tmp_path / "made"
+        write_report(made, "<html>the page</html>", {"camera": "entrance"}, Origin(made_by="render-report"))
+        store, key = open_store(f"{root}/specialise-camera/{run['run_id']}/render-report/5a17/report/")
+        put_tree(store, made, key)
+
+    server.on_get_run = upload
+    said = culling(*BY_HAND, "--pipeline-root", root, "--out", tmp_path / "here")
+    assert said.code == 0, said.err
+    assert page_file(tmp_path / "here" / "report").read_text() == "<html>the page</html>"
