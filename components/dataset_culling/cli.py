@@ -34,8 +34,10 @@ from dataset_culling.runner.command import (
 from dataset_culling.runner.compare import compare_command
 from dataset_culling.runner.complete import completion, detector_names, preset_names, profile_names, scene_names
 from dataset_culling.runner.entry import PARENT_PID, choose_device, die_with_parent, run_stage, stage_config
+from dataset_culling.runner.fleet import fleet
 from dataset_culling.runner.fleet_report import fleet_report_command
 from dataset_culling.runner.models import models
+from dataset_culling.runner.submit import submit
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in EXIT_CODES.items())
 EXTRAS = {
@@ -455,7 +457,9 @@ def check(file: Path, as_json: bool) -> None:
 cli.add_command(completion)
 cli.add_command(models)
 cli.add_command(compare_command)
-cli.add_command(fleet_report_command)
+fleet.add_command(fleet_report_command, "report")
+cli.add_command(fleet)
+cli.add_command(submit)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

@@ -44,7 +44,7 @@ def parse_config(model: type[Config], values: Mapping[str, Any], *, where: str) 
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(f"{where}: {'; '.join(_explain(model, problem) for problem in error.errors())}") from None
+        raise ConfigError(f"{where}: {'; '.join(explain(model, problem) for problem in error.errors())}") from None
 
 
 def parse_config_json(model: type[Config], text: str, *, where: str) -> Config:
@@ -100,7 +100,8 @@ def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
-def _explain(model: type[BaseModel], problem: Any) -> str:
+def explain(model: type[BaseModel], problem: Any) -> str:
+    """One of pydantic's problems in a person's words: the key, what was wanted, what was there."""
     where = ".".join(str(part) for part in problem["loc"]) or model.__name__
     found = problem.get("input")
     if problem["type"] == "extra_forbidden":
