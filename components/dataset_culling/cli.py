@@ -33,7 +33,7 @@ from dataset_culling.runner.command import (
 )
 from dataset_culling.runner.compare import compare_command
 from dataset_culling.runner.complete import completion, detector_names, preset_names, profile_names, scene_names
-from dataset_culling.runner.entry import PARENT_PID, choose_device, die_with_parent, run_stage, stage_config
+from dataset_culling.runner.entry import choose_device, die_with_parent, run_stage, stage_config
 from dataset_culling.runner.fleet import fleet
 from dataset_culling.runner.fleet_report import fleet_report_command
 from dataset_culling.runner.models import models
@@ -472,8 +472,8 @@ def main() -> NoReturn:
     die_with_parent()
     signal.signal(signal.SIGTERM, _terminate)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    # A stage's log is read when something is wrong, so that nothing is kept out of it.
-    set_up_logging(VERBOSE if os.environ.get(PARENT_PID) else NORMAL)
+    # A stage's log, here or a pod's, is read when something is wrong: nothing is kept out of it.
+    set_up_logging(NORMAL, show_warnings=sys.argv[1:2] == ["stage"])
     sys.exit(exit_code_of(lambda: cli.main(prog_name="culling", standalone_mode=False)))
 
 
@@ -507,7 +507,7 @@ def exit_code_of(work: Callable[[], Any]) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    if logging.getLogger("dataset_culling").isEnabledFor(logging.DEBUG) and not os.environ.get(PARENT_PID):
+    if logging.getLogger("dataset_culling").isEnabledFor(logging.DEBUG):
         traceback.print_exc()
     click.echo(f"error: {message}", err=True)
     return code

@@ -86,7 +86,10 @@ def accuracy_by_run(runs: Sequence[ComparedRun]) -> Chart | None:
     panels = [("Agreement with the teacher", "")]
     if any(number(run.summary, "map_50_trained_truth") is not None for run in judged):
         panels.append(("Accuracy against the truth", "_truth"))
-    whos = [who for who in _WHO if any(number(run.summary, f"map_50_{who}") is not None for run in judged)]
+    whos = _judged_who(judged, "map_50", "")
+
+    truths = ["teacher"] if len(panels) == 2 else []
+    above = 8 + 18 * -(-len([*whos, *truths]) // 3)  # points for a legend of three columns
 
     def plot(figure: Figure, narrow: bool) -> None:
         shape = (len(panels), 1) if narrow else (1, len(panels))
@@ -94,11 +97,12 @@ def accuracy_by_run(runs: Sequence[ComparedRun]) -> Chart | None:
         rows = [(short(run.name, 14 if narrow else 26), f"run{place}") for place, run in enumerate(judged)]
         for place, ((title, suffix), one) in enumerate(zip(panels, axes, strict=True)):
             dumbbells(one, metrics, rows, suffix)
-            one.set_title(title, fontweight="bold", pad=26 if place == 0 or not narrow else 8)
+            one.set_title(title, fontweight="bold", pad=(above if narrow else 26) if place == 0 or not narrow else 8)
             one.tick_params(labelbottom=True)
-        truths = ["teacher"] if len(panels) == 2 else []
-        if narrow or len(panels) == 1:
-            dumbbell_legend(axes[0], [*whos, *truths])
+        if narrow:
+            dumbbell_legend(axes[0], [*whos, *truths], columns=3)
+        elif len(panels) == 1:
+            dumbbell_legend(axes[0], whos)
         else:
             dumbbell_legend(axes[0], [who for who in whos if who in ("raw", "trained")])
             dumbbell_legend(axes[1], [*truths, *(who for who in whos if who not in ("raw", "trained"))])
@@ -132,6 +136,10 @@ def accuracy_by_run(runs: Sequence[ComparedRun]) -> Chart | None:
     )
 
 
+def _judged_who(runs: Sequence[ComparedRun], stem: str, suffix: str) -> list[str]:
+    return [who for who in _WHO if any(number(run.summary, f"{stem}_{who}{suffix}") is not None for run in runs)]
+
+
 def _others(runs: Sequence[ComparedRun]) -> str:
     """The end of a sentence that says what the others reach: each where they are few, else from where to where."""
     values = [number(run.summary, "map_50_trained") or 0.0 for run in runs]
@@ -160,6 +168,8 @@ def ap_by_class(runs: Sequence[ComparedRun], suffix: str = "") -> Chart | None:
         return None
     judged = [run for run in runs if any(f"{stem}_trained{suffix}" in run.summary for stem in stems.values())]
     shown = list(stems.items())[:MAX_CLASSES]
+    whos = [who for who in _WHO if any(who in _judged_who(judged, stem, suffix) for _, stem in shown)]
+    above = 8 + 18 * -(-len(whos) // 3)
 
     def plot(figure: Figure, narrow: bool) -> None:
         columns = 1 if narrow else min(3, len(shown))
@@ -168,16 +178,18 @@ def ap_by_class(runs: Sequence[ComparedRun], suffix: str = "") -> Chart | None:
         rows = [(short(run.name, 14 if narrow else 20), f"run{place}") for place, run in enumerate(judged)]
         for place, (one, (name, stem)) in enumerate(zip(axes, shown, strict=False)):
             dumbbells(one, stacked(judged, {key: stem for _, key in rows}), rows, suffix)
-            one.set_title(short(name, 24), fontweight="bold", pad=26 if place == 0 else 8)
+            one.set_title(short(name, 24), fontweight="bold", pad=above if place < columns else 8)
             one.tick_params(labelbottom=True)
         for one in axes[len(shown) :]:
             one.set_visible(False)
-        dumbbell_legend(axes[0], ["raw", "trained"])
+        dumbbell_legend(axes[0], whos, columns=3)
+        if (marks := axes[0].get_legend()) is not None:  # over the next panel, where there is room beside its title
+            marks.set_in_layout(narrow)
 
     height = 62 + 26 * len(judged)
     lines = -(-len(shown) // min(3, len(shown)))
     key = f"by-class{suffix.replace('_', '-')}"
-    wide, narrow = draw(key, plot, height_px=24 + height * lines, narrow_height_px=24 + height * len(shown))
+    wide, narrow = draw(key, plot, height_px=above + height * lines, narrow_height_px=above + height * len(shown))
     left_out = len(stems) - len(shown)
     against = "Accuracy against the truth" if suffix else "Agreement with the teacher"
     return Chart(
@@ -237,13 +249,13 @@ def cost_by_run(runs: Sequence[ComparedRun]) -> Chart | None:
                                  textcoords="offset points", fontsize=11)  # fmt: skip
         axes[1].margins(x=0.2)
         names = [short(run.name, 14 if narrow else 26) for run in costed]
-        for one, title in zip(axes, ("Spent, as measured", "Training on everything, projected"), strict=True):
-            one.set_title(title, fontweight="bold", pad=(44 if narrow else 26) if one is axes[0] or not narrow else 8)
+        for one, title in zip(axes, ("Spent, as measured", "On everything, projected"), strict=True):
+            one.set_title(title, fontweight="bold", pad=44 if one is axes[0] or not narrow else 8)
             _bars_sideways(one, names)
             one.set_xlabel(unit)
-        legend(axes[0], columns=2 if narrow else 4)
+        legend(axes[0], columns=2)
 
-    height = 96 + 30 * len(costed)
+    height = 114 + 30 * len(costed)
     wide, narrow = draw("cost-by-run", plot, height_px=height, narrow_height_px=2 * height + 30)
     ratios = [run for run in costed if number(run.summary, "projected_full_training_ratio") is not None]
     spent = [number(run.summary, "culled_training_seconds") or 0.0 for run in costed]

@@ -307,12 +307,14 @@ def nights_chart(cameras: Sequence[Camera], start: int) -> Chart | None:
         columns = 1 if narrow else min(3, len(judged))
         lines = -(-len(judged) // columns)
         axes = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
-        for one, (camera, nights) in zip(axes, judged, strict=False):
+        for place, (one, (camera, nights)) in enumerate(zip(axes, judged, strict=False)):
             _panel(one, nights)
-            one.set_title(short(camera.name, 26), fontweight="bold", pad=26 if one is axes[0] else 8)
+            one.set_title(short(camera.name, 26), fontweight="bold", pad=26 if place < columns else 8)
         for one in axes[len(judged) :]:
             one.set_visible(False)
         legend(axes[0], columns=3)
+        if (marks := axes[0].get_legend()) is not None:  # as wide as a panel; it must not push the others aside
+            marks.set_in_layout(False)
 
     lines = -(-len(judged) // min(3, len(judged)))
     key = f"nights-{start}"

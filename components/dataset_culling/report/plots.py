@@ -195,11 +195,11 @@ def dumbbells(axes: Axes, metrics: Mapping[str, float], rows: Sequence[tuple[str
     axes.grid(axis="y", visible=False)
 
 
-def dumbbell_legend(axes: Axes, whos: Sequence[str]) -> None:
-    """What the marks of `dumbbells` mean, above the plot."""
+def dumbbell_legend(axes: Axes, whos: Sequence[str], *, columns: int = 0) -> None:
+    """What the marks of `dumbbells` mean, above the plot; in one line unless `columns` says otherwise."""
     titles = dict(_STUDENTS)
     marks = [_mark(axes, who, [], [], label=titles.get(who, who)) for who in whos]
-    legend(axes, columns=len(marks), above=1.0)
+    legend(axes, columns=columns or len(marks), above=1.0)
 
 
 def found_over_time(frames: Frames, heldout: HeldOut) -> Chart | None:

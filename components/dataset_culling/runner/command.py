@@ -31,8 +31,13 @@ def _set(context: click.Context, level: int) -> None:
     set_up_logging(level)
 
 
-def set_up_logging(level: int) -> None:
-    """Our log and Python's warnings go to standard error: with -v from INFO on, else warnings, with -q errors only."""
+def set_up_logging(level: int, *, show_warnings: bool = False) -> None:
+    """What goes to standard error: our log (-v all, -q errors, else warnings too) and, with -v, Python's warnings.
+
+    Args:
+        level: QUIET, NORMAL or VERBOSE.
+        show_warnings: Leave Python's warnings as they are, whatever the level: they go into a log.
+    """
     ours = logging.getLogger("dataset_culling")
     ours.setLevel({QUIET: logging.ERROR, NORMAL: logging.WARNING, VERBOSE: logging.DEBUG}[level])
     if not ours.handlers:
@@ -42,7 +47,7 @@ def set_up_logging(level: int) -> None:
         ours.propagate = False
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING if level == VERBOSE else logging.ERROR)
-    if not sys.warnoptions:  # whoever asks Python itself is right
+    if not sys.warnoptions and not show_warnings:  # whoever asks Python itself is right
         warnings.simplefilter("default" if level == VERBOSE else "ignore")
 
 

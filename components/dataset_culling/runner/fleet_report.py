@@ -84,8 +84,8 @@ def fleet_report_command(sources: tuple[str, ...], out: Path, stale_days: float,
     width = max(len(camera.name) for camera in cameras)
     for camera, state in ordered:
         row = overview_row(camera, state)
-        before, after = (value.replace("–", "-") for value in row.cells[:2])
-        click.echo(f"{state.kind:8}  {camera.name:{width}}  {row.night:10}  {before:>5} -> {after:>5}  {state.reason}")
+        before, after, night = (value.replace("–", "-") for value in (*row.cells[:2], row.night))
+        click.echo(f"{state.kind:8}  {camera.name:{width}}  {night:10}  {before:>5} -> {after:>5}  {state.reason}")
     click.echo(f"Page  {out}")
 
 
