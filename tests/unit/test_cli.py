@@ -60,7 +60,7 @@ def test_help__every_command_can_be_told_to_say_more_or_less():
 
 @pytest.mark.parametrize(
     "path",
-    ["detectors", "presets", "plan", "check", "doctor", "compare", "fleet-report", "show", "run", "models list",
+    ["detectors", "presets", "plan", "check", "doctor", "compare", "fleet report", "show", "run", "models list",
      "models show", "models compare"],
 )  # fmt: skip
 def test_help__what_prints_results_prints_them_for_machines_too(path: str):
@@ -98,7 +98,7 @@ def test_json__is_json(tmp_path: Path):
         (["show", "nowhere"], 3, "expected an artifact"),
         (["compare", "nowhere", "elsewhere"], 3, "found no such file"),
         (["plan", "nowhere"], 3, "found no such file"),
-        (["fleet-report", "nowhere", "--out", "x.html"], 3, "found no such folder"),
+        (["fleet", "report", "nowhere", "--out", "x.html"], 3, "found no such folder"),
         (["models", "--registry", "nowhere", "show", "demo"], 2, "expected one with models"),
         (["models", "show", "DEMO"], 2, "expected lower-case letters"),
     ],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dataset_culling.errors import ConfigError
+from dataset_culling.runner.command import Group
 
 if TYPE_CHECKING:
     from dataset_culling.fleet.apply import Outcome
@@ -55,7 +56,7 @@ def _pipeline_option(command: Any) -> Any:
     )(command)
 
 
-@click.group(epilog=EPILOG)
+@click.group(cls=Group, epilog=EPILOG)
 def fleet() -> None:
     """Keep the nightly runs of many cameras as a cameras.yaml says.
 
@@ -71,7 +72,11 @@ def fleet() -> None:
 @_pipeline_option
 @_common
 def plan(file: Path, host: str, namespace: str, as_json: bool, pipeline: Path | None) -> int:
-    """Show what apply would do, camera by camera; change nothing. Exits with 10 if there is something."""
+    """Show what apply would do, camera by camera; change nothing. Exits with 10 if there is something.
+
+    \b
+    culling fleet plan cameras.yaml
+    """
     with _opened(file, host, namespace, pipeline) as (wanted, cluster, compiled):
         made = _plan(wanted, cluster, compiled, cluster.find_version(compiled), datetime.now(UTC))
     if as_json:
@@ -98,6 +103,9 @@ def apply(
     """Make the cluster as the file says. Safe to run again, whenever and wherever the last one ended.
 
     No live run is ever ended. Run it once a day, so that schedules follow the clocks' changes.
+
+    \b
+    culling fleet apply cameras.yaml
     """
     from dataset_culling.fleet.apply import apply_plan, failures
 
@@ -133,7 +141,11 @@ def apply(
 @_pipeline_option
 @_common
 def status(file: Path, host: str, namespace: str, as_json: bool, pipeline: Path | None) -> int:
-    """Each camera's schedule, next start and last run. Exits with 10 if the cluster is not as the file says."""
+    """Each camera's schedule, next start and last run. Exits with 10 if the cluster is not as the file says.
+
+    \b
+    culling fleet status cameras.yaml
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     now = datetime.now(UTC)
@@ -182,7 +194,11 @@ def status(file: Path, host: str, namespace: str, as_json: bool, pipeline: Path 
 @_common
 @click.argument("cameras", nargs=-1, required=True)
 def pause(file: Path, host: str, namespace: str, as_json: bool, cameras: tuple[str, ...]) -> None:
-    """Switch the nights of CAMERAS off, in the file and at once in the cluster. A live run goes on."""
+    """Switch the nights of CAMERAS off, in the file and at once in the cluster. A live run goes on.
+
+    \b
+    culling fleet pause cameras.yaml entrance yard
+    """
     _switch(file, host, namespace, cameras, as_json, paused=True)
 
 
@@ -190,7 +206,11 @@ def pause(file: Path, host: str, namespace: str, as_json: bool, cameras: tuple[s
 @_common
 @click.argument("cameras", nargs=-1, required=True)
 def resume(file: Path, host: str, namespace: str, as_json: bool, cameras: tuple[str, ...]) -> None:
-    """Switch the nights of CAMERAS on again, in the file and at once in the cluster. Missed nights are not made up."""
+    """Switch the nights of CAMERAS on again, in the file and at once in the cluster. Missed nights are not made up.
+
+    \b
+    culling fleet resume cameras.yaml entrance
+    """
     _switch(file, host, namespace, cameras, as_json, paused=False)
 
 

@@ -1,4 +1,4 @@
-"""`culling fleet-report`: every camera's nights and promotions out of folders of runs and registries, as one page."""
+"""`culling fleet report`: every camera's nights and promotions out of folders of runs and registries, as one page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Found:
     registries: tuple[str, ...]
 
 
-@click.command("fleet-report", cls=Command)
+@click.command("report", cls=Command)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Page to write, e.g. fleet.html.")
 @click.option(
@@ -56,8 +56,8 @@ def fleet_report_command(sources: tuple[str, ...], out: Path, stale_days: float,
     inside folders of runs are found, too.
 
     \b
-    culling fleet-report runs --out fleet.html
-    culling fleet-report runs s3://fleet/registry --out fleet.html --stale-days 3
+    culling fleet report runs --out fleet.html
+    culling fleet report runs s3://fleet/registry --out fleet.html --stale-days 3
     """
     from dataset_culling.report.fleet import Camera, build_fleet_page, in_order, overview_row
 
@@ -70,7 +70,7 @@ def fleet_report_command(sources: tuple[str, ...], out: Path, stale_days: float,
     try:
         page = build_fleet_page(cameras, now=now, stale_days=stale_days)
     except ValueError as error:
-        raise ConfigError(f"fleet-report: {error}. Name fewer folders.") from None
+        raise ConfigError(f"fleet report: {error}. Name fewer folders.") from None
     write_page(out, page)
     ordered = in_order(cameras, now=now, stale_days=stale_days)
     if as_json:

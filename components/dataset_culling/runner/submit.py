@@ -15,6 +15,7 @@ import click
 from dataset_culling.artifacts.header import HEADER
 from dataset_culling.config import merge
 from dataset_culling.errors import ConfigError, CullingError
+from dataset_culling.runner.command import Command
 from dataset_culling.runner.fleet import compiled_pipeline
 from dataset_culling.storage import fetch, is_remote, list_prefix
 
@@ -32,7 +33,7 @@ failed; 8 it was canceled; 9 it still goes on (--no-wait, --timeout-s); 130 Ctrl
 follows it again."""
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("camera", default="")
 @click.option("--cameras", type=click.Path(path_type=Path), help="cameras.yaml that has CAMERA.")
 @click.option("--source", "-v", "sources", multiple=True, help="s3:// footage, where there is no cameras.yaml.")

@@ -1,4 +1,4 @@
-"""`culling fleet-report`: what it finds in folders, and when a run was."""
+"""`culling fleet report`: what it finds in folders, and when a run was."""
 
 from __future__ import annotations
 
