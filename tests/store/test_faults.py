@@ -207,7 +207,7 @@ def test_put_get__connections_cut_again_and_again(link: FaultyLink, tmp_path: Pa
     store.put(key, tmp_path / "film")
     link.add(Fault("cut", times=6, after_bytes=2 * MIB, direction="down"))
     store.get(key, tmp_path / "copy")
-    assert link.suffered == 12
+    assert link.suffered >= 10  # of twelve: what is left of a part may be too little to reach the cut once more
     assert (tmp_path / "copy").read_bytes() == data
 
 
