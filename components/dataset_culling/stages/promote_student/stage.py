@@ -104,7 +104,7 @@ def compare(metrics: Mapping[str, float], min_gain: float, reference: Reference)
         return Verdict(
             False,
             f"mAP@50 is {trained:.3f} on the held-out frames, {metrics[RAW]:.3f} for the raw student, but "
-            f"{reference.name} was not measured on these frames, so nobody knows which is better",
+            f"{reference.name}, was not measured on these frames, so nobody knows which is better",
         )
     gain = trained - reference.map_50
     # As printed: 0.71 - 0.70 is a little less than 0.01 in binary.
@@ -122,7 +122,7 @@ def _reference(
 ) -> Reference:
     if not champion.version:
         return Reference("the raw student", metrics[RAW])
-    name = f"the champion, version {champion.version},"
+    name = f"the champion, version {champion.version}"
     if CHAMPION in metrics and int(metrics.get(CHAMPION_VERSION, first_seen)) == champion.version:
         return Reference(name, metrics[CHAMPION])
     known = registry.version(camera, champion.version)
