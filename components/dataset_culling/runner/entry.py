@@ -166,6 +166,15 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+HEADLINE = (
+    "map_50_trained", "map_50_champion", "gain_over_champion_map_50", "map_50_raw", "gain_map_50", "low_95_gain_map_50",
+    "high_95_gain_map_50", "map_50_95_trained", "map_50_95_champion", "map_50_95_raw", "map_50_control",
+    "map_50_exported", "map_50_trained_truth", "map_50_champion_truth", "map_50_raw_truth", "map_50_teacher_truth",
+    "gain_map_50_truth", "heldout_frames", "champion_version",
+)  # fmt: skip
+"""Figures of metrics/1 that Kubeflow shows and compares: candidate (trained), champion, and what lies between."""
+
+
 def write_kfp_metadata(executor_input: str, spec: StageSpec, outputs: Mapping[str, Path]) -> None:
     """Tell KFP about the outputs: every one listed, with its counts; metrics/1 also with its figures.
 
@@ -185,6 +194,5 @@ def write_kfp_metadata(executor_input: str, spec: StageSpec, outputs: Mapping[st
         metadata[name] = {"schema": header.schema, **{key: float(value) for key, value in header.counts.items()}}
         if header.schema == SCHEMA:
             figures = read_metrics(path)
-            headline = [key for key in figures if key.startswith(("map_50_", "map_50_95_"))]
-            metadata[name] = {key: figures[key] for key in headline[:18]}
+            metadata[name] = {key: figures[key] for key in HEADLINE if key in figures}
     write_executor_output(executor_input, outputs, metadata)

@@ -57,9 +57,9 @@ def test_intervals__hold_the_figure_and_tell_a_gain_from_none():
 
 
 @pytest.mark.parametrize("resamples", [0, 20])
-def test_intervals__none_where_nothing_can_be_said(resamples):
+def test_intervals__only_the_gain_where_nothing_more_can_be_said(resamples):
     one = footage(frame(HERE))
-    assert intervals({"raw": one, "trained": one}, one, resamples=resamples) == {}
+    assert intervals({"raw": one, "trained": one}, one, resamples=resamples) == {"gain_map_50": 0.0}
 
 
 def test_metric_name__is_lower_case_with_underscores():

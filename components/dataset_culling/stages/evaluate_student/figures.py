@@ -27,6 +27,8 @@ from dataset_culling.evaluation.interval import (
 from dataset_culling.types import Detections
 
 CONFIDENCE = 0.95
+GAINS = {"raw": "gain_map_50", "champion": "gain_over_champion_map_50"}
+"""Whom the trained student is compared with -> what the difference is called."""
 _SEED = 0  # of the draws; every figure gets the same ones
 
 
@@ -69,7 +71,7 @@ def metric_name(label: str) -> str:
 
 
 def intervals(found: dict[str, Detections], truth: Detections, *, resamples: int, suffix: str = "") -> dict[str, float]:
-    """How sure mAP@50 and the gain are; empty where the footage is too short to say.
+    """The gains of training, and how sure they and mAP@50 are; no intervals where the footage is too short to say.
 
     Args:
         found: S -> boxes of N frames; raw and trained are there, champion may be.
@@ -77,6 +79,17 @@ def intervals(found: dict[str, Detections], truth: Detections, *, resamples: int
         resamples: Draws; 0: none.
         suffix: Appended to every name.
     """
+    return _gains(found, truth, suffix) | _intervals(found, truth, resamples, suffix)
+
+
+def _gains(found: dict[str, Detections], truth: Detections, suffix: str) -> dict[str, float]:
+    score = {name: evaluate(boxes, truth).map_50 for name, boxes in found.items()}
+    if min(score.values()) < 0:  # nothing to find
+        return {}
+    return {f"{name}{suffix}": score["trained"] - score[before] for before, name in GAINS.items() if before in score}
+
+
+def _intervals(found: dict[str, Detections], truth: Detections, resamples: int, suffix: str) -> dict[str, float]:
     block_s = suggest_block_s(truth.time_s)
     if resamples == 0 or len(truth) == 0 or num_blocks(truth, block_s) < 2 or not np.any(~truth.ignore):
         return {}
@@ -91,7 +104,7 @@ def intervals(found: dict[str, Detections], truth: Detections, *, resamples: int
             f"map_50_{name}{suffix}",
             map_50_interval(boxes, truth, block_s=block_s, rng=rng, resamples=resamples, confidence=CONFIDENCE),
         )
-    for before, name in (("raw", "gain_map_50"), ("champion", "gain_over_champion_map_50")):
+    for before, name in GAINS.items():
         if before in found:
             rng = np.random.default_rng(_SEED)
             gain = map_50_gain_interval(
