@@ -18,9 +18,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from conftest import REPOSITORY
 from dataset_culling.artifacts.report import page_file, read_summary
+from dataset_culling.cli import cli
 from dataset_culling.stages.base import StageContext
 from dataset_culling.stages.render_report.config import RenderReportConfig
 from dataset_culling.stages.render_report.stage import run
@@ -318,3 +320,43 @@ def test_axe__would_notice(tab: Callable[..., Tab], axe_script: str, tmp_path: P
     page = tab().open(bad)
     page.evaluate(axe_script)
     assert {line.split(":")[0] for line in violations(page)} >= {"image-alt", "color-contrast", "html-has-lang"}
+
+
+@pytest.fixture(scope="module", params=["compare", "fleet"])
+def overview(request: pytest.FixtureRequest, report: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of several runs, or of a fleet: two nights of one camera, one of another, and one left half done."""
+    folder = tmp_path_factory.mktemp("overview")
+    summary = read_summary(report)
+    for name, camera, trained in (
+        ("gate-20261119", "gate", 0.61),
+        ("gate-20261120", "gate", 0.66),
+        ("yard-20261120", "yard", 0.4),
+    ):
+        (folder / name).mkdir()
+        (folder / name / "summary.json").write_text(json.dumps(summary | {"camera": camera, "map_50_trained": trained}))
+    for part in ("tasks/.train-student.partial", "logs"):
+        (folder / "far-20261120" / part).mkdir(parents=True)
+    page = folder / "page.html"
+    runs = sorted(str(path.parent) for path in folder.glob("*/summary.json"))
+    words = ["compare", *runs] if request.param == "compare" else ["fleet", "report", str(folder)]
+    assert CliRunner().invoke(cli, [*words, "--out", str(page)], catch_exceptions=False).exit_code == 0
+    return page
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", list(WIDTHS))
+def test_overview__looks_whole_and_axe_finds_nothing_serious(
+    tab: Callable[..., Tab], overview: Path, axe_script: str, theme: str, width: str
+):
+    assert overview.stat().st_size < MAX_PAGE_BYTES
+    shown = tab(width=width, color_scheme=theme, bypass_csp=True)
+    page = shown.open(overview)
+    size = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert size[0] <= size[1], "the page is wider than the screen"
+    kind = "compare" if "side by side" in page.inner_text("h1") else "fleet"
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(SCREENSHOTS / f"{kind}-{width}-{theme}.png"), full_page=True)
+    shown.check(overview.as_uri())
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    page.evaluate(axe_script)
+    assert violations(page) == []
