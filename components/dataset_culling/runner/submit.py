@@ -36,7 +36,7 @@ follows it again."""
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("camera", default="")
 @click.option("--cameras", type=click.Path(path_type=Path), help="cameras.yaml that has CAMERA.")
-@click.option("--source", "-v", "sources", multiple=True, help="s3:// footage, where there is no cameras.yaml.")
+@click.option("--source", "sources", multiple=True, help="s3:// footage, where there is no cameras.yaml.")
 @click.option("--preset", default="default", show_default=True, help="Named settings, where there is no cameras.yaml.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file laid over the preset.")
 @click.option("--set", "changes", multiple=True, nargs=2, metavar="KEY VALUE", help="One setting.")
