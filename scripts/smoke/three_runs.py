@@ -205,7 +205,7 @@ def main() -> int:
     parser.add_argument("--bucket", required=True, help="s3://BUCKET that the launcher and the stages write to.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for the clip and the results.")
     parser.add_argument("--service-account", default="culling-runner", help="Of the runs' pods.")
-    parser.add_argument("--duration-s", type=float, default=60.0, help="Length of the simulated clip.")
+    parser.add_argument("--duration-s", type=float, default=120.0, help="Length of the simulated clip.")
     parser.add_argument("--timeout-s", type=float, default=1500.0, help="Longest wait for one run.")
     parser.add_argument("--poll-s", type=float, default=5.0, help="Seconds between looks at a run.")
     options = parser.parse_args()
