@@ -145,6 +145,6 @@ def test_smoke__kfp_is_pinned_everywhere():
 def test_smoke__shellcheck_finds_nothing():
     shellcheck = shutil.which("shellcheck")
     if shellcheck is None:
-        pytest.skip("no shellcheck")
+        pytest.skip("shellcheck is not installed: apt-get install shellcheck")
     done = subprocess.run([shellcheck, str(SCRIPT)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
