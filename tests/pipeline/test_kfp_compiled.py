@@ -26,6 +26,7 @@ from dataset_culling.kubeflow.parameters import SCALARS, pipeline_arguments, sec
 from dataset_culling.kubeflow.profiles import PROFILES
 from dataset_culling.presets import preset_names, read_preset
 from dataset_culling.runner.entry import stage_config
+from dataset_culling.stages.scratch import SCRATCH_URI
 from dataset_culling.storage.settings import ENVIRONMENT
 
 COMPILED = REPOSITORY / "pipelines" / "compiled"
@@ -279,7 +280,7 @@ def test_compiled__every_variable_of_ours_is_one_that_is_read(profile, compiled)
         pod = executors[f"exec-{task.name}"]
         sources = [*pod["secretAsEnv"], *pod["configMapAsEnv"]]
         given = {key["envVar"] for source in sources for key in source["keyToEnv"]}
-        assert given <= set(ENVIRONMENT)
+        assert given <= {*ENVIRONMENT, SCRATCH_URI}
         options = {option.envvar for option in stage_group.commands[task.stage].params}
         plain = {each["name"] for each in container(pipeline, task.name)["env"]}
         assert plain - {"OMP_NUM_THREADS"} <= options

@@ -157,7 +157,8 @@ def place(task: Any, display_name: str, room: str, *, profile: Profile, image: s
         keys = {"accesskey": "CULLING_S3_ACCESS_KEY", "secretkey": "CULLING_S3_SECRET_KEY"}
         kubernetes.use_secret_as_env(task, profile.store_secret, keys, optional=True)
     if profile.store_settings:
-        keys = {"endpoint": "CULLING_S3_ENDPOINT", "region": "CULLING_S3_REGION"}
+        # A pod that is tried again goes on from what the one before has left under "scratch".
+        keys = {"endpoint": "CULLING_S3_ENDPOINT", "region": "CULLING_S3_REGION", "scratch": "CULLING_SCRATCH_URI"}
         kubernetes.use_config_map_as_env(task, profile.store_settings, keys, optional=True)
     if profile.cache_claim and room in ("network", "train"):
         kubernetes.mount_pvc(task, pvc_name=profile.cache_claim, mount_path=CACHE)
