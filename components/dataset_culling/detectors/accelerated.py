@@ -1,4 +1,4 @@
-"""A torch detector that OpenVINO runs on the CPU: exported on the spot for one size of frames, about twice as quick."""
+"""A torch detector that OpenVINO runs on the CPU: exported on the spot for one size of frames."""
 
 from __future__ import annotations
 
