@@ -18,10 +18,12 @@ from dataset_culling.stages.cull_confidence.config import CullConfidenceConfig
 from dataset_culling.stages.cull_precision.config import CullPrecisionConfig
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
+from dataset_culling.stages.keep_night.config import KeepNightConfig
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
 from dataset_culling.stages.labelling import Labelling
 from dataset_culling.stages.learning import Learning
 from dataset_culling.stages.promote_student.config import PromoteStudentConfig
+from dataset_culling.stages.recall_replay.config import RecallReplayConfig
 from dataset_culling.stages.render_report.config import RenderReportConfig
 from dataset_culling.stages.score_frames.config import ScoreFramesConfig
 from dataset_culling.stages.train_control.config import TrainControlConfig
@@ -62,8 +64,17 @@ def _stage(
     return StageSpec(name, config, reads, writes, module, optional_reads or {})
 
 
+_REPLAY = {"replay": "replay/1", "replay_frames": "frames/1", "replay_labels": "labels/1"}
+"""What earlier nights left; optional for every stage that looks at it, and all there or none."""
+
 _ALL = (
     _stage("extract-frames", ExtractFramesConfig, {}, {"pool": "frames/1", "heldout": "frames/1"}),
+    _stage(
+        "recall-replay",
+        RecallReplayConfig,
+        {"heldout": "frames/1"},
+        {"replay": "replay/1", "frames": "frames/1", "labels": "labels/1"},
+    ),
     _stage("score-frames", ScoreFramesConfig, {"frames": "frames/1"}, {"detections": "detections/1"}),
     _stage("cull-confidence", CullConfidenceConfig, {"detections": "detections/1"}, {"selection": "selection/1"}),
     _stage(
@@ -90,25 +101,41 @@ _ALL = (
         TrainStudentConfig,
         {"frames": "frames/1", "labels": "labels/1", "selection": "selection/1", "resolution": "resolution/1"},
         {"model": "model/1"},
+        optional_reads=_REPLAY,
     ),
     _stage(
         "train-control",
         TrainControlConfig,
         {"frames": "frames/1", "selection": "selection/1", "resolution": "resolution/1"},
         {"control": "control/1"},
+        optional_reads=_REPLAY,
     ),
     _stage(
         "evaluate-student",
         EvaluateStudentConfig,
         {"frames": "frames/1", "labels": "labels/1", "model": "model/1"},
         {"metrics": "metrics/1", "raw": "detections/1", "trained": "detections/1"},
-        optional_reads={"control": "control/1"},
+        optional_reads={"control": "control/1", **_REPLAY},
     ),
     _stage(
         "promote-student",
         PromoteStudentConfig,
         {"model": "model/1", "metrics": "metrics/1"},
         {"decision": "decision/1"},
+        optional_reads={"frames": "frames/1", "labels": "labels/1", "trained": "detections/1", **_REPLAY},
+    ),
+    _stage(
+        "keep-night",
+        KeepNightConfig,
+        {
+            "frames": "frames/1",
+            "labels": "labels/1",
+            "kept": "selection/1",
+            "heldout": "frames/1",
+            "heldout_labels": "labels/1",
+            "decision": "decision/1",
+        },
+        {"night": "night/1"},
     ),
     _stage(
         "render-report",
@@ -145,8 +172,15 @@ class TaskSpec:
     inputs: Mapping[str, str]
 
 
+_RECALLED = {
+    "replay": "recall-replay.replay",
+    "replay_frames": "recall-replay.frames",
+    "replay_labels": "recall-replay.labels",
+}
+
 WIRING: tuple[TaskSpec, ...] = (
     TaskSpec("extract-frames", "extract-frames", "Frame extraction", {}),
+    TaskSpec("recall-replay", "recall-replay", "Earlier nights", {"heldout": "extract-frames.heldout"}),
     TaskSpec("score-frames", "score-frames", "Student scoring", {"frames": "extract-frames.pool"}),
     TaskSpec("cull-confidence", "cull-confidence", "Confidence cull", {"detections": "score-frames.detections"}),
     TaskSpec(
@@ -184,6 +218,7 @@ WIRING: tuple[TaskSpec, ...] = (
             "labels": "label-selection.labels",
             "selection": "cull-precision.kept",
             "resolution": "choose-resolution.resolution",
+            **_RECALLED,
         },
     ),
     TaskSpec(
@@ -194,6 +229,7 @@ WIRING: tuple[TaskSpec, ...] = (
             "frames": "extract-frames.pool",
             "selection": "cull-precision.kept",
             "resolution": "choose-resolution.resolution",
+            **_RECALLED,
         },
     ),
     TaskSpec("label-heldout", "label-frames", "Teacher labeling (held-out)", {"frames": "extract-frames.heldout"}),
@@ -206,13 +242,34 @@ WIRING: tuple[TaskSpec, ...] = (
             "labels": "label-heldout.labels",
             "model": "train-student.model",
             "control": "train-control.control",
+            **_RECALLED,
         },
     ),
     TaskSpec(
         "promote-student",
         "promote-student",
         "Promotion",
-        {"model": "train-student.model", "metrics": "evaluate-student.metrics"},
+        {
+            "model": "train-student.model",
+            "metrics": "evaluate-student.metrics",
+            "frames": "extract-frames.heldout",
+            "labels": "label-heldout.labels",
+            "trained": "evaluate-student.trained",
+            **_RECALLED,
+        },
+    ),
+    TaskSpec(
+        "keep-night",
+        "keep-night",
+        "Keeping the night",
+        {
+            "frames": "extract-frames.pool",
+            "labels": "label-selection.labels",
+            "kept": "cull-precision.kept",
+            "heldout": "extract-frames.heldout",
+            "heldout_labels": "label-heldout.labels",
+            "decision": "promote-student.decision",
+        },
     ),
     TaskSpec(
         "render-report",
@@ -255,6 +312,7 @@ class PipelineConfig(StageConfig):
     )
 
     extract_frames: ExtractFramesConfig = ExtractFramesConfig()
+    recall_replay: RecallReplayConfig = RecallReplayConfig()
     score_frames: ScoreFramesConfig = ScoreFramesConfig()
     cull_confidence: CullConfidenceConfig = CullConfidenceConfig()
     label_frames: LabelFramesConfig = LabelFramesConfig()
@@ -264,6 +322,7 @@ class PipelineConfig(StageConfig):
     train_control: TrainControlConfig = TrainControlConfig()
     evaluate_student: EvaluateStudentConfig = EvaluateStudentConfig()
     promote_student: PromoteStudentConfig = PromoteStudentConfig()
+    keep_night: KeepNightConfig = KeepNightConfig()
     render_report: RenderReportConfig = RenderReportConfig()
 
     def stage_config(self, stage: str) -> StageConfig:

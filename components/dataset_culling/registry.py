@@ -468,6 +468,14 @@ class Registry:
 
     # --- keys and bytes -----------------------------------------------------------------------------------------------
 
+    def camera_folder(self, camera: str) -> str:
+        """What all keys of a camera begin with.
+
+        Raises:
+            ConfigError: If the camera's name is none.
+        """
+        return self._camera(camera)
+
     def _camera(self, camera: str) -> str:
         if not CAMERA.fullmatch(camera):
             raise ConfigError(

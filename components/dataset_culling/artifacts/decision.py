@@ -1,4 +1,4 @@
-"""decision/1: whether the candidate was promoted, and why."""
+"""decision/1: whether the candidate was promoted, and why: every check of the gate with its figures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ FILE = "decision.json"
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One of the gate's checks."""
+
+    name: str
+    kind: str  # tonight, class, hour, night or check
+    passed: bool | None  # None: told, but not judged, as there is too little of it
+    text: str  # the figures, one clause
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What the promotion stage decided; versions are 0 where there is none."""
 
@@ -22,6 +32,8 @@ class Decision:
     version: int
     champion_before: int
     champion_after: int
+    trusted: bool = False  # tonight's labels are at one with what was known before, so the night may be kept
+    checks: tuple[Check, ...] = ()
 
 
 def write_decision(path: Path, decision: Decision, origin: Origin) -> None:
@@ -43,6 +55,7 @@ def read_decision(path: Path) -> Decision:
     """
     header = read_header(path, SCHEMA)
     try:
-        return Decision(**read_json_file(path, header, FILE))
+        values = read_json_file(path, header, FILE)
+        return Decision(**{**values, "checks": tuple(Check(**one) for one in values.get("checks", ()))})
     except TypeError as error:
         raise CorruptArtifact(path / FILE, expected="a decision", found=repr(error)) from None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from dataset_culling.evaluation.coco import Evaluation, evaluate
-from dataset_culling.types import Detections
+from dataset_culling.types import Detections, IntArray
 
 HOUR_S = 3600.0
 
@@ -24,7 +25,7 @@ def evaluate_by_hour(detections: Detections, truth: Detections, *, start_hour: f
     Raises:
         ValueError: If the two are not of the same frames and classes.
     """
-    hours = np.floor(truth.time_s / HOUR_S + start_hour).astype(np.int64) % 24
+    hours = hours_of(truth.time_s, start_hour=start_hour)
     return {
         int(hour): evaluate(
             detections.take(detections.rows_of(truth.frame_ids[hours == hour])),
@@ -32,3 +33,8 @@ def evaluate_by_hour(detections: Detections, truth: Detections, *, start_hour: f
         )
         for hour in np.unique(hours)
     }
+
+
+def hours_of(time_s: npt.NDArray[np.float64], *, start_hour: float) -> IntArray:
+    """The hour of the day, 0..23, of each time since the start of the footage, shape (N,)."""
+    return np.floor(time_s / HOUR_S + start_hour).astype(np.int64) % 24

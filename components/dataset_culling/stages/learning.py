@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from dataset_culling.config import StageConfig
@@ -21,6 +23,12 @@ class Learning(StageConfig):
         description="Whose feature maps it follows where recipe.distillation asks for it.",
     )
     recipe: Recipe = Field(Recipe(), description="How it learns.")
+    start: Literal["base", "champion"] = Field(
+        "base", description="What training starts from: the student as it comes, or the camera's champion if it fits."
+    )
+    replay_share: float = Field(
+        0.5, ge=0, le=10, description="Frames of earlier nights mixed in, at most, for each of tonight's; 0: none."
+    )
     processes: int = Field(
         0,
         ge=0,

@@ -5,8 +5,9 @@ N = frames, M = boxes over all frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import WorstBox
 from dataset_culling.artifacts.model import ModelCard
 from dataset_culling.config import did_you_mean
+from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_detector, load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError
@@ -34,7 +36,7 @@ from dataset_culling.stages.labelling import Labelling
 from dataset_culling.stages.learning import Learning
 from dataset_culling.stages.together import LabelledFrames, Lesson, learn, learn_together, num_processes
 from dataset_culling.training.checkpoint import Checkpoints
-from dataset_culling.training.loop import TrainingRecord
+from dataset_culling.training.loop import TrainingRecord, TrainingSet
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
 
 Progress = Callable[[int, int], None]
@@ -185,13 +187,15 @@ class Learned:
 
 def teach_student(
     config: Learning,
-    samples: LabelledFrames,
+    samples: TrainingSet,
     *,
     side_px: int,
     device: str,
     progress: Progress,
     checkpoints: Callable[[TorchDetector], Checkpoints | None] = lambda student: None,
     watched: LabelledFrames | None = None,
+    start: DetectorRef | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> Learned:
     """Train a student of the camera's classes on the samples.
 
@@ -203,12 +207,14 @@ def teach_student(
         progress: Told of every step.
         checkpoints: Where the state of an unfinished training lies, for the student as it starts.
         watched: What early stop measures on.
+        start: What training starts from; None: the configuration's student.
+        extra: What else goes into the record on the model's card.
 
     Raises:
         TrainingDiverged: If a loss or a gradient is not finite.
     """
     processes = num_processes(config.processes, device, config.recipe.batch_size)
-    ref = local_weights(config.student)
+    ref = local_weights(start or config.student)
     teacher = local_weights(config.teacher) if config.recipe.distillation else config.teacher
     student = load_trainable(ref, device=device).specialise(parse_classes(config.classes))
     lesson = Lesson(
@@ -229,6 +235,7 @@ def teach_student(
             "epochs": len(record.losses),
             "steps": record.steps,
             "frames": len(samples),
+            **(extra or {}),
             "losses": [dict(epoch) for epoch in record.losses],
             **stopped,
         },

@@ -26,7 +26,7 @@ from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.detectors.weights import read_weights
 from dataset_culling.errors import ConfigError, CullingError, InputError
 from dataset_culling.training.checkpoint import Checkpoints
-from dataset_culling.training.loop import Sample, TrainingDiverged, TrainingRecord, train
+from dataset_culling.training.loop import Sample, TrainingDiverged, TrainingRecord, TrainingSet, train
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.types import Detections, IntArray, parse_classes
 
@@ -71,7 +71,7 @@ class Lesson:
     classes: tuple[str, ...]
     teacher: DetectorRef  # looked through where the recipe's `distillation` asks for it
     recipe: Recipe
-    samples: LabelledFrames
+    samples: TrainingSet
     watched: LabelledFrames | None
     side_px: int
     checkpoints: Checkpoints | None

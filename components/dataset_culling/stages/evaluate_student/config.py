@@ -17,6 +17,9 @@ class EvaluateStudentConfig(StageConfig):
     classes: tuple[str, ...] = Field(
         ("person", "car"), min_length=1, description="The camera's classes: NAME, or NAME=THEIRS+THEIRS."
     )
+    teacher: DetectorRef = Field(
+        DetectorRef(name="tiny_teacher"), description="Judged on the human check set, where the camera has one."
+    )
     camera: str = Field("camera", description="The camera's name in the registry.")
     registry: str = Field(
         "", description="Folder or s3:// prefix of the registry; its champion is looked at too. Empty: it is not."

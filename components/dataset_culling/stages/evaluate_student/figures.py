@@ -6,6 +6,7 @@ false_positives_per_empty_frame_S      boxes of at least 0.5 on frames where not
 hour_07_map_50_S                       frames of one hour of the day (UTC), where the footage's clock is known
 elapsed_hour_00_map_50_S               else of one hour since the footage began
 low_95_map_50_S high_95_map_50_S       where 95 of 100 such footages would lie: block bootstrap
+objects_class_CLASS objects_hour_07     true boxes of a class and of an hour, so that a figure of few can be told
 gain_map_50 low_95_gain_map_50 high_95_gain_map_50    trained less raw, drawn together; `gain_over_champion_...`
 """
 
@@ -15,7 +16,7 @@ import datetime
 
 import numpy as np
 
-from dataset_culling.evaluation.by_time import evaluate_by_hour
+from dataset_culling.evaluation.by_time import evaluate_by_hour, hours_of
 from dataset_culling.evaluation.coco import Evaluation, evaluate
 from dataset_culling.evaluation.interval import (
     Interval,
@@ -42,14 +43,36 @@ def quality(found: Detections, truth: Detections, name: str, *, start_utc: str) 
         start_utc: Wall clock at the start of the footage, ISO 8601; "" where nothing tells it.
     """
     figures = {**_figures(evaluate(found, truth), name)}
-    prefix, start_hour = "elapsed_hour", 0.0
-    if start_utc:
-        start = datetime.datetime.fromisoformat(start_utc)
-        prefix, start_hour = "hour", start.hour + start.minute / 60 + start.second / 3600
+    prefix, start_hour = _clock(start_utc)
     for hour, result in evaluate_by_hour(found, truth, start_hour=start_hour).items():
         if result.map_50 >= 0:
             figures[f"{prefix}_{hour:02d}_map_50_{name}"] = result.map_50
     return figures
+
+
+def objects(truth: Detections, *, start_utc: str) -> dict[str, float]:
+    """How many true boxes there are of each class, and in each hour; ignored ones do not count.
+
+    Args:
+        truth: Boxes of N frames, taken as true.
+        start_utc: Wall clock at the start of the footage, ISO 8601; "" where nothing tells it.
+    """
+    sure = truth.keep_boxes(~truth.ignore)
+    by_class = np.bincount(sure.class_ids, minlength=len(truth.class_names))
+    figures = {
+        f"objects_class_{metric_name(name)}": float(num) for name, num in zip(truth.class_names, by_class, strict=True)
+    }
+    prefix, start_hour = _clock(start_utc)
+    by_hour = np.bincount(hours_of(sure.time_s, start_hour=start_hour)[sure.frame_rows()], minlength=24)
+    return figures | {f"objects_{prefix}_{hour:02d}": float(num) for hour, num in enumerate(by_hour) if num}
+
+
+def _clock(start_utc: str) -> tuple[str, float]:
+    """What hours are called, and the time of day at which the footage starts, in hours."""
+    if not start_utc:
+        return "elapsed_hour", 0.0
+    start = datetime.datetime.fromisoformat(start_utc)
+    return "hour", start.hour + start.minute / 60 + start.second / 3600
 
 
 def _figures(result: Evaluation, name: str) -> dict[str, float]:

@@ -9,18 +9,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dataset_culling.artifacts.control import control_weights, read_control
-from dataset_culling.artifacts.detections import write_detections
+from dataset_culling.artifacts.detections import read_detections, write_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import from_coco_json, read_labels
 from dataset_culling.artifacts.metrics import write_metrics
 from dataset_culling.artifacts.model import read_model_card, weights_file
-from dataset_culling.detectors.base import DetectorRef
-from dataset_culling.detectors.table import load_trainable
+from dataset_culling.artifacts.replay import read_replay
+from dataset_culling.detectors.base import Detector, DetectorRef
+from dataset_culling.detectors.table import load_detector, load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ExportLosesAccuracy, InputError
 from dataset_culling.evaluation.coco import evaluate
@@ -28,7 +31,8 @@ from dataset_culling.registry import open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
 from dataset_culling.stages.detecting import ScanLog, local_weights, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
-from dataset_culling.stages.evaluate_student.figures import intervals, quality
+from dataset_culling.stages.evaluate_student.figures import intervals, objects, quality
+from dataset_culling.stages.evaluate_student.replayed import Look, replayed
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
 
 LATENCY_ROUNDS = 11
@@ -73,16 +77,24 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
     students = {"raw": found_raw, "trained": found_trained}
     metrics: dict[str, float] = {"heldout_frames": float(len(frame_ids))}
     champion, control = _champion(config, classes), _control(inputs)
+    same = ClassMap({one: (one,) for one in classes.names})
+    looks: dict[str, Look] = {
+        "raw": _looking(config, raw, classes, config.student.side_px, log),
+        "trained": _looking(config, trained, same, card.side_px, log),
+    }
     if champion is not None:
         metrics["champion_version"] = float(champion.version)
-    for name, other in (("champion", champion), ("control", control)):
-        if other is not None:
-            students[name] = scan(
-                frames, frame_ids, other.student.to(context.device), ClassMap({one: (one,) for one in classes.names}),
-                side_px=other.side_px, min_score=config.min_score, batch_size=config.batch_size, log=log,
-                precision=config.precision, progress=lambda done, total: None,
-            )  # fmt: skip
+        looks["champion"] = _looking(config, champion.student.to(context.device), same, champion.side_px, log)
+        students["champion"] = looks["champion"](frames, frame_ids)
+    if control is not None:
+        look = _looking(config, control.student.to(context.device), same, control.side_px, log)
+        students["control"] = look(frames, frame_ids)
+    if "replay" in inputs and any(part.kind == "check" for part in read_replay(inputs["replay"]).slices):
+        teacher = load_detector(local_weights(config.teacher), device=context.device)
+        looks["teacher"] = _looking(config, teacher, classes, config.teacher.side_px, log)
+    metrics.update(replayed(inputs, looks))
     start_utc = frames.table.start_utc
+    metrics.update(objects(labels, start_utc=start_utc))
     for name, found in students.items():
         metrics.update(quality(found, labels, name, start_utc=start_utc))
     metrics.update(intervals(students, labels, resamples=config.resamples))
@@ -105,6 +117,53 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
         },
         notes=tuple(dict.fromkeys(log.notes)),
     )
+
+
+def measure_champion(
+    settings: Mapping[str, Any], inputs: Inputs, version: int, context: StageContext
+) -> dict[str, float]:
+    """The figures of a version of the registry on tonight's held-out frames and on the kept nights.
+
+    For the promotion gate, whose champion may be another than the one that was evaluated.
+
+    Args:
+        settings: EvaluateStudentConfig's, as the evaluation had them.
+        inputs: frames, labels, trained (the candidate's detections/1 of these frames), and the replay's where recalled.
+        version: Of the registry.
+        context: Where to look.
+
+    Returns:
+        The evaluation's figures whose names speak of the champion; empty where it knows other classes.
+    """
+    config = EvaluateStudentConfig.model_validate(dict(settings))
+    classes = parse_classes(config.classes)
+    champion = _champion(config, classes, version)
+    if champion is None:
+        return {}
+    frames, labels = FrameReader(inputs["frames"]), read_labels(inputs["labels"])
+    same = ClassMap({one: (one,) for one in classes.names})
+    look = _looking(config, champion.student.to(context.device), same, champion.side_px, ScanLog())
+    found = look(frames, frames.table.frame_ids)
+    metrics = {"champion_version": float(version)}
+    metrics |= replayed(inputs, {"champion": look})
+    metrics |= quality(found, labels, "champion", start_utc=frames.table.start_utc)
+    sure = intervals(
+        {"trained": read_detections(inputs["trained"]), "champion": found}, labels, resamples=config.resamples
+    )
+    return metrics | {name: value for name, value in sure.items() if "champion" in name}
+
+
+def _looking(config: EvaluateStudentConfig, detector: Detector, classes: ClassMap, side_px: int, log: ScanLog) -> Look:
+    """How a detector looks at frames in this stage."""
+
+    def look(frames: FrameReader, frame_ids: IntArray) -> Detections:
+        return scan(
+            frames, frame_ids, detector, classes,
+            side_px=side_px, min_score=config.min_score, batch_size=config.batch_size, log=log,
+            precision=config.precision, progress=lambda done, total: None,
+        )  # fmt: skip
+
+    return look
 
 
 def _exported(
@@ -176,12 +235,12 @@ def _control(inputs: Inputs) -> _Judged | None:
     return _Judged(load_trainable(ref), control.card.side_px)
 
 
-def _champion(config: EvaluateStudentConfig, classes: ClassMap) -> _Judged | None:
-    """The camera's deployed student; None where there is none, or it knows other classes."""
+def _champion(config: EvaluateStudentConfig, classes: ClassMap, version: int = 0) -> _Judged | None:
+    """The camera's deployed student, or that version; None where there is none, or it knows other classes."""
     if not config.registry:
         return None
     registry = open_registry(config.registry)
-    version = registry.champion(config.camera).version
+    version = version or registry.champion(config.camera).version
     if not version:
         return None
     with tempfile.TemporaryDirectory(prefix="culling-champion-") as folder:

@@ -1,14 +1,14 @@
 """Promotion: the candidate goes into the camera's registry, and in front if it is better than what is there.
 
-A camera's first model must beat the raw student; every other one the champion, on the same held-out frames. A champion
-that was not measured on them is not replaced: nobody would know whether the camera gets worse.
+A camera's first model must beat the raw student; every other one the champion, on the same frames: tonight's held-out
+part, and what earlier nights left (see `gate`). A champion that was not measured on them is not replaced: nobody would
+know whether the camera gets worse.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import dataset_culling
@@ -17,12 +17,13 @@ from dataset_culling.artifacts.header import digest, read_header
 from dataset_culling.artifacts.metrics import SCHEMA as METRICS_SCHEMA
 from dataset_culling.artifacts.metrics import read_metrics
 from dataset_culling.artifacts.model import SCHEMA as MODEL_SCHEMA
+from dataset_culling.artifacts.model import read_model_card
 from dataset_culling.errors import ArtifactError, ChampionMoved
 from dataset_culling.registry import Champion, Provenance, Registry, open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.promote_student.config import PromoteStudentConfig
+from dataset_culling.stages.promote_student.gate import CHAMPION, RAW, TRAINED, Reference, Verdict, judge
 
-RAW, TRAINED, CHAMPION = "map_50_raw", "map_50_trained", "map_50_champion"
 CHAMPION_VERSION = "champion_version"
 """Optional figure: which version `map_50_champion` is of."""
 
@@ -38,7 +39,7 @@ def run(config: PromoteStudentConfig, inputs: Inputs, outputs: Outputs, context:
                 f"{inputs['metrics']}: expected the figure {name}, found {', '.join(sorted(metrics)) or 'none'}. "
                 f"Re-run evaluate-student."
             )
-    decision = decide(config, inputs, metrics)
+    decision = decide(config, inputs, metrics, context)
     write_decision(outputs["decision"], decision, context.origin(config, inputs))
     return StageReport(
         counts={"promoted": int(decision.promoted), "version": decision.version},
@@ -47,13 +48,17 @@ def run(config: PromoteStudentConfig, inputs: Inputs, outputs: Outputs, context:
     )
 
 
-def decide(config: PromoteStudentConfig, inputs: Inputs, metrics: Mapping[str, float]) -> Decision:
-    """Publish and promote as the configuration says; the same inputs again, after a crash, give the same decision."""
+def decide(config: PromoteStudentConfig, inputs: Inputs, metrics: dict[str, float], context: StageContext) -> Decision:
+    """Publish and promote as the configuration says; the same inputs again, after a crash, give the same decision.
+
+    A champion that was not looked at in the evaluation, since another run promoted it meanwhile, is looked at now, on
+    the same frames, where these are among the inputs.
+    """
     labels = dict(read_header(inputs["metrics"], METRICS_SCHEMA).inputs).get("labels", "")
     if not config.registry:
-        verdict = compare(metrics, config.min_gain, Reference("the raw student", metrics[RAW]))
+        verdict = judge(metrics, config, Reference("the raw student", metrics[RAW]))
         reason = f"Not promoted: no registry was named, so nothing was kept; {verdict.text}."
-        return Decision(False, reason, config.camera, 0, 0, 0)
+        return Decision(False, reason, config.camera, 0, 0, 0, False, verdict.checks)
     registry = open_registry(config.registry)
     version = _publish(config, registry, inputs, metrics, labels)
     first_seen = registry.champion(config.camera).version
@@ -61,74 +66,60 @@ def decide(config: PromoteStudentConfig, inputs: Inputs, metrics: Mapping[str, f
         champion = registry.champion(config.camera)
         before = champion.version
         if version and before == version and champion.move is not None:  # an earlier try got as far as this
-            return Decision(True, champion.move.reason, config.camera, version, champion.move.previous, version)
-        reference = _reference(registry, config.camera, champion, metrics, labels, first_seen)
-        verdict = compare(metrics, config.min_gain, reference)
+            verdict = judge(metrics, config, _reference_before(champion, metrics))
+            return Decision(
+                True, champion.move.reason, config.camera, version, champion.move.previous, version, verdict.trusted,
+                verdict.checks,
+            )  # fmt: skip
+        reference = _reference(champion, metrics, first_seen)
+        if reference.map_50 is None and "frames" in inputs:
+            metrics = metrics | look_again(inputs, config.camera, config.registry, before, context)
+            reference = _reference(champion, metrics, first_seen)
+        verdict = judge(metrics, config, reference)
+        kept = verdict.trusted and config.mode != "dry-run"
+
+        def refused(reason: str, kept: bool = kept, verdict: Verdict = verdict, before: int = before) -> Decision:
+            return Decision(False, reason, config.camera, version, before, before, kept, verdict.checks)
+
         if verdict.better and version and _was_rolled_back(registry, config.camera, version):
-            reason = f"Not promoted: somebody has rolled version {version} back before; {verdict.text}."
-            return Decision(False, reason, config.camera, version, before, before)
+            return refused(f"Not promoted: somebody has rolled version {version} back before; {verdict.text}.")
         if not verdict.better or config.mode != "auto":
-            return Decision(False, _words(config, verdict, version), config.camera, version, before, before)
+            return refused(_words(config, verdict, version))
         reason = f"Promoted: {verdict.text}."
         try:
             registry.promote(config.camera, version, expected=before, reason=reason)
         except ChampionMoved:  # another run was quicker: compare with its model
             continue
-        return Decision(True, reason, config.camera, version, before, version)
+        return Decision(True, reason, config.camera, version, before, version, verdict.trusted, verdict.checks)
     raise ChampionMoved(
         f"{config.registry}: expected the champion of camera '{config.camera}' to stay for a moment, found it moved "
         f"{_TRIES} times. Run one promotion of a camera at a time."
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What the candidate is compared with; `map_50` is None where it was not measured on the same frames."""
+def look_again(inputs: Inputs, camera: str, registry: str, version: int, context: StageContext) -> dict[str, float]:
+    """The figures of a champion that the evaluation has not seen, measured as the evaluation measures."""
+    from dataset_culling.stages.evaluate_student.stage import measure_champion  # torch: needed only now
 
-    name: str
-    map_50: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether the candidate is better, with the figures in words."""
-
-    better: bool
-    text: str
+    settings = dict(read_header(inputs["metrics"], METRICS_SCHEMA).config)
+    return measure_champion(settings | {"camera": camera, "registry": registry}, inputs, version, context)
 
 
-def compare(metrics: Mapping[str, float], min_gain: float, reference: Reference) -> Verdict:
-    """Compare the candidate's mAP@50 with the reference's: better means more, and by `min_gain` at least."""
-    trained = metrics[TRAINED]
-    if reference.map_50 is None:
-        return Verdict(
-            False,
-            f"mAP@50 is {trained:.3f} on the held-out frames, {metrics[RAW]:.3f} for the raw student, but "
-            f"{reference.name}, was not measured on these frames, so nobody knows which is better",
-        )
-    gain = trained - reference.map_50
-    # As printed: 0.71 - 0.70 is a little less than 0.01 in binary.
-    better = gain > 0 and round(gain, 9) >= min_gain
-    wanted = f"at least {min_gain:.3f} is wanted" if min_gain else "more than none is wanted"
-    return Verdict(
-        better,
-        f"mAP@50 is {trained:.3f} on the held-out frames, {reference.map_50:.3f} for {reference.name}: "
-        f"a gain of {gain:+.3f}, where {wanted}",
-    )
+def _reference_before(champion: Champion, metrics: Mapping[str, float]) -> Reference:
+    """What the present champion was compared with when it was promoted, as far as the metrics tell."""
+    previous = champion.move.previous if champion.move is not None else 0
+    if previous and CHAMPION in metrics and int(metrics.get(CHAMPION_VERSION, previous)) == previous:
+        return Reference(f"the champion, version {previous}", metrics[CHAMPION], "champion")
+    return Reference("the raw student", metrics[RAW])
 
 
-def _reference(
-    registry: Registry, camera: str, champion: Champion, metrics: Mapping[str, float], labels: str, first_seen: int
-) -> Reference:
+def _reference(champion: Champion, metrics: Mapping[str, float], first_seen: int) -> Reference:
     if not champion.version:
         return Reference("the raw student", metrics[RAW])
     name = f"the champion, version {champion.version}"
     if CHAMPION in metrics and int(metrics.get(CHAMPION_VERSION, first_seen)) == champion.version:
-        return Reference(name, metrics[CHAMPION])
-    known = registry.version(camera, champion.version)
-    if labels and known.provenance.labels.get("heldout") == labels:  # the very same frames and labels
-        return Reference(name, known.metrics.get(TRAINED))
-    return Reference(name, None)
+        return Reference(name, metrics[CHAMPION], "champion")
+    return Reference(name, None, "champion")
 
 
 def _was_rolled_back(registry: Registry, camera: str, version: int) -> bool:
@@ -164,13 +155,14 @@ def _provenance(
     measured = read_header(inputs["metrics"], METRICS_SCHEMA).inputs
     student = trained.config.get("student", {})
     start = student.get("weights", "") if isinstance(student, Mapping) else ""
+    parent = int(read_model_card(model).training.get("parent", 0))
     return Provenance(
         footage=_given(pool=trained.inputs.get("frames", ""), heldout=measured.get("frames", "")),
         labels=_given(pool=trained.inputs.get("labels", ""), heldout=labels),
         config=dict(trained.config),
         code_version=dataset_culling.__version__,
         image=os.environ.get("CULLING_IMAGE", ""),
-        parent=registry.version_at(config.camera, str(start)) if start else 0,
+        parent=parent or (registry.version_at(config.camera, str(start)) if start else 0),
     )
 
 

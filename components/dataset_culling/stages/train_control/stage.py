@@ -13,6 +13,7 @@ from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
+from dataset_culling.stages.rehearsal import start_of, with_replay
 from dataset_culling.stages.teaching import ask_teacher, teach_student
 from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_control.config import TrainControlConfig
@@ -32,16 +33,20 @@ def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: S
     side_px = read_resolution(inputs["resolution"]).side_px
     drawn = draw(frames, num=len(read_selection(inputs["selection"])), seed=config.seed)
     taught = ask_teacher(config.labelling, frames, drawn, device=context.device, progress=lambda done, total: None)
-    samples = LabelledFrames(frames, taught.labels, np.arange(len(drawn)))
+    samples, num_replayed = with_replay(
+        config.training, inputs, LabelledFrames(frames, taught.labels, np.arange(len(drawn)))
+    )
     kept: list[tuple[StoredCheckpoint | None, bool]] = []
 
     def checkpoints(student: TorchDetector) -> StoredCheckpoint | None:
         kept.append(checkpoint_of(config.training, student, {**origin.inputs, "lot": str(config.seed)}))
         return kept[-1][0]
 
+    start = start_of(config.training, inputs)
     learned = teach_student(
         config.training, samples,
         side_px=side_px, device=context.device, progress=context.progress, checkpoints=checkpoints,
+        start=start.student, extra={"replayed": num_replayed, "parent": start.version},
     )  # fmt: skip
     num_boxes = int((~taught.labels.ignore).sum())
     control = Control(learned.card, tuple(drawn.tolist()), num_boxes)

@@ -12,6 +12,7 @@ from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import InputError
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
+from dataset_culling.stages.rehearsal import start_of, with_replay
 from dataset_culling.stages.teaching import teach_student
 from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
@@ -28,7 +29,7 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
     labels = read_labels(inputs["labels"])
     rows, watched_rows = split_by_time(labels, labels.rows_of(selection.frame_ids), config.recipe.early_stop_share)
     frames = FrameReader(inputs["frames"])
-    samples = LabelledFrames(frames, labels, rows)
+    samples, num_replayed = with_replay(config, inputs, LabelledFrames(frames, labels, rows))
     watched = LabelledFrames(frames, labels, watched_rows) if len(watched_rows) else None
     origin = context.origin(config, inputs)
     checkpoint: StoredCheckpoint | None = None
@@ -39,6 +40,7 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
         checkpoint, ours_to_remove = checkpoint_of(config, student, dict(origin.inputs))
         return checkpoint
 
+    start = start_of(config, inputs)
     taught = teach_student(
         config,
         samples,
@@ -47,13 +49,19 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
         progress=context.progress,
         checkpoints=checkpoints,
         watched=watched,
+        start=start.student,
+        extra={"replayed": num_replayed, "parent": start.version},
     )
     record = taught.record
     write_model(outputs["model"], taught.card, taught.student.state(), origin)
     if checkpoint is not None and ours_to_remove:
         checkpoint.remove()
     seconds_per_step = taught.seconds / max(record.steps - record.resumed_at_step, 1)
-    notes = [*record.notes, *(checkpoint.notes if checkpoint is not None else ())]
+    notes = [
+        *([start.note] if start.note else []),
+        *record.notes,
+        *(checkpoint.notes if checkpoint is not None else ()),
+    ]
     if config.recipe.early_stop_share and watched is None:
         notes.append("no early stop: the frames that would be watched hold no sure box, so all are trained on")
     if record.best_epoch:
@@ -61,7 +69,12 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
             f"kept the weights of epoch {record.best_epoch} of {len(record.losses)}, the best on watched frames"
         )
     return StageReport(
-        counts={"frames": len(samples), "steps": record.steps, "parameters": taught.student.num_parameters()},
+        counts={
+            "frames": len(samples),
+            "replayed": num_replayed,
+            "steps": record.steps,
+            "parameters": taught.student.num_parameters(),
+        },
         figures={
             "seconds_per_step": seconds_per_step,
             "seconds_per_image": seconds_per_step * record.steps / (len(record.losses) * len(samples)),

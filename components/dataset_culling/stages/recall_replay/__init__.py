@@ -1,0 +1,1 @@
+"""The recall-replay stage."""
