@@ -20,8 +20,10 @@ from dataset_culling.stages.cull_confidence.component import cull_confidence
 from dataset_culling.stages.cull_precision.component import cull_precision
 from dataset_culling.stages.evaluate_student.component import evaluate_student
 from dataset_culling.stages.extract_frames.component import extract_frames
+from dataset_culling.stages.keep_night.component import keep_night
 from dataset_culling.stages.label_frames.component import label_heldout, label_selection
 from dataset_culling.stages.promote_student.component import promote_student
+from dataset_culling.stages.recall_replay.component import recall_replay
 from dataset_culling.stages.render_report.component import render_report
 from dataset_culling.stages.score_frames.component import score_frames
 from dataset_culling.stages.train_control.component import train_control
@@ -63,6 +65,7 @@ def build(profile: Profile, image: str) -> Any:
         registry: str = "s3://culling/registry",
         promotion: str = RUN.promote_student.mode,
         extract_frames_config: dict[str, Any] = REST["extract-frames"],
+        recall_replay_config: dict[str, Any] = REST["recall-replay"],
         score_frames_config: dict[str, Any] = REST["score-frames"],
         cull_confidence_config: dict[str, Any] = REST["cull-confidence"],
         label_frames_config: dict[str, Any] = REST["label-frames"],
@@ -72,6 +75,7 @@ def build(profile: Profile, image: str) -> Any:
         train_control_config: dict[str, Any] = REST["train-control"],
         evaluate_student_config: dict[str, Any] = REST["evaluate-student"],
         promote_student_config: dict[str, Any] = REST["promote-student"],
+        keep_night_config: dict[str, Any] = REST["keep-night"],
         render_report_config: dict[str, Any] = REST["render-report"],
     ):
         """Specialise a student for one camera.
@@ -94,6 +98,7 @@ def build(profile: Profile, image: str) -> Any:
             registry: Where the cameras' models are kept.
             promotion: auto: a better student takes over; dry-run: only say whether it would; manual: a person decides.
             extract_frames_config: Frame extraction: all else.
+            recall_replay_config: Earlier nights: all else.
             score_frames_config: Student scoring: all else.
             cull_confidence_config: Confidence cull: all else.
             label_frames_config: Teacher labeling: all else.
@@ -103,6 +108,7 @@ def build(profile: Profile, image: str) -> Any:
             train_control_config: Control arm: all else.
             evaluate_student_config: Evaluation: all else.
             promote_student_config: Promotion: all else.
+            keep_night_config: Keeping the night: all else.
             render_report_config: Report: all else.
         """
         look = {"classes": classes, "student": student, "student_weights": student_weights}
@@ -112,6 +118,10 @@ def build(profile: Profile, image: str) -> Any:
         # Not cached: the same address may hold other footage tomorrow.
         extract = extract_frames(footage=footage, frames_per_second=frames_per_second, config=extract_frames_config)
         frames = on(extract, "Frame extraction", "decode", cached=False).outputs
+        # Not cached, nor are evaluation, promotion and keeping the night: what is in the registry counts.
+        back = recall_replay(heldout=frames["heldout"], classes=classes, config=recall_replay_config, **shelf)
+        old = on(back, "Earlier nights", "small", cached=False).outputs
+        nights = {"replay": old["replay"], "replay_frames": old["frames"], "replay_labels": old["labels"]}
         score = score_frames(frames=frames["pool"], config=score_frames_config, **look)
         detections = on(score, "Student scoring", "network").outputs["detections"]
         confidence = cull_confidence(
@@ -127,21 +137,33 @@ def build(profile: Profile, image: str) -> Any:
         choose = choose_resolution(**culled, config=choose_resolution_config, **look)
         resolution = on(choose, "optResolution", "network").outputs["resolution"]
         learn = {"resolution": resolution, "epochs": epochs, "config": train_student_config}
-        train = train_student(**culled, **learn, **(look | believe))
+        train = train_student(**culled, **learn, **nights, **(look | believe))
         model = on(train, "Student training", "train").outputs["model"]
         same = {"label_frames_config": label_frames_config, "train_student_config": train_student_config}
-        lot = {"frames": frames["pool"], "selection": kept, "resolution": resolution, "epochs": epochs, **same}
+        lot = {
+            "frames": frames["pool"],
+            "selection": kept,
+            "resolution": resolution,
+            "epochs": epochs,
+            **same,
+            **nights,
+        }
         draw = train_control(**lot, control_arm=control_arm, config=train_control_config, **(look | believe))
         control = on(draw, "Control arm", "train").outputs["control"]
         judge = label_heldout(frames=frames["heldout"], config=label_frames_config, **believe)
         heldout_labels = on(judge, "Teacher labeling (held-out)", "network").outputs["labels"]
-        held = {"frames": frames["heldout"], "labels": heldout_labels, "model": model, "control": control}
-        # Not cached, these two: what is in the registry counts.
-        evaluate = evaluate_student(**held, config=evaluate_student_config, **look, **shelf)
+        held = {"frames": frames["heldout"], "labels": heldout_labels, "model": model, "control": control, **nights}
+        evaluate = evaluate_student(**held, config=evaluate_student_config, **(look | believe), **shelf)
         scores = on(evaluate, "Evaluation", "network", cached=False).outputs
-        inputs = {"model": model, "metrics": scores["metrics"], "promotion": promotion}
+        inputs = {"model": model, "metrics": scores["metrics"], "promotion": promotion, **nights}
+        inputs |= {"frames": frames["heldout"], "labels": heldout_labels, "trained": scores["trained"]}
         promote = promote_student(**inputs, config=promote_student_config, **shelf)
-        decision = on(promote, "Promotion", "small", cached=False).outputs["decision"]
+        # With room for a network: where another run has promoted meanwhile, its champion is looked at here.
+        decision = on(promote, "Promotion", "decode", cached=False).outputs["decision"]
+        tonight = {"frames": frames["pool"], "labels": labels, "kept": kept, "decision": decision}
+        tonight |= {"heldout": frames["heldout"], "heldout_labels": heldout_labels}
+        keep = keep_night(**tonight, config=keep_night_config, **shelf)
+        on(keep, "Keeping the night", "small", cached=False)
         made = {"kept": kept, "resolution": resolution, "model": model, "control": control, "decision": decision}
         made |= {**frames, **scores, **compared, "heldout_labels": heldout_labels}
         on(render_report(**made, camera=camera, config=render_report_config), "Report", "small")

@@ -13,12 +13,17 @@ def evaluate_student(
     labels: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     control: dsl.Input[dsl.Dataset],
+    replay: dsl.Input[dsl.Dataset],
+    replay_frames: dsl.Input[dsl.Dataset],
+    replay_labels: dsl.Input[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     raw: dsl.Output[dsl.Dataset],
     trained: dsl.Output[dsl.Dataset],
     classes: list[str],
     student: str,
     student_weights: str,
+    teacher: str,
+    teacher_weights: str,
     camera: str,
     registry: str,
     config: dict[str, Any],
@@ -30,9 +35,14 @@ def evaluate_student(
         labels: labels/1 of those frames.
         model: model/1, the trained student.
         control: control/1, the student of the control arm, if there is one.
+        replay: replay/1, what earlier nights left.
+        replay_frames: frames/1 of those nights.
+        replay_labels: labels/1 of the same frames.
         classes: The camera's classes.
         student: The detector before training.
         student_weights: Its weights.
+        teacher: The detector that labelled; judged on the human check set, if there is one.
+        teacher_weights: Its weights.
         camera: The camera's name in the registry.
         registry: Folder or s3:// prefix of the registry; its champion is judged on the same frames.
         config: EvaluateStudentConfig as JSON; a missing key takes its default.
@@ -49,6 +59,8 @@ def evaluate_student(
             "classes": classes,
             "student.name": text(student),
             "student.weights": text(student_weights),
+            "teacher.name": text(teacher),
+            "teacher.weights": text(teacher_weights),
             "camera": text(camera),
             "registry": text(registry),
         },
@@ -56,6 +68,9 @@ def evaluate_student(
         labels=labels.path,
         model=model.path,
         control=control.path,
+        replay=replay.path,
+        replay_frames=replay_frames.path,
+        replay_labels=replay_labels.path,
         metrics=metrics.path,
         raw=raw.path,
         trained=trained.path,

@@ -11,6 +11,12 @@ from dataset_culling.kubeflow.container import stage_container, text
 def promote_student(
     model: dsl.Input[dsl.Model],
     metrics: dsl.Input[dsl.Metrics],
+    frames: dsl.Input[dsl.Dataset],
+    labels: dsl.Input[dsl.Dataset],
+    trained: dsl.Input[dsl.Dataset],
+    replay: dsl.Input[dsl.Dataset],
+    replay_frames: dsl.Input[dsl.Dataset],
+    replay_labels: dsl.Input[dsl.Dataset],
     decision: dsl.Output[dsl.Dataset],
     camera: str,
     registry: str,
@@ -22,6 +28,12 @@ def promote_student(
     Args:
         model: model/1, the trained student.
         metrics: metrics/1 of the evaluation.
+        frames: frames/1, the held-out part, for a champion that another run has promoted meanwhile.
+        labels: labels/1 of those frames.
+        trained: detections/1 of the trained student on them.
+        replay: replay/1, what earlier nights left.
+        replay_frames: frames/1 of those nights.
+        replay_labels: labels/1 of the same frames.
         camera: The camera's name.
         registry: Folder or s3:// prefix of the registry.
         promotion: auto, dry-run or manual.
@@ -36,5 +48,11 @@ def promote_student(
         settings={"camera": text(camera), "registry": text(registry), "mode": text(promotion)},
         model=model.path,
         metrics=metrics.path,
+        frames=frames.path,
+        labels=labels.path,
+        trained=trained.path,
+        replay=replay.path,
+        replay_frames=replay_frames.path,
+        replay_labels=replay_labels.path,
         decision=decision.path,
     )

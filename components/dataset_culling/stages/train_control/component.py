@@ -12,6 +12,9 @@ def train_control(
     frames: dsl.Input[dsl.Dataset],
     selection: dsl.Input[dsl.Dataset],
     resolution: dsl.Input[dsl.Dataset],
+    replay: dsl.Input[dsl.Dataset],
+    replay_frames: dsl.Input[dsl.Dataset],
+    replay_labels: dsl.Input[dsl.Dataset],
     control: dsl.Output[dsl.Dataset],
     control_arm: bool,
     classes: list[str],
@@ -30,6 +33,9 @@ def train_control(
         frames: frames/1, the pool.
         selection: selection/1, the culled frames: as many are drawn.
         resolution: resolution/1, the size to train at.
+        replay: replay/1, what earlier nights left.
+        replay_frames: frames/1 of those nights.
+        replay_labels: labels/1 of the same frames.
         control_arm: Whether to do it; off, the task ends at once.
         classes: The camera's classes.
         student: The detector that learns.
@@ -64,5 +70,8 @@ def train_control(
         frames=frames.path,
         selection=selection.path,
         resolution=resolution.path,
+        replay=replay.path,
+        replay_frames=replay_frames.path,
+        replay_labels=replay_labels.path,
         control=control.path,
     )

@@ -13,6 +13,9 @@ def train_student(
     labels: dsl.Input[dsl.Dataset],
     selection: dsl.Input[dsl.Dataset],
     resolution: dsl.Input[dsl.Dataset],
+    replay: dsl.Input[dsl.Dataset],
+    replay_frames: dsl.Input[dsl.Dataset],
+    replay_labels: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     classes: list[str],
     student: str,
@@ -29,6 +32,9 @@ def train_student(
         labels: labels/1 of the culled frames.
         selection: selection/1, the frames to train on.
         resolution: resolution/1, the size to train at.
+        replay: replay/1, what earlier nights left.
+        replay_frames: frames/1 of those nights.
+        replay_labels: labels/1 of the same frames.
         classes: The camera's classes.
         student: The detector.
         student_weights: The weights that training starts from.
@@ -55,5 +61,8 @@ def train_student(
         labels=labels.path,
         selection=selection.path,
         resolution=resolution.path,
+        replay=replay.path,
+        replay_frames=replay_frames.path,
+        replay_labels=replay_labels.path,
         model=model.path,
     )
