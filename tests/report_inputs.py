@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from dataset_culling.artifacts.control import write_control
-from dataset_culling.artifacts.decision import Decision, write_decision
+from dataset_culling.artifacts.decision import Check, Decision, write_decision
 from dataset_culling.artifacts.detections import write_detections
 from dataset_culling.artifacts.frames import REPORT, FrameWriter, frame_id_of
 from dataset_culling.artifacts.header import Origin, digest
@@ -153,7 +153,11 @@ def write_run(
     keep("evaluate-student.trained", lambda path, by: write_detections(path, trained, by))
     gain = figures["map_50_trained"] - figures["map_50_raw"]
     reason = f"mAP@50 against the teacher is {gain:+.3f} from the raw student's, more than the 0.01 asked for"
-    decision = Decision(True, reason, "high-street", 1, 0, 1)
+    checks = (
+        Check("gain", "tonight", True, reason),
+        Check("class car", "class", None, "class car: 0.400 -> 0.500 (+0.100), not judged: 3 objects, 30 are wanted"),
+    )
+    decision = Decision(True, reason, "high-street", 1, 0, 1, True, checks)
     keep("promote-student.decision", lambda path, by: write_decision(path, decision, by))
     if timings:
         for output, path in made.items():

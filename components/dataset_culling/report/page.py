@@ -116,6 +116,7 @@ def _render(
         summary=summary,
         footage_line=footage_line(run),
         worst=worst_labels(run),
+        gate=gate_checks(run),
         funnel=funnel(run),
         galleries=shown,
         pictures=pictures,
@@ -189,6 +190,20 @@ def worst_labels(run: Run) -> Table | None:
             )
             for one in run.worst[: words.MAX_LISTED]
         ),
+    )
+
+
+def gate_checks(run: Run) -> Table | None:
+    """Every check of the promotion gate, failed ones first; None where none was made."""
+    if not run.decision.checks:
+        return None
+    order = {False: 0, True: 1, None: 2}
+    verdict = {False: "failed", True: "passed", None: "not judged"}
+    held = sorted(run.decision.checks, key=lambda check: order[check.passed])
+    return Table(
+        "What the promotion gate looked at",
+        ("Check", "Result", "Figures"),
+        tuple((check.name, verdict[check.passed], check.text) for check in held),
     )
 
 

@@ -17,6 +17,7 @@ from dataset_culling.types import Detections, FloatArray, ImageArray, IntArray, 
 
 TASK_NAMES: Mapping[str, str] = {
     "extract-frames": "Frame extraction",
+    "recall-replay": "Earlier nights",
     "score-frames": "Student scoring",
     "cull-confidence": "Confidence cull",
     "label-selection": "Teacher labeling",
@@ -27,6 +28,7 @@ TASK_NAMES: Mapping[str, str] = {
     "label-heldout": "Teacher labeling (held-out)",
     "evaluate-student": "Evaluation",
     "promote-student": "Promotion",
+    "keep-night": "Keeping the night",
     "render-report": "Report",
 }
 """What people call the tasks, in the order of the run. The graph has them too, but lies above the report."""
@@ -120,6 +122,19 @@ class Frames:
         return len(self.frame_ids)
 
 
+class GateCheck(Protocol):
+    """One check of the promotion gate."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...  # tonight, class, hour, night or check
+    @property
+    def passed(self) -> bool | None: ...  # None: told, but not judged
+    @property
+    def text(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Whether the trained student was promoted."""
@@ -127,6 +142,7 @@ class Decision:
     promoted: bool
     reason: str
     version: int = 0  # in the registry; 0 where there is none
+    checks: Sequence[GateCheck] = ()  # every check of the gate, in the order in which it was made
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from dataset_culling.errors import ConfigError
+from dataset_culling.nights import Nights
 from dataset_culling.registry import KeepRule, Registry, Version, champion_stack, open_registry
 from dataset_culling.runner.command import Group
 
@@ -198,6 +200,66 @@ def gc(registry: Registry, camera: str, newest: int, champions: int, younger_tha
         listed = ", ".join(map(str, gone.versions)) or "none"
         back = ", ".join(map(str, champion_stack(registry.history(name))[-champions:])) or "none"
         click.echo(f"{name}: {would} versions {listed}; {len(gone.unfinished)} unfinished; way back: {back}")
+
+
+@models.command("check-set")
+@click.argument("camera")
+@click.argument("labels", type=click.Path(path_type=Path), required=False)
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of the images that LABELS names.")
+@click.option("--remove", is_flag=True, help="The camera has no check set any more.")
+@click.pass_obj
+def check_set(registry: Registry, camera: str, labels: Path | None, images: Path | None, remove: bool) -> None:
+    """Make images that a person labelled (LABELS, COCO json) the CAMERA's check set; without LABELS, say what it is.
+
+    The teacher, the champion and every candidate are judged on it, and the promotion gate holds candidates to it.
+
+    \b
+    culling models check-set demo checked.json --images checked/
+    culling models check-set demo
+    culling models check-set demo --remove
+    """
+    nights = Nights(registry)
+    if remove:
+        nights.drop_check(camera)
+        click.echo(f"{camera}: has no check set any more")
+        return
+    if labels is not None:
+        from dataset_culling.runner.check_set import set_check
+
+        set_check(registry, camera, labels, images or labels.parent)
+    found = nights.check_set(camera)
+    if found is None:
+        click.echo(f"{camera}: no check set")
+        return
+    click.echo(f"{camera}: {len(found.heldout)} images of {', '.join(found.class_names)}, kept {found.kept_utc}")
+
+
+@models.command("nights")
+@click.argument("camera")
+@click.option("--remove", default="", metavar="ID", help="Forget this night.")
+@click.pass_obj
+def nights_command(registry: Registry, camera: str, remove: str) -> None:
+    """What earlier nights left in the registry for a CAMERA: frames to train on again, frames to judge on.
+
+    \b
+    culling models nights demo
+    culling models nights demo --remove 0123456789abcdef
+    """
+    nights = Nights(registry)
+    known = nights.all(camera)
+    if remove:
+        if remove not in [night.id for night in known]:
+            listed = ", ".join(night.id for night in known) or "none"
+            raise ConfigError(f"--remove {remove}: expected one of the kept nights, found {listed}.")
+        nights.remove(camera, remove)
+        known = nights.all(camera)
+    for night in known:
+        click.echo(
+            f"{night.id}  {night.date}  {len(night.train):>3} to train on  {len(night.heldout):>3} to judge on  "
+            f"{', '.join(night.class_names)}"
+        )
+    if not known:
+        click.echo(f"{camera}: no kept nights")
 
 
 def _no_camera(registry: Registry, camera: str) -> ConfigError:

@@ -46,10 +46,10 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
         nights = found[max(0, len(found) - config.most_nights) :]
         check = shelf.check_set(config.camera)
         nights += [check] if check is not None else []
-        fitting = [night for night in nights if set(night.class_names) == set(classes)]
+        fitting = [night for night in nights if set(night.class_names) >= set(classes)]
         if len(fitting) < len(nights):
             notes.append(
-                f"left out {len(nights) - len(fitting)} kept nights: their classes are not {', '.join(classes)}"
+                f"left out {len(nights) - len(fitting)} kept nights: not labelled for all of {', '.join(classes)}"
             )
         nights = fitting
     slices: list[Slice] = []
@@ -128,11 +128,12 @@ def joined(parts: Sequence[Detections], class_names: tuple[str, ...]) -> Detecti
 
 
 def _renamed(labels: Detections, frame_ids: IntArray, class_names: tuple[str, ...]) -> Detections:
-    """The same labels with other frame ids, times that follow them, and class ids in the order of `class_names`."""
-    place = np.array([class_names.index(name) for name in labels.class_names], np.int64)
+    """The labels of `class_names` only, their ids in that order, with other frame ids and times that follow them."""
+    place = np.array([class_names.index(name) if name in class_names else -1 for name in labels.class_names], np.int64)
+    known = labels.keep_boxes(place[labels.class_ids] >= 0)
     images = [
         ImageDetections(one.boxes_xyxy, one.scores, place[one.class_ids])
-        for one in (labels.image(row) for row in range(len(labels)))
+        for one in (known.image(row) for row in range(len(known)))
     ]
     moved = Detections.from_images(images, frame_ids=frame_ids, time_s=frame_ids / 1000, class_names=class_names)
-    return dataclasses.replace(moved, ignore=labels.ignore.copy())
+    return dataclasses.replace(moved, ignore=known.ignore.copy())

@@ -101,7 +101,7 @@ def read_run(inputs: Inputs, *, camera: str) -> Run:
         raw=sides["raw"],
         trained=sides["trained"],
         metrics=read_metrics(inputs["metrics"]),
-        decision=Decision(decision.promoted, decision.reason, decision.version),
+        decision=Decision(decision.promoted, decision.reason, decision.version, decision.checks),
         costs={timing.task: timing for timing in timings.values()},
         provenance=[_provenance(name, path, headers[name], timings) for name, path in inputs.items()],
     )
