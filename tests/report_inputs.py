@@ -26,6 +26,7 @@ from dataset_culling.artifacts.header import Origin, digest
 from dataset_culling.artifacts.labels import write_labels
 from dataset_culling.artifacts.metrics import write_metrics
 from dataset_culling.artifacts.model import ModelCard, write_model
+from dataset_culling.artifacts.replay import Replay, write_replay
 from dataset_culling.artifacts.resolution import Resolution, ResolutionPoint, write_resolution
 from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.artifacts.timing import Timing, write_timing
@@ -126,6 +127,11 @@ def write_run(
         write(path_of(output), origin(output))
         made[output] = path_of(output)
 
+    nothing = Detections.from_images([], frame_ids=np.zeros(0), time_s=np.zeros(0), class_names=class_names)
+    none = np.zeros(0, np.int64)
+    keep("recall-replay.replay", lambda path, by: write_replay(path, Replay(0, "", ()), by))
+    keep("recall-replay.frames", lambda path, by: FrameWriter(path, origin=by).__enter__().__exit__(None, None, None))
+    keep("recall-replay.labels", lambda path, by: write_labels(path, nothing, none, none, by))
     scored = seen("pool", RAW, 1)
     keep("score-frames.detections", lambda path, by: write_detections(path, scored, by))
     config = config.replace(
@@ -161,7 +167,8 @@ def write_run(
     keep("promote-student.decision", lambda path, by: write_decision(path, decision, by))
     if timings:
         for output, path in made.items():
-            write_timing(path, TIMINGS[output.partition(".")[0]])
+            if (task := output.partition(".")[0]) in TIMINGS:
+                write_timing(path, TIMINGS[task])
     wiring = next(task for task in WIRING if task.stage == "render-report").inputs
     assert set(wiring) == set(STAGES["render-report"].reads)
     return {name: made[output] for name, output in wiring.items()}

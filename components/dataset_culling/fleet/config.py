@@ -57,6 +57,10 @@ class Gate(StageConfig):
 
     mode: Literal["auto", "dry-run", "manual"] = Field("auto", description="As promote_student.mode.")
     min_gain: float = Field(0.0, ge=0, le=1, description="Least gain of mAP@50, 0 to 1.")
+    significant: bool = Field(True, description="As promote_student.significant.")
+    max_fall: float = Field(0.05, ge=0, le=1, description="As promote_student.max_fall.")
+    min_objects: int = Field(30, ge=0, description="As promote_student.min_objects.")
+    check_set: Literal["if-there", "demand"] = Field("if-there", description="As promote_student.check_set.")
 
 
 class Camera(StageConfig):

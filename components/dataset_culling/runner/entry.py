@@ -170,7 +170,8 @@ HEADLINE = (
     "map_50_trained", "map_50_champion", "gain_over_champion_map_50", "map_50_raw", "gain_map_50", "low_95_gain_map_50",
     "high_95_gain_map_50", "map_50_95_trained", "map_50_95_champion", "map_50_95_raw", "map_50_control",
     "map_50_exported", "map_50_trained_truth", "map_50_champion_truth", "map_50_raw_truth", "map_50_teacher_truth",
-    "gain_map_50_truth", "heldout_frames", "champion_version",
+    "gain_map_50_truth", "heldout_frames", "champion_version", "replay_map_50_trained", "replay_map_50_champion",
+    "check_map_50_trained", "check_map_50_champion", "check_map_50_teacher",
 )  # fmt: skip
 """Figures of metrics/1 that Kubeflow shows and compares: candidate (trained), champion, and what lies between."""
 

@@ -31,6 +31,8 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
     """Read the registry; write the nights' frames and labels as one set, and which frame is of which night."""
     classes = parse_classes(config.classes).names
     origin = context.origin(config, inputs)
+    # What was recalled counts, not from where: trainings on the same nights are the same, whichever registry it is.
+    origin = dataclasses.replace(origin, config={k: v for k, v in origin.config.items() if k != "registry"})
     registry = open_registry(config.registry) if config.registry else None
     champion, champion_digest = 0, ""
     nights: list[Night] = []
