@@ -356,6 +356,39 @@ class FrameReader:
         rows = self.table.rows_of(frame_ids)
         return _ahead(lambda row: prepare(self._image(row)), rows, max(threads, self._threads()), ahead)
 
+    def reduced(
+        self,
+        frame_ids: Sequence[int] | IntArray,
+        prepare: Callable[[ImageArray, int, int], Prepared],
+        least: Callable[[int, int], tuple[int, int]],
+        *,
+        threads: int,
+        ahead: int,
+    ) -> Generator[Prepared, None, None]:
+        """As `prepared`, but a frame that is wanted at half its size or less is decoded at a half, quarter or eighth.
+
+        libjpeg then computes no more than it gives, which is the quicker the smaller; each of its pixels is the mean of
+        those it stands for.
+
+        Args:
+            frame_ids: Which.
+            prepare: (image, H, W of the stored frame) -> what is wanted; called in a thread.
+            least: (H, W of the stored frame) -> the least (h, w) that the image must have.
+            threads: How many at once; from a store never fewer than `images` uses.
+            ahead: Most that are begun and not yet taken.
+        """
+        height_px, width_px = self.table.height_px, self.table.width_px
+
+        def one(row: int) -> Prepared:
+            height, width = int(height_px[row]), int(width_px[row])
+            h, w = least(height, width)
+            # Only what divides evenly, so that the smaller frame has the same aspect to the last digit.
+            factors = (k for k in (8, 4, 2) if height >= k * h and width >= k * w and height % k == width % k == 0)
+            factor = next(factors, 1)
+            return prepare(self._image(row, factor), height, width)
+
+        return _ahead(one, self.table.rows_of(frame_ids), max(threads, self._threads()), ahead)
+
     def jpegs(self, frame_ids: Sequence[int] | IntArray) -> Iterator[bytes]:
         """The named frames as they are stored, in the order named; a few are read ahead."""
         rows = self.table.rows_of(frame_ids)
@@ -391,13 +424,16 @@ class FrameReader:
         """From a store the wait is for the network, so many requests fly at once; from disk it is for the decoder."""
         return 8 if any(shard.remote for shard in self._shards) else 2
 
-    def _image(self, row: int) -> ImageArray:
+    def _image(self, row: int, factor: int = 1) -> ImageArray:
+        """The frame in a row, each side divided by `factor`, rounded up."""
         jpeg = self._jpeg(row)
+        size = (-(-int(self.table.height_px[row]) // factor), -(-int(self.table.width_px[row]) // factor))
         try:
-            image: ImageArray = simplejpeg.decode_jpeg(jpeg, "RGB")
+            image: ImageArray = simplejpeg.decode_jpeg(
+                jpeg, "RGB", min_height=size[0], min_width=size[1], min_factor=factor
+            )
         except ValueError as error:
             raise self._corrupt(row, f"a JPEG that does not decode ({error})") from None
-        size = (int(self.table.height_px[row]), int(self.table.width_px[row]))
         if image.shape[:2] != size:
             raise self._corrupt(row, f"a JPEG of {image.shape[1]}x{image.shape[0]} px instead of {size[1]}x{size[0]}")
         return image

@@ -117,6 +117,9 @@ class EnsembleDetector:
     def _side(self, row: int) -> int:
         return self.spec.members[row].side_px
 
+    wants_originals = True
+    """Members are of several sizes, so `prepare` must be given whole frames."""
+
     def network_size(self, height_px: int, width_px: int, side_px: int = 0) -> tuple[int, int]:
         """See `Detector.network_size`: that of the member with the largest input, whatever `side_px` says."""
         del side_px

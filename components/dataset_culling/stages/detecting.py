@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -145,14 +145,23 @@ def scan(
         )
     looker = _Looker(detector, min_score, batch_size, features=features)
     start = num_before = len(found)
-    with closing(
-        frames.prepared(
+    threads = min(MOST_THREADS, len(os.sched_getaffinity(0)))
+    if view is None:
+        inputs = frames.reduced(
             frame_ids[start:],
-            functools.partial(_prepare, detector, side_px, view),
-            threads=min(MOST_THREADS, len(os.sched_getaffinity(0))),
+            functools.partial(_prepare, detector, side_px),
+            lambda height, width: _least_size(detector, height, width, side_px),
+            threads=threads,
             ahead=2 * batch_size,
         )
-    ) as inputs:
+    else:
+        inputs = frames.prepared(
+            frame_ids[start:],
+            lambda image: detector.prepare(view.change(image), side_px=side_px),
+            threads=threads,
+            ahead=2 * batch_size,
+        )
+    with closing(inputs):
         while start < num_frames:
             count = min(unit, num_frames - start)
             counted = functools.partial(_count_from, progress, start, num_frames)
@@ -195,8 +204,26 @@ def _accelerated(
         return detector
 
 
-def _prepare(detector: Detector, side_px: int, view: View | None, image: ImageArray) -> NetworkInput:
-    return detector.prepare(image if view is None else view.change(image), side_px=side_px)
+def _least_size(detector: Detector, height_px: int, width_px: int, side_px: int) -> tuple[int, int]:
+    """What a frame must at least be decoded to, (h, w); its own size where the detector wants the original."""
+    if getattr(detector, "wants_originals", False):
+        return height_px, width_px
+    return detector.network_size(height_px, width_px, side_px)
+
+
+def _prepare(detector: Detector, side_px: int, image: ImageArray, height_px: int, width_px: int) -> NetworkInput:
+    """An image for the network, from a frame that may have been decoded smaller than it is."""
+    prepared = detector.prepare(image, side_px=side_px)
+    h, w = image.shape[:2]
+    if (h, w) == (height_px, width_px):
+        return prepared
+    return replace(
+        prepared,
+        scale_x=prepared.scale_x * w / width_px,
+        scale_y=prepared.scale_y * h / height_px,
+        height_px=height_px,
+        width_px=width_px,
+    )
 
 
 def _count_from(progress: Callable[[int, int], None], start: int, total: int, done: int) -> None:

@@ -248,3 +248,30 @@ def test_frame_reader__reads_on_after_close(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("time_s", "frame_id"), [(0.0, 0), (1.0004, 1000), (1.0006, 1001), (86399.96, 86399960)])
 def test_frame_id_of__milliseconds(time_s: float, frame_id: int) -> None:
     assert frame_id_of(time_s) == frame_id
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "wanted"),
+    [
+        pytest.param((96, 128), (48, 64), (48, 64), id="half"),
+        pytest.param((96, 128), (49, 64), (96, 128), id="a little more than half"),
+        pytest.param((96, 128), (20, 30), (24, 32), id="a quarter"),
+        pytest.param((96, 128), (1, 1), (12, 16), id="no less than an eighth"),
+        pytest.param((98, 126), (10, 10), (49, 63), id="what a half divides and a quarter does not"),
+        pytest.param((97, 128), (10, 10), (97, 128), id="what nothing divides"),
+    ],
+)
+def test_frame_reader__reduced_gives_means_of_whole_cells(tmp_path, size, least, wanted):
+    smooth = np.kron(np.arange(12).reshape(3, 4), np.ones((40, 40)))[: size[0], : size[1]] * 20
+    image = np.repeat(smooth[..., None], 3, axis=2).astype(np.uint8)
+    with FrameWriter(tmp_path / "frames", origin=Origin("test")) as writer:
+        writer.add(7, 0.007, image)
+    reader = FrameReader(tmp_path / "frames")
+    ((found, height, width),) = reader.reduced(
+        [7], lambda image, height, width: (image, height, width), lambda height, width: least, threads=1, ahead=2
+    )
+    assert (height, width) == size
+    assert found.shape[:2] == wanted
+    step = size[0] // wanted[0]
+    cells = reader.image(7).reshape(wanted[0], step, wanted[1], step, 3).mean((1, 3))
+    assert np.abs(found - cells).mean() < 1.5

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -219,3 +220,21 @@ def test_scan__other_errors_are_not_hidden(tmp_path):
             frames, frames.table.frame_ids, load_trainable(DetectorRef(name="tiny")), parse_classes(["unicorn"]),
             side_px=96, min_score=0.1, batch_size=1, progress=lambda done, total: None, log=ScanLog(),
         )  # fmt: skip
+
+
+def test_scan__frames_of_twice_the_size_are_seen_where_they_are(tmp_path):
+    """Frames that are wanted at half their size are decoded at half their size; boxes are in px of the whole frame."""
+    small = cv2.GaussianBlur(np.random.default_rng(2).integers(0, 120, (144, 256, 3)).astype(np.uint8), (0, 0), 2)
+    small[60:110, 90:180] = (200, 40, 40)
+    large = cv2.resize(small, (512, 288), interpolation=cv2.INTER_LINEAR)
+    with FrameWriter(tmp_path / "frames", origin=Origin("test")) as writer:
+        writer.add(0, 0.0, large)
+    frames = FrameReader(tmp_path / "frames")
+    found = look(frames, ScanLog(), side_px=144, min_score=0.05).image(0)
+    tiny = load_trainable(DetectorRef(name="tiny"))
+    (alone,) = tiny.predict([frames.image(0)], side_px=144, min_score=0.05)
+    kept = [row for row, one in enumerate(alone.class_ids) if tiny.class_names[one] in ("person", "car")]
+    assert len(found) == len(kept) > 0
+    assert np.abs(found.boxes_xyxy - alone.boxes_xyxy[kept]).max() < 3.0
+    assert np.abs(found.scores - alone.scores[kept]).max() < 0.1
+    assert found.boxes_xyxy[:, 2].max() > 256
