@@ -128,8 +128,12 @@ def overfit_all(names: Sequence[str], *, device: str, as_json: bool = False) -> 
             hint = did_you_mean(name, learners)
             raise ConfigError(f"--overfit {name}: no student is called so.{hint} Known: {', '.join(learners)}.")
     findings = []
+    live = sys.stderr.isatty() and not as_json
     for name in names or learners:
-        findings.append(check_overfit(name, device=device))
+        show = _progress_of(name) if live else lambda done, total: None
+        findings.append(check_overfit(name, device=device, progress=show))
+        if live:
+            click.echo("\r\033[K", nl=False, err=True)
         if not as_json:
             click.echo(_line(findings[-1]))
     if as_json:
@@ -137,7 +141,18 @@ def overfit_all(names: Sequence[str], *, device: str, as_json: bool = False) -> 
     _refuse_wrong(findings)
 
 
-def check_overfit(name: str, *, device: str = "cpu") -> Finding:
+def _progress_of(name: str) -> Callable[[int, int], None]:
+    """Write one line over and over: which student, how far, of the most steps that it may take."""
+
+    def show(done: int, total: int) -> None:
+        click.echo(f"\r\033[Koverfit {name}: step {done} of at most {total}", nl=False, err=True)
+
+    return show
+
+
+def check_overfit(
+    name: str, *, device: str = "cpu", progress: Callable[[int, int], None] = lambda done, total: None
+) -> Finding:
     """Learn by heart from random weights, or from those that lie here."""
     import torch
 
@@ -155,7 +170,12 @@ def check_overfit(name: str, *, device: str = "cpu") -> Finding:
         if heads is not None:
             heads.fg_bg_sampler.batch_size_per_image = min(heads.fg_bg_sampler.batch_size_per_image, REGIONS)
         try:
-            result = overfit(detector, side_px=plan.side_px, recipe=ROUND.replace(learning_rate=plan.learning_rate))
+            result = overfit(
+                detector,
+                side_px=plan.side_px,
+                recipe=ROUND.replace(learning_rate=plan.learning_rate),
+                progress=progress,
+            )
         except TrainingDiverged as error:
             return Finding(f"overfit {name}", "wrong", str(error), "Its losses are broken.")
     start = "random weights" if weights == "none" else "its own weights"
