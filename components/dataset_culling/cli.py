@@ -112,6 +112,7 @@ def _split(items: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--camera", default="", help="The camera's name in the registry.")
 @click.option("--registry", default="", help="Folder or s3:// prefix of the model registry. [default: OUT/registry]")
 @click.option("--truth", default="", help="COCO json with the true boxes of the footage, where they are known.")
+@click.option("--publish", default="", help="Folder or s3:// prefix that report, summary and model are copied to.")
 @click.option("--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--fresh", is_flag=True, help="Forget what is finished in OUT and start over.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the tables.")
@@ -133,6 +134,7 @@ def run(
     camera: str,
     registry: str,
     truth: str,
+    publish: str,
     device: str,
     fresh: bool,
     as_json: bool,
@@ -182,6 +184,7 @@ def run(
         over=over,
         changes=changes,
         out=out,
+        publish_to=publish,
         device=device,
         fresh=fresh,
         as_json=as_json,

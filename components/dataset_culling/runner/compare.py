@@ -17,6 +17,7 @@ from dataset_culling.report.comparison import ComparedRun, as_values, print_comp
 from dataset_culling.report.words import flatten
 from dataset_culling.runner.command import Command
 from dataset_culling.runner.writing import write_page
+from dataset_culling.storage import is_remote
 
 SUMMARY, PAGE, CONFIG = "summary.json", "report.html", "config.json"
 METRICS = Path("tasks", "evaluate-student", "metrics")
@@ -26,9 +27,9 @@ SHARED = ("camera", "classes", "student", "teacher", "registry", "truth", "contr
 
 @click.command("compare", cls=Command)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Page to write, e.g. compare.html.")
+@click.option("--out", help="Page to write, e.g. compare.html, or s3://bucket/key.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def compare_command(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+def compare_command(runs: tuple[Path, ...], out: str | None, as_json: bool) -> None:
     """Show several finished runs side by side: nights, strategies, cameras.
 
     RUN is the folder of a run, or its summary.json. With --out the same is written as one page, with charts and links
@@ -39,7 +40,7 @@ def compare_command(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> 
     culling compare runs/*/ --out compare.html
     culling compare runs/monday runs/tuesday --json
     """
-    compared = read_runs(runs, out=out)
+    compared = read_runs(runs, out=Path(out) if out and not is_remote(out) else None)
     if out is not None:
         from dataset_culling.report.compare import build_comparison_page
 

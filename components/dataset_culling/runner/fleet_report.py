@@ -39,7 +39,7 @@ class Found:
 
 @click.command("report", cls=Command)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Page to write, e.g. fleet.html.")
+@click.option("--out", required=True, help="Page to write, e.g. fleet.html, or s3://bucket/key.")
 @click.option(
     "--stale-days",
     default=2.0,
@@ -49,7 +49,7 @@ class Found:
 )
 @click.option("--now", "now_utc", default="", help="Time of the report in UTC, ISO 8601. [default: this moment]")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def fleet_report_command(sources: tuple[str, ...], out: Path, stale_days: float, now_utc: str, as_json: bool) -> None:
+def fleet_report_command(sources: tuple[str, ...], out: str, stale_days: float, now_utc: str, as_json: bool) -> None:
     """All cameras on one page: accuracy over the nights, promotions, cost; failing and stale ones first.
 
     SOURCE is a folder with runs, at any depth, or the root of a registry (a folder or s3://bucket/prefix). Registries
@@ -62,7 +62,7 @@ def fleet_report_command(sources: tuple[str, ...], out: Path, stale_days: float,
     from dataset_culling.report.fleet import Camera, build_fleet_page, in_order, overview_row
 
     now = _moment(now_utc)
-    cameras: list[Camera] = read_cameras(find(sources), out=out)
+    cameras: list[Camera] = read_cameras(find(sources), out=None if is_remote(out) else Path(out))
     if not cameras:
         raise InputError(
             f"{', '.join(sources)}: expected runs (folders with a {SUMMARY}) or a registry, found none. Check the path."
@@ -135,7 +135,7 @@ def is_run(folder: Path) -> bool:
     return (folder / SUMMARY).is_file() or ((folder / "tasks").is_dir() and (folder / "logs").is_dir())
 
 
-def read_cameras(found: Found, *, out: Path) -> list[Any]:
+def read_cameras(found: Found, *, out: Path | None) -> list[Any]:
     """Every camera of the runs and registries, by name.
 
     Returns:

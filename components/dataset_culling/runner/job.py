@@ -27,7 +27,8 @@ from dataset_culling.runner.engine import Display, RunResult, run_pipeline, writ
 from dataset_culling.runner.forkserver import StageServer
 from dataset_culling.runner.process import run_child
 from dataset_culling.runner.simulate import scene_text, truth_path
-from dataset_culling.storage import is_remote
+from dataset_culling.runner.writing import local_folder, publish
+from dataset_culling.storage import is_remote, open_store
 
 SIMULATION = TaskSpec("simulate-camera", "simulate-camera", "Simulated camera", {})
 DEMO_SCENES = {"demo": ("demo", 1800.0, 2.0), "tiny": ("demo", 120.0, 2.0)}
@@ -71,12 +72,16 @@ def run_job(
     as_json: bool,
     quiet: bool,
     verbose: bool = False,
+    publish_to: str = "",
 ) -> None:
     """Run the main job and print what came of it; see `culling run --help`.
 
     Raises:
         CullingError: Whatever a stage or a setting refuses.
     """
+    out = local_folder(out, "--out")
+    if publish_to:
+        open_store(publish_to.rstrip("/") + "/")  # what is wrong with its name or its keys shows now, not after hours
     config = job_config(preset, config_file, over, changes)
     check_detectors(config)
     if not config.extract_frames.sources and preset not in DEMO_SCENES:
@@ -95,6 +100,8 @@ def run_job(
             config, seconds_simulating = _with_simulated_footage(config, preset, out, display, server)
         result = run_pipeline(config, out, display=display, device=device, server=server)
     summary = lay_out(result, config, out, seconds_simulating, time.monotonic() - started)
+    if publish_to:
+        publish(out, publish_to)
     if as_json:
         click.echo(json.dumps(summary, indent=1, sort_keys=True))
     else:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
-from dataset_culling.errors import OutputError
+from dataset_culling.errors import ConfigError, OutputError
+from dataset_culling.storage import is_remote, open_store
+
+RESULTS = ("report.html", "config.json", "model", "summary.json")
+"""What people come for in a run's folder; the summary last, as whoever waits for a run waits for it."""
 
 
-def write_page(path: Path, html: str) -> None:
-    """Write a page, whole or not at all; folders on the way are made.
+def write_page(out: str | Path, html: str) -> None:
+    """Write a page, whole or not at all, to a path, whose folders are made, or to s3://bucket/key.
 
     Raises:
         OutputError: If it cannot be written.
+        StoreError: If the object store does not take it.
     """
+    if is_remote(str(out)):
+        store, key = open_store(str(out))
+        store.put_bytes(key, html.encode())
+        return
+    path = Path(out)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,3 +38,36 @@ def write_page(path: Path, html: str) -> None:
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def publish(run: Path, to: str) -> None:
+    """Copy what people come for out of a finished run's folder to another place, file by file, each whole or absent.
+
+    Args:
+        run: The folder of the run.
+        to: A folder, or s3://bucket/prefix.
+
+    Raises:
+        StoreError: If the object store does not take it.
+        OutputError: If the folder cannot be written.
+    """
+    store, prefix = open_store(to.rstrip("/") + "/")
+    for name in RESULTS:
+        place = run / name
+        files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+        for file in files:
+            store.put(f"{prefix}{file.relative_to(run)}", file)
+
+
+def local_folder(out: Path, option: str) -> Path:
+    """The path, if it is one on this machine.
+
+    Raises:
+        ConfigError: If it is the name of an object.
+    """
+    if re.match(r"[a-z0-9]+:/", str(out)):
+        raise ConfigError(
+            f"{option} {out}: expected a folder on this machine, which a run works in, found an object's name. Name a "
+            f"folder, and the object store with --publish."
+        )
+    return out

@@ -57,6 +57,18 @@ def local_weights(ref: DetectorRef) -> DetectorRef:
     return ref
 
 
+def local_file(uri: str) -> Path:
+    """A file on this machine: the path itself, or an object's copy in the cache, fetched if it changed.
+
+    Raises:
+        StoreError: If the object store does not give it.
+    """
+    if not is_remote(uri):
+        return Path(uri)
+    cache = Path(os.environ.get("CULLING_CACHE", "~/.cache/dataset-culling")).expanduser() / "files"
+    return fetch(uri, cache / uri.split("://", 1)[1])
+
+
 UNIT_BATCHES = 8
 """A unit of this many batches is looked at by itself: nothing waits from one to the next, so that a scan which goes on
 after a kill puts the same images into the same batches, and a file of boxes always ends where a unit does."""

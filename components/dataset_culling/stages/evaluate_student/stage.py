@@ -29,7 +29,7 @@ from dataset_culling.errors import ExportLosesAccuracy, InputError
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.registry import open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
-from dataset_culling.stages.detecting import ScanLog, local_weights, scan
+from dataset_culling.stages.detecting import ScanLog, local_file, local_weights, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.evaluate_student.figures import intervals, objects, quality
 from dataset_culling.stages.evaluate_student.replayed import Look, replayed
@@ -101,7 +101,7 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
     if config.export == "onnx":
         metrics.update(_exported(config, frames, trained, found_trained, labels, card.side_px, log))
     if config.truth:
-        truth = read_truth(Path(config.truth), classes, frames.table.time_s, frame_ids)
+        truth = read_truth(local_file(config.truth), classes, frames.table.time_s, frame_ids)
         for name, found in (*students.items(), ("teacher", labels.keep_boxes(~labels.ignore))):
             metrics.update(quality(found, truth, f"{name}_truth", start_utc=start_utc))
         metrics.update(intervals(students, truth, resamples=config.resamples, suffix="_truth"))
