@@ -7,7 +7,7 @@ import pytest
 
 from builders import footage, frame, random_truth, seen_badly
 from dataset_culling.evaluation.coco import evaluate
-from dataset_culling.stages.evaluate_student.figures import intervals, metric_name, quality
+from dataset_culling.stages.evaluate_student.figures import for_serving, intervals, metric_name, quality
 
 HERE, THERE = (0, 1.0, 0, 0, 50, 50), (0, 1.0, 100, 100, 150, 150)
 
@@ -64,3 +64,18 @@ def test_intervals__only_the_gain_where_nothing_more_can_be_said(resamples):
 
 def test_metric_name__is_lower_case_with_underscores():
     assert metric_name("Traffic light") == "traffic_light"
+
+
+def test_for_serving__thresholds_and_the_usual_size():
+    truth = footage(frame(HERE), frame(HERE), frame(HERE), class_names=("pick-up truck", "car"))
+    found = footage(
+        frame((0, 0.8, *HERE[2:]), (1, 0.9, *HERE[2:])), frame((0, 0.6, *HERE[2:])), frame((0, 0.3, *THERE[2:])),
+        class_names=truth.class_names,
+    )  # fmt: skip
+    figures = for_serving(found, truth, np.array([720, 720, 480]), np.array([1280, 1280, 640]), floor=0.05)
+    # Nothing tells about cars: there are none.
+    assert figures == {
+        "frame_height_px": 720,
+        "frame_width_px": 1280,
+        "score_threshold_pick_up_truck": pytest.approx(0.45),
+    }
