@@ -51,9 +51,7 @@ HERE, THERE, AWAY = (0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10)
 
 def test_best_scores__by_class_and_over_frames():
     truth = footage(frame((0, 1, *HERE), (1, 1, *THERE)), frame((0, 1, *HERE)))
-    found = footage(
-        frame((0, 0.9, *HERE), (0, 0.6, *AWAY), (1, 0.3, *THERE)), frame((0, 0.7, *HERE), (1, 0.8, *THERE))
-    )
+    found = footage(frame((0, 0.9, *HERE), (0, 0.6, *AWAY), (1, 0.3, *THERE)), frame((0, 0.7, *HERE), (1, 0.8, *THERE)))
     # Persons: hits 0.9 and 0.7, then a miss at 0.6. Cars: a false one of 0.8 stands before the only hit.
     assert best_scores(found, truth, floor=0.1) == pytest.approx({"person": 0.65, "car": 0.2})
 
