@@ -6,7 +6,7 @@ A picture is shown at its time in the footage, to the millisecond: the clock of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,25 +27,42 @@ _BITS_PER_PIXEL = 0.1  # for encoders that want a bit rate instead of a quality
 class DrawnVideo:
     """One video that is being written; see `draw_video`."""
 
-    def __init__(self, container: Any, frames_per_second: float) -> None:
-        self._container = container
+    def __init__(self, path: Path, frames_per_second: float) -> None:
+        self._path = path
+        self._container: Any = av.open(str(path), "w", format="mp4")  # the file itself is opened with the first picture
         self._rate = Fraction(max(frames_per_second, 0.1)).limit_denominator(1001)
         self._stream: Any = None
         self._last = -1
 
     def add(self, image: ImageArray, time_s: float) -> None:
-        """Append a picture (H, W, 3) RGB; the first decides how large all are shown. Times ascend."""
-        if self._stream is None:
-            self._begin(*image.shape[:2])
-        frame = av.VideoFrame.from_ndarray(_fitted(image, self._stream.height, self._stream.width), format="rgb24")
-        self._last = max(round(time_s / _TIME_BASE), self._last + 1)
-        frame.pts, frame.time_base = self._last, _TIME_BASE
-        self._container.mux(self._stream.encode(frame))
+        """Append a picture (H, W, 3) RGB; the first decides how large all are shown. Times ascend.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        with _told(self._path):
+            if self._stream is None:
+                self._begin(*image.shape[:2])
+            frame = av.VideoFrame.from_ndarray(_fitted(image, self._stream.height, self._stream.width), format="rgb24")
+            self._last = max(round(time_s / _TIME_BASE), self._last + 1)
+            frame.pts, frame.time_base = self._last, _TIME_BASE
+            self._container.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
-        """Write what the encoder still holds."""
-        if self._stream is not None:
-            self._container.mux(self._stream.encode())
+        """Write what the encoder still holds, and close the file.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        with _told(self._path):
+            if self._stream is not None:
+                self._container.mux(self._stream.encode())
+            self._container.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        with suppress(av.error.FFmpegError, OSError):
+            self._container.close()
 
     def _begin(self, height_px: int, width_px: int) -> None:
         codec = next(name for name in _CODECS if name in av.codecs_available)
@@ -73,16 +90,13 @@ def draw_video(path: Path, *, frames_per_second: float) -> Iterator[DrawnVideo]:
     Raises:
         OutputError: If it cannot be written.
     """
-    with _told(path):
-        container = av.open(str(path), "w", format="mp4")
-    video = DrawnVideo(container, frames_per_second)
+    video = DrawnVideo(path, frames_per_second)
     try:
         yield video
-        with _told(path):
-            video.finish()
-    finally:
-        with _told(path):
-            container.close()
+        video.finish()
+    except BaseException:
+        video.abandon()
+        raise
 
 
 @contextmanager
