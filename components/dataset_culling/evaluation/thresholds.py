@@ -16,12 +16,21 @@ IOU = 0.5
 BETA = 1.0
 """How many times as much recall counts as precision: 1 is F1, the two alike."""
 
+MIN_OBJECTS = 10
+"""Fewer labelled objects of a class tell no threshold: a single one would put it wherever its own score lies."""
+
 DEFAULT_SCORE = 0.5
 """What stands for the score of a class that nothing could be tuned for."""
 
 
 def best_scores(
-    detections: Detections, truth: Detections, *, floor: float = 0.0, beta: float = BETA, iou: float = IOU
+    detections: Detections,
+    truth: Detections,
+    *,
+    floor: float = 0.0,
+    beta: float = BETA,
+    iou: float = IOU,
+    min_objects: int = MIN_OBJECTS,
 ) -> dict[str, float]:
     """The score of each class from which on its boxes, taken together, have the best F-beta.
 
@@ -34,9 +43,10 @@ def best_scores(
         floor: The score below which no boxes were kept; 0..1.
         beta: Weight of recall.
         iou: Least overlap of a hit.
+        min_objects: Least number of objects of a class to be found.
 
     Returns:
-        Class name -> score. A class of which nothing was to be found, or nothing was found, has none.
+        Class name -> score. A class of which too little was to be found, or nothing was found, has none.
 
     Raises:
         ValueError: If the two are not of the same frames and classes.
@@ -56,6 +66,8 @@ def best_scores(
         mine = np.flatnonzero((found.class_ids == class_id) & ~found.ignored[0, 0])
         mine = mine[np.argsort(-found.scores[mine], kind="stable")]
         wanted = int((~truth.ignore[truth.class_ids == class_id]).sum())
+        if wanted < min_objects:
+            continue
         score = best_score(found.scores[mine], found.hit[0, 0, mine], wanted, floor=floor, beta=beta)
         if score is not None:
             best[name] = score

@@ -53,13 +53,19 @@ def test_best_scores__by_class_and_over_frames():
     truth = footage(frame((0, 1, *HERE), (1, 1, *THERE)), frame((0, 1, *HERE)))
     found = footage(frame((0, 0.9, *HERE), (0, 0.6, *AWAY), (1, 0.3, *THERE)), frame((0, 0.7, *HERE), (1, 0.8, *THERE)))
     # Persons: hits 0.9 and 0.7, then a miss at 0.6. Cars: a false one of 0.8 stands before the only hit.
-    assert best_scores(found, truth, floor=0.1) == pytest.approx({"person": 0.65, "car": 0.2})
+    assert best_scores(found, truth, floor=0.1, min_objects=1) == pytest.approx({"person": 0.65, "car": 0.2})
 
 
 def test_best_scores__ignored_regions_count_neither_way():
     truth = footage(frame((0, 1, *HERE), (0, 1, *AWAY)), ignore=[1])
     found = footage(frame((0, 0.9, *HERE), (0, 0.8, *AWAY), (0, 0.4, *THERE)))
-    assert best_scores(found, truth) == pytest.approx({"person": 0.65})  # 0.8 is not there; 0.4 is wrong
+    assert best_scores(found, truth, min_objects=1) == pytest.approx({"person": 0.65})  # 0.8 is not there; 0.4 is wrong
+
+
+def test_best_scores__few_objects_tell_nothing():
+    boxes = frame((0, 1, *HERE), (0, 1, *THERE), (1, 1, *AWAY))
+    twelve = footage(*(boxes for _ in range(6)))  # persons; six cars
+    assert best_scores(twelve, twelve, floor=0.5) == {"person": 0.75}
 
 
 def test_best_scores__refuses_other_frames():

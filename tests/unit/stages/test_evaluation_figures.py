@@ -67,13 +67,12 @@ def test_metric_name__is_lower_case_with_underscores():
 
 
 def test_for_serving__thresholds_and_the_usual_size():
-    truth = footage(frame(HERE), frame(HERE), frame(HERE), class_names=("pick-up truck", "car"))
-    found = footage(
-        frame((0, 0.8, *HERE[2:]), (1, 0.9, *HERE[2:])), frame((0, 0.6, *HERE[2:])), frame((0, 0.3, *THERE[2:])),
-        class_names=truth.class_names,
-    )  # fmt: skip
-    figures = for_serving(found, truth, np.array([720, 720, 480]), np.array([1280, 1280, 640]), floor=0.05)
-    # Nothing tells about cars: there are none.
+    names = ("pick-up truck", "car")
+    truth = footage(*(frame(HERE) for _ in range(10)), class_names=names)
+    right = [frame((0, 0.6 + row / 100, *HERE[2:])) for row in range(9)]
+    found = footage(*right, frame((0, 0.3, *THERE[2:]), (1, 0.9, *HERE[2:])), class_names=names)
+    figures = for_serving(found, truth, np.array([720] * 6 + [480] * 4), np.array([1280] * 6 + [640] * 4), floor=0.05)
+    # The nine right ones and not the false one; nothing tells about cars: there are none.
     assert figures == {
         "frame_height_px": 720,
         "frame_width_px": 1280,
