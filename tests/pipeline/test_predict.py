@@ -12,15 +12,18 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from pycocotools.coco import COCO
 
 from camera_frames import CLASSES, ORIGIN, write_camera_frames
 from conftest import REPOSITORY
+from dataset_culling.artifacts.bundle import BundleProvenance, load_bundle, write_bundle
 from dataset_culling.artifacts.detection_log import LoggedFrame, LogHeader, read_detection_log
 from dataset_culling.artifacts.header import digest
 from dataset_culling.artifacts.labels import write_labels
@@ -238,3 +241,24 @@ def test_export__again_over_an_older_bundle_but_over_nothing_else(camera: Camera
     )
     assert code == 5
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["yolox_nano", "ssdlite320_mobilenet_v3_large"])
+def test_bundle__of_other_families_is_read_without_us_too(name: str, tmp_path: Path):
+    torch.manual_seed(0)
+    student = load_trainable(DetectorRef(name=name, weights="none")).specialise(parse_classes(["person", "car"]))
+    spec = write_bundle(
+        tmp_path / "bundle", student, height_px=180, width_px=320, score_thresholds={"person": 0.0, "car": 0.0},
+        untuned=(), provenance=BundleProvenance(detector=name, side_px=160, model_digest="", code_version=""),
+        min_score=0.0,
+    )  # fmt: skip
+    image = np.random.default_rng(1).integers(0, 255, (180, 320, 3)).astype(np.uint8)
+    (wanted,) = load_bundle(tmp_path / "bundle", spec, runner="onnx").predict([image], min_score=0.0)
+    (reader,) = (one for one in fences(REPOSITORY / "docs" / "serving.md") if one.mark == "file=read_bundle.py")
+    names: dict[str, Any] = {"__name__": "reader"}
+    exec(reader.text, names)
+    boxes, scores, classes = names["Bundle"](tmp_path / "bundle").look(image)
+    assert len(scores) == len(wanted) > 20
+    np.testing.assert_allclose(scores, wanted.scores, atol=1e-6)
+    np.testing.assert_allclose(boxes, wanted.boxes_xyxy, atol=0.01)
+    assert classes == [spec.class_names[class_id] for class_id in wanted.class_ids]

@@ -77,6 +77,9 @@ class LogWriter(Protocol):
     def finish(self) -> None:
         """Write what is left to be written."""
 
+    def close(self) -> None:
+        """Release what it holds, finished or not; the file it writes into stays open."""
+
 
 class JsonLines:
     """Writes the log into an open text file."""
@@ -105,6 +108,9 @@ class JsonLines:
     def finish(self) -> None:
         """Nothing is left to be written."""
 
+    def close(self) -> None:
+        """It holds nothing."""
+
     def _line(self, values: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(values, ensure_ascii=False, separators=(", ", ": ")) + "\n")
 
@@ -118,7 +124,7 @@ class CocoJson:
     def __init__(self, file: TextIO, header: LogHeader) -> None:
         self._file = file
         # Where the result goes, for there is room; it has no name, so that nothing is left of it whatever happens.
-        self._waiting = tempfile.TemporaryFile("w+", encoding="utf-8", dir=Path(file.name).parent)  # noqa: SIM115
+        self._waiting = tempfile.TemporaryFile("w+", encoding="utf-8", dir=Path(file.name).parent)  # noqa: SIM115 - see close
         self._num_images = self._num_boxes = 0
         info = {"description": f"{header.made_by}: boxes seen by {header.model.detector}", **asdict(header)}
         categories = [{"id": row + 1, "name": name} for row, name in enumerate(header.class_names)]
@@ -157,8 +163,11 @@ class CocoJson:
         self._waiting.seek(0)
         while chunk := self._waiting.read(1 << 20):
             self._file.write(chunk)
-        self._waiting.close()
         self._file.write("\n]}\n")
+
+    def close(self) -> None:
+        """Let go of the annotations that wait."""
+        self._waiting.close()
 
 
 FORMATS: Mapping[str, tuple[str, Callable[[TextIO, LogHeader], LogWriter]]] = {

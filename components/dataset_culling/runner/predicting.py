@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ def predict_video(
         writers: list[LogWriter] = []
         for name, path in zip(formats, paths, strict=False):
             file = stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
-            writers.append(FORMATS[name][1](file, header))
+            writers.append(stack.enter_context(closing(FORMATS[name][1](file, header))))
         video = stack.enter_context(draw_video(paths[-1], frames_per_second=shown_per_s)) if draw else None
         progress = stack.enter_context(show_progress("looking", quiet=quiet))
         _look(footage, samples, served, thresholds, batch_size, writers, video, progress, done)

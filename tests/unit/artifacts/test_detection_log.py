@@ -33,8 +33,7 @@ FRAMES = (
 
 
 def written(path: Path, name: str = "jsonl", header: LogHeader = HEADER) -> Path:
-    with path.open("w", encoding="utf-8") as file:
-        writer = FORMATS[name][1](file, header)
+    with path.open("w", encoding="utf-8") as file, contextlib.closing(FORMATS[name][1](file, header)) as writer:
         for one in FRAMES:
             writer.add(one)
         writer.finish()
@@ -101,7 +100,7 @@ def test_coco__loads_in_pycocotools_and_as_results(tmp_path: Path):
 
 def test_coco__of_no_frames_is_json_too(tmp_path: Path):
     path = tmp_path / "none.json"
-    with path.open("w", encoding="utf-8") as file:
-        FORMATS["coco"][1](file, HEADER).finish()
+    with path.open("w", encoding="utf-8") as file, contextlib.closing(FORMATS["coco"][1](file, HEADER)) as writer:
+        writer.finish()
     with contextlib.redirect_stdout(io.StringIO()):
         assert COCO(str(path)).imgs == {}
