@@ -37,6 +37,7 @@ from dataset_culling.runner.entry import choose_device, die_with_parent, run_sta
 from dataset_culling.runner.fleet import fleet
 from dataset_culling.runner.fleet_report import fleet_report_command
 from dataset_culling.runner.models import models
+from dataset_culling.runner.predict import predict
 from dataset_culling.runner.submit import submit
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -56,6 +57,7 @@ def cli() -> None:
     culling run                                     the main job on a simulated camera
     culling run --video day.mp4 --classes person,car --student yolox_nano --teacher teacher.yaml
     culling compare runs/monday runs/tuesday        several runs side by side
+    culling predict runs/demo/model day.mp4         what the student sees: boxes, and a video with them
     culling show runs/demo/tasks/cull-precision/kept
     culling COMMAND --help                          says more, with examples
     """
@@ -459,6 +461,7 @@ def check(file: Path, as_json: bool) -> None:
 
 cli.add_command(completion)
 cli.add_command(models)
+cli.add_command(predict)
 cli.add_command(compare_command)
 fleet.add_command(fleet_report_command, "report")
 cli.add_command(fleet)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from rich.console import Console
 
@@ -61,7 +62,7 @@ def test_help__every_command_can_be_told_to_say_more_or_less():
 @pytest.mark.parametrize(
     "path",
     ["detectors", "presets", "plan", "check", "doctor", "compare", "fleet report", "show", "run", "models list",
-     "models show", "models compare"],
+     "models show", "models compare", "models export", "predict"],
 )  # fmt: skip
 def test_help__what_prints_results_prints_them_for_machines_too(path: str):
     names = {name for parameter in COMMANDS["culling", *path.split()].params for name in parameter.opts}
@@ -101,6 +102,15 @@ def test_json__is_json(tmp_path: Path):
         (["fleet", "report", "nowhere", "--out", "x.html"], 3, "found no such folder"),
         (["models", "--registry", "nowhere", "show", "demo"], 2, "expected one with models"),
         (["models", "show", "DEMO"], 2, "expected lower-case letters"),
+        (["models", "export", "--to", "b"], 2, "expected either CAMERA or --model"),
+        (["models", "export", "demo", "--to", "b"], 2, "expected one with models"),
+        (["models", "export", "--model", "nowhere", "--to", "b"], 3, "expected an artifact"),
+        (["models", "export", "--model", "m", "--to", "b", "--frame-size", "720p"], 2, "expected WIDTHxHEIGHT"),
+        (["predict", "model"], 2, "found only one name"),
+        (["predict", "model", "x.mp4"], 3, "x.mp4: expected a video file"),
+        (["predict", "model", "x.mp4", "--version", "2"], 2, "expected --camera beside it"),
+        (["predict", "model", "x.mp4", "--format", "yaml"], 2, "expected jsonl, coco"),
+        (["predict", "model", "x.mp4", "--threshold", "2"], 2, "--threshold"),
     ],
 )
 def test_mistakes__are_one_line_and_a_code(
@@ -164,6 +174,20 @@ def test_completion__in_a_real_bash(shim: dict[str, str]):
     """
     done = subprocess.run(["bash", "-c", script], env=shim, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.split() == ["tiny"], done.stderr
+
+
+def test_completion__cameras_of_a_local_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for camera in ("gate", "garage", "lobby"):
+        (tmp_path / "registry" / "cameras" / camera).mkdir(parents=True)
+    monkeypatch.setenv("CULLING_REGISTRY", "s3://elsewhere/registry")
+
+    def offered(*words: str) -> list[str]:
+        *before, begun = words
+        return [item.value for item in ShellComplete(cli, {}, "culling", "_X").get_completions(list(before), begun)]
+
+    assert offered("models", "--registry", str(tmp_path / "registry"), "show", "ga") == ["garage", "gate"]
+    assert offered("predict", "--registry", str(tmp_path / "registry"), "--camera", "l") == ["lobby"]
+    assert offered("models", "show", "ga") == []  # the tab key waits for no network
 
 
 def test_output__a_reader_that_has_gone_is_no_traceback():

@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
 from torch import Tensor, nn
 
-from dataset_culling.detectors.exported import ExportedDetectorSpec, InputSpec, OutputSpec
+from dataset_culling.detectors.exported import ExportedDetectorSpec, InputSpec, OutputSpec, Runner
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
 from dataset_culling.detectors.torchvision_ssd import MAX_DETECTIONS, RetinaNetDetector, SsdDetector
@@ -77,13 +77,37 @@ def export_onnx(
     width_px: int,
     side_px: int = 0,
     min_score: float = 0.05,
-    runner: Literal["onnx", "openvino"] = "onnx",
+    runner: Runner = "onnx",
 ) -> Path:
-    """Write a student as `student.onnx` and `student.yaml` into a folder.
+    """Write a student as `student.onnx` and `student.yaml` into a folder; see `export_network` for the arguments.
+
+    Returns:
+        The description, for `load_exported` or --teacher.
+    """
+    spec = export_network(
+        detector, folder / NETWORK, height_px=height_px, width_px=width_px, side_px=side_px, min_score=min_score,
+        runner=runner,
+    )  # fmt: skip
+    text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+    return folder / DESCRIPTION
+
+
+def export_network(
+    detector: TorchDetector,
+    file: Path,
+    *,
+    height_px: int,
+    width_px: int,
+    side_px: int = 0,
+    min_score: float = 0.05,
+    runner: Runner = "onnx",
+) -> ExportedDetectorSpec:
+    """Write a student's network as one ONNX file, and say how it is used.
 
     Args:
         detector: The student; left as it is, but for its memory format.
-        folder: Where to; must exist.
+        file: Where to; its folder must exist.
         height_px: H of the camera's frames.
         width_px: W of the camera's frames.
         side_px: Short side of the network's input; 0: the detector's own.
@@ -91,7 +115,7 @@ def export_onnx(
         runner: Who is to run it; OpenVINO reads ONNX, too.
 
     Returns:
-        The description, for `load_exported` or --teacher.
+        The description; it names the file, as lying beside it.
 
     Raises:
         ConfigError: If this kind of detector cannot be exported.
@@ -101,7 +125,7 @@ def export_onnx(
     spec = ExportedDetectorSpec(
         name=f"{detector.name}_{w}x{h}",
         format=runner,
-        file=NETWORK,
+        file=file.name,
         input=InputSpec(height_px=h, width_px=w, **shown),
         output=output,
         class_names=detector.class_names,
@@ -118,14 +142,12 @@ def export_onnx(
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of tracing: sizes are meant to be fixed here
             torch.onnx.export(
-                network.eval(), (example,), str(folder / NETWORK), dynamo=False, opset_version=OPSET,
+                network.eval(), (example,), str(file), dynamo=False, opset_version=OPSET,
                 input_names=["image"], output_names=names,
             )  # fmt: skip
     finally:
         quiet.setLevel(level)
-    text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
-    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
-    return folder / DESCRIPTION
+    return spec
 
 
 def _network(detector: TorchDetector, min_score: float) -> tuple[nn.Module, OutputSpec, dict[str, Any]]:

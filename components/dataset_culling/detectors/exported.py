@@ -27,6 +27,9 @@ from dataset_culling.types import Float32Array, ImageArray, ImageDetections, Int
 
 DESCRIBED = Path(__file__).parent / "described"
 
+Runner = Literal["onnx", "openvino"]
+"""Who runs a network: onnxruntime or OpenVINO."""
+
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 
@@ -102,7 +105,7 @@ class ExportedDetectorSpec(StageConfig):
     """An exported detector: which file it is, what it is shown and what its answer means."""
 
     name: str = Field(min_length=1, description="What reports call it.")
-    format: Literal["onnx", "openvino"] = Field(description="Who runs it.")
+    format: Runner = Field(description="Who runs it.")
     file: str = Field(min_length=1, description="The .onnx or .xml file, relative to this description.")
     input: InputSpec
     output: OutputSpec
@@ -497,7 +500,26 @@ def load_exported(description: Path, weights: str = "") -> ExportedDetector:
     """
     if not description.is_file() and (DESCRIBED / description).is_file():
         description = DESCRIBED / description
-    spec = parse_config(ExportedDetectorSpec, read_yaml(description), where=str(description))
+    return build_exported(
+        parse_config(ExportedDetectorSpec, read_yaml(description), where=str(description)), description, weights
+    )
+
+
+def build_exported(
+    spec: ExportedDetectorSpec, description: Path, weights: str = "", *, runner: Runner | None = None
+) -> ExportedDetector:
+    """Build the detector that a description, read from a file, describes.
+
+    Args:
+        spec: What the file says.
+        description: The file; the network lies beside it.
+        weights: The network's file instead; empty: the one that the description names.
+        runner: Who runs it instead of `spec.format`; OpenVINO reads ONNX, too.
+
+    Raises:
+        ConfigError: If the description does not fit the network's inputs and outputs.
+        WeightsError: If the network's file is missing or damaged.
+    """
     path = Path(weights) if weights else description.parent / spec.file
     if not path.is_file():
         raise WeightsError(
@@ -505,7 +527,7 @@ def load_exported(description: Path, weights: str = "") -> ExportedDetector:
             f"Put {Path(spec.file).name} beside the description, or pass its path as the detector's weights."
         )
     runtime: _Runtime
-    if spec.format == "onnx":
+    if (runner or spec.format) == "onnx":
         runtime = _OnnxRuntime(path, spec.input.name)
     else:
         runtime = _OpenVino(path, spec.input.name, spec.precision)

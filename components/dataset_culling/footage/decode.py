@@ -1,4 +1,4 @@
-"""Wanted frames of one file, decoded with as little work as the stream allows, as JPEGs ready to be stored.
+"""Wanted frames of one file, decoded with as little work as the stream allows, as JPEGs ready to be stored or as RGB.
 
 Per run of packets (see `sampling.plan_runs`): seek to its keyframe, send its packets one by one, let the decoder drop
 what nobody refers to and nobody wants (non-reference frames), drain it after the last wanted one, jump to the next run.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import av
@@ -48,6 +48,11 @@ class DecodeOptions:
     max_side_px: int  # longer side of a stored frame at most; 0: as it is
     nvdec: bool  # decode on the GPU; the CPU is the reference
     strict: bool  # a damaged packet spoils the rest of its group of pictures; else what the decoder conceals is taken
+    rgb: bool = False  # pictures to be looked at now: RGB and no JPEG, nor what damage is judged on
+
+
+NO_THUMB = np.zeros((3, 0, 0), np.uint8)
+NO_RGB = np.zeros((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Picture:
     crc32: int  # of the stored picture's luminance: two frames with the same one are the same picture
     thumb_yuv: ByteArray  # (3, 72, 96) full-range Y, U, V; (3, 0, 0) where nothing came out
     corrupt: bool  # the decoder met damage between the keyframe and this frame
+    rgb: ByteArray = field(default_factory=lambda: NO_RGB)  # (H, W, 3), with DecodeOptions.rgb instead of `jpeg`
 
 
 class VideoFile:
@@ -230,6 +236,11 @@ class VideoFile:
 
     def _picture(self, row: int, frame: Any, *, corrupt: bool) -> Picture:
         rotation = quarter_turn(frame.rotation)
+        if self._options.rgb:
+            image = rgb_image(frame, *self._size(frame), self._scaler)
+            if rotation:
+                image = np.ascontiguousarray(np.rot90(image, rotation // 90))
+            return Picture(row, b"", 0, NO_THUMB, corrupt, image)
         planes = yuv_planes(frame, *self._size(frame), self._scaler)
         if rotation:
             planes = tuple(np.ascontiguousarray(np.rot90(plane, rotation // 90)) for plane in planes)
@@ -248,7 +259,7 @@ class VideoFile:
 
 def _nothing(row: int) -> Picture:
     """What stands for a wanted frame that the decoder did not give."""
-    return Picture(row, b"", 0, np.zeros((3, 0, 0), np.uint8), corrupt=True)
+    return Picture(row, b"", 0, NO_THUMB, corrupt=True)
 
 
 def _any_within(rows: IntArray, first: int, last: int) -> bool:
@@ -279,6 +290,21 @@ def yuv_planes(frame: Any, width_px: int, height_px: int, scaler: VideoReformatt
         np.ascontiguousarray(np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :wide])
         for plane, (_, wide) in zip(scaled.planes, shapes, strict=True)
     )
+
+
+def rgb_image(frame: Any, width_px: int, height_px: int, scaler: VideoReformatter) -> ByteArray:
+    """A decoded frame as RGB, shape (H, W, 3): what its JPEG would show, but for the JPEG's loss."""
+    scaled: Any = scaler.reformat(
+        frame,
+        width=width_px,
+        height=height_px,
+        format="rgb24",
+        interpolation=Interpolation.AREA if width_px <= frame.width else Interpolation.BICUBIC,
+        threads=1,
+    )
+    plane = scaled.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : 3 * width_px]
+    return np.ascontiguousarray(rows).reshape(height_px, width_px, 3)
 
 
 def thumb(planes: Sequence[ByteArray]) -> ByteArray:

@@ -19,7 +19,8 @@ from dataset_culling.footage.sampling import Run, plan_pieces
 from dataset_culling.footage.timeline import Samples, Segment
 
 SAMPLES_PER_PIECE = 24
-_HELD_PER_PIECE = 48
+HELD_PER_PIECE = 48
+"""Pictures of a piece that may wait, decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class _Piece:
 
 
 def extract(
-    segments: Sequence[Segment], samples: Samples, options: DecodeOptions, *, workers: int
+    segments: Sequence[Segment], samples: Samples, options: DecodeOptions, *, workers: int, held: int = HELD_PER_PIECE
 ) -> Iterator[Sampled]:
     """Decode the samples, in time order.
 
@@ -47,6 +48,7 @@ def extract(
         samples: What to take from it.
         options: How to decode and store.
         workers: How many pieces are decoded at once; at least 1.
+        held: How many pictures of a piece may wait; `workers` + 2 times as many are in memory at most.
 
     Raises:
         FootageError: If a file changes while it is read.
@@ -58,7 +60,7 @@ def extract(
         with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
             try:
                 for piece in _pieces(segments, samples):
-                    out: queue.Queue[Picture | None] = queue.Queue(_HELD_PER_PIECE)
+                    out: queue.Queue[Picture | None] = queue.Queue(held)
                     flying.append((out, pool.submit(_decode, files, piece, out, stop), piece.segment))
                     if len(flying) > workers + 1:
                         yield from _drain(segments, *flying.popleft())

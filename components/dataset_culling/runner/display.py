@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -119,6 +119,35 @@ def make_display(*, quiet: bool, verbose: bool = False) -> Iterator[Display]:
     )
     with Progress(*columns, console=console) as bars:
         yield BarDisplay(bars, verbose=verbose)
+
+
+@contextmanager
+def show_progress(label: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Told (done, total), it shows how far one piece of work is: a bar in a terminal, elsewhere a line now and then."""
+    console = Console(stderr=True)
+    if quiet:
+        yield lambda done, total: None
+    elif console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as bars:
+            bar = bars.add_task(label, total=None)
+            yield lambda done, total: bars.update(bar, completed=done, total=total)
+    else:
+        said = time.monotonic()
+
+        def say(done: int, total: int) -> None:
+            nonlocal said
+            if time.monotonic() - said >= PLAIN_EVERY_S:
+                said = time.monotonic()
+                print(f"{label:32} {_bar(done, total)} {done:,}/{total:,}", file=sys.stderr, flush=True)
+
+        yield say
 
 
 def _notes(timing: Timing | None) -> list[str]:

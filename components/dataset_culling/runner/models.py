@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from dataset_culling.errors import ConfigError
 from dataset_culling.nights import Nights
 from dataset_culling.registry import KeepRule, Registry, Version, champion_stack, open_registry
 from dataset_culling.runner.command import Group
+from dataset_culling.runner.complete import DEFAULT_REGISTRY, camera_names
 
 KEEP = KeepRule()
 HEADLINE = ("map_50_raw", "map_50_trained", "map_50_95_trained", "map_50_trained_truth")
@@ -23,13 +25,13 @@ HEADLINE = ("map_50_raw", "map_50_trained", "map_50_95_trained", "map_50_trained
 @click.option(
     "--registry",
     envvar="CULLING_REGISTRY",
-    default="runs/demo/registry",
+    default=DEFAULT_REGISTRY,
     show_default=True,
     help="Folder or s3:// prefix of the registry; also CULLING_REGISTRY.",
 )
 @click.pass_context
 def models(context: click.Context, registry: str) -> None:
-    """The cameras' models: list, show, compare, promote, roll back, tidy up.
+    """The cameras' models: list, show, compare, export, promote, roll back, tidy up.
 
     \b
     culling models --registry s3://fleet/registry list
@@ -41,7 +43,7 @@ def models(context: click.Context, registry: str) -> None:
 
 
 @models.command("list")
-@click.argument("camera", default="")
+@click.argument("camera", default="", shell_complete=camera_names)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
 def list_command(registry: Registry, camera: str, as_json: bool) -> None:
@@ -77,7 +79,7 @@ def list_command(registry: Registry, camera: str, as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("camera")
+@click.argument("camera", shell_complete=camera_names)
 @click.argument("version", type=click.IntRange(0), default=0)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
@@ -108,7 +110,7 @@ def show(registry: Registry, camera: str, version: int, as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("camera")
+@click.argument("camera", shell_complete=camera_names)
 @click.argument("first", type=click.IntRange(1))
 @click.argument("second", type=click.IntRange(1))
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -135,7 +137,49 @@ def compare(registry: Registry, camera: str, first: int, second: int, as_json: b
 
 
 @models.command()
-@click.argument("camera")
+@click.argument("camera", default="", shell_complete=camera_names)
+@click.argument("version", type=click.IntRange(0), default=0)
+@click.option(
+    "--to", required=True, type=click.Path(path_type=Path), help="The bundle's folder; an older one is replaced."
+)
+@click.option("--model", type=click.Path(path_type=Path), help="A model/1 directory instead of CAMERA.")
+@click.option("--frame-size", default="", metavar="WxH", help="Of the camera's frames. [default: as evaluated]")
+@click.option("--json", "as_json", is_flag=True, help="For machines: the bundle's card.")
+@click.pass_obj
+def export(
+    registry: Registry, camera: str, version: int, to: Path, model: Path | None, frame_size: str, as_json: bool
+) -> None:
+    """Write a bundle for other programs: VERSION of CAMERA (the champion if none is named) as ONNX, and bundle.json.
+
+    \b
+    culling models export demo --to bundles/demo
+    culling models --registry s3://fleet/registry export gate 3 --to bundles/gate
+    culling models export --model runs/demo/model --to bundles/demo --frame-size 1280x720
+    """
+    from dataset_culling.runner.serving import export_model, model_in_folder, parse_size, registered_model
+
+    if bool(camera) == (model is not None):
+        raise ConfigError(
+            "models export: expected either CAMERA or --model DIR, found both or neither. Name one of them."
+        )
+    size = parse_size(frame_size)
+    with (
+        nullcontext(model_in_folder(model))
+        if model is not None
+        else registered_model(registry, camera, version) as found
+    ):
+        spec, thresholds = export_model(found, to, size)
+    if as_json:
+        click.echo(json.dumps(spec.model_dump(mode="json")))
+        return
+    click.echo(f"{to}: {spec.name}, for frames of {spec.frame_width_px}x{spec.frame_height_px} px")
+    click.echo(f"thresholds: {', '.join(f'{name} {score:.2f}' for name, score in spec.score_thresholds.items())}")
+    if note := thresholds.note():
+        click.echo(f"note: {note}")
+
+
+@models.command()
+@click.argument("camera", shell_complete=camera_names)
 @click.argument("version", type=click.IntRange(1))
 @click.option("--reason", default="approved by hand", show_default=True, help="Why, for the history.")
 @click.pass_obj
@@ -151,7 +195,7 @@ def promote(registry: Registry, camera: str, version: int, reason: str) -> None:
 
 
 @models.command()
-@click.argument("camera")
+@click.argument("camera", shell_complete=camera_names)
 @click.option("--to", default=0, type=click.IntRange(0), help="The version; 0: the champion before this one.")
 @click.option("--reason", default="rolled back by hand", show_default=True, help="Why, for the history.")
 @click.pass_obj
@@ -168,7 +212,7 @@ def rollback(registry: Registry, camera: str, to: int, reason: str) -> None:
 
 
 @models.command()
-@click.argument("camera", default="")
+@click.argument("camera", default="", shell_complete=camera_names)
 @click.option("--newest", default=KEEP.newest, show_default=True, type=click.IntRange(1), help="Versions kept.")
 @click.option(
     "--champions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,23 @@ def sample(path: Path, rate: float, options: DecodeOptions = OPTIONS) -> list[tu
     ]
     file.close()
     return found
+
+
+@pytest.mark.parametrize("degrees", [0, 90])
+def test_pictures__as_rgb_show_what_the_jpeg_shows(degrees: int, tmp_path: Path):
+    path = write_video(tmp_path / "a.mp4", num_frames=50)
+    if degrees:
+        rotate(path, degrees)
+    stored = sample(path, 5)
+    seen = sample(path, 5, dataclasses.replace(OPTIONS, rgb=True))
+    assert [time_s for time_s, _ in seen] == [time_s for time_s, _ in stored]
+    for (_, one), (_, other) in zip(seen, stored, strict=True):
+        assert (one.jpeg, one.corrupt) == (b"", other.corrupt)
+        wanted = image(other)
+        assert one.rgb.shape == wanted.shape
+        # Chroma is spread over pixels in two ways, which shows at the edges of blocks, not on the whole.
+        assert np.abs(one.rgb.astype(float) - wanted).mean() < 4
+        assert np.abs(one.rgb.mean((0, 1)) - wanted.mean((0, 1))).max() < 2.5
 
 
 def image(picture: Picture) -> np.ndarray[Any, Any]:

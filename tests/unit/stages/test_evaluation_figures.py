@@ -7,7 +7,7 @@ import pytest
 
 from builders import footage, frame, random_truth, seen_badly
 from dataset_culling.evaluation.coco import evaluate
-from dataset_culling.stages.evaluate_student.figures import intervals, metric_name, quality
+from dataset_culling.stages.evaluate_student.figures import for_serving, intervals, metric_name, quality
 
 HERE, THERE = (0, 1.0, 0, 0, 50, 50), (0, 1.0, 100, 100, 150, 150)
 
@@ -64,3 +64,17 @@ def test_intervals__only_the_gain_where_nothing_more_can_be_said(resamples):
 
 def test_metric_name__is_lower_case_with_underscores():
     assert metric_name("Traffic light") == "traffic_light"
+
+
+def test_for_serving__thresholds_and_the_usual_size():
+    names = ("pick-up truck", "car")
+    truth = footage(*(frame(HERE) for _ in range(10)), class_names=names)
+    right = [frame((0, 0.6 + row / 100, *HERE[2:])) for row in range(9)]
+    found = footage(*right, frame((0, 0.3, *THERE[2:]), (1, 0.9, *HERE[2:])), class_names=names)
+    figures = for_serving(found, truth, np.array([720] * 6 + [480] * 4), np.array([1280] * 6 + [640] * 4), floor=0.05)
+    # The nine right ones and not the false one; nothing tells about cars: there are none.
+    assert figures == {
+        "frame_height_px": 720,
+        "frame_width_px": 1280,
+        "score_threshold_pick_up_truck": pytest.approx(0.45),
+    }

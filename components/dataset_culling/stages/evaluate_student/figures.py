@@ -8,6 +8,8 @@ elapsed_hour_00_map_50_S               else of one hour since the footage began
 low_95_map_50_S high_95_map_50_S       where 95 of 100 such footages would lie: block bootstrap
 objects_class_CLASS objects_hour_07     true boxes of a class and of an hour, so that a figure of few can be told
 gain_map_50 low_95_gain_map_50 high_95_gain_map_50    trained less raw, drawn together; `gain_over_champion_...`
+score_threshold_CLASS                  from which score on the trained student's boxes are worth acting upon
+frame_height_px frame_width_px         the camera's frames, or most of them
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from dataset_culling.evaluation.interval import (
     num_blocks,
     suggest_block_s,
 )
-from dataset_culling.types import Detections
+from dataset_culling.evaluation.thresholds import best_scores
+from dataset_culling.types import Detections, IntArray
 
 CONFIDENCE = 0.95
 GAINS = {"raw": "gain_map_50", "champion": "gain_over_champion_map_50"}
@@ -91,6 +94,33 @@ def _figures(result: Evaluation, name: str) -> dict[str, float]:
 def metric_name(label: str) -> str:
     """A class name as part of a metric's name: lower case, underscores."""
     return "".join(letter if letter.isalnum() else "_" for letter in label.lower())
+
+
+def threshold_metric(label: str) -> str:
+    """Under which name the score threshold of a class stands among the metrics."""
+    return f"score_threshold_{metric_name(label)}"
+
+
+def for_serving(
+    found: Detections, labels: Detections, height_px: IntArray, width_px: IntArray, *, floor: float
+) -> dict[str, float]:
+    """What whoever serves the model must know: the frames' usual size, and each class's score threshold.
+
+    Args:
+        found: The trained student's boxes on N held-out frames.
+        labels: The teacher's on the same frames.
+        height_px: Height of each frame, shape (N,).
+        width_px: Width of each frame, shape (N,).
+        floor: The score below which no boxes were kept.
+    """
+    sizes, counts = np.unique(np.stack([height_px, width_px]), axis=1, return_counts=True)
+    height, width = sizes[:, counts.argmax()]
+    best = best_scores(found, labels, floor=floor)
+    return {
+        "frame_height_px": float(height),
+        "frame_width_px": float(width),
+        **{threshold_metric(label): score for label, score in best.items()},
+    }
 
 
 def intervals(found: dict[str, Detections], truth: Detections, *, resamples: int, suffix: str = "") -> dict[str, float]:

@@ -31,7 +31,7 @@ from dataset_culling.registry import open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
 from dataset_culling.stages.detecting import ScanLog, local_file, local_weights, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
-from dataset_culling.stages.evaluate_student.figures import intervals, objects, quality
+from dataset_culling.stages.evaluate_student.figures import for_serving, intervals, objects, quality
 from dataset_culling.stages.evaluate_student.replayed import Look, replayed
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
 
@@ -98,6 +98,8 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
     for name, found in students.items():
         metrics.update(quality(found, labels, name, start_utc=start_utc))
     metrics.update(intervals(students, labels, resamples=config.resamples))
+    table = frames.table
+    metrics.update(for_serving(found_trained, labels, table.height_px, table.width_px, floor=config.min_score))
     if config.export == "onnx":
         metrics.update(_exported(config, frames, trained, found_trained, labels, card.side_px, log))
     if config.truth:

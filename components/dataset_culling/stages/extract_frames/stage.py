@@ -38,7 +38,7 @@ def run(config: ExtractFramesConfig, inputs: Inputs, outputs: Outputs, context: 
         raise FootageError("sources: expected a video, found none. Give --video FILE, FOLDER or s3:// prefix.")
     workers = config.workers or len(os.sched_getaffinity(0))
     footage = read_footage(
-        find_sources(config.sources, _Store()),
+        find_sources(config.sources, StoreFiles()),
         name_time=re.compile(config.name_time_pattern),
         zone=config.name_time_zone,
         workers=workers,
@@ -87,7 +87,7 @@ def run(config: ExtractFramesConfig, inputs: Inputs, outputs: Outputs, context: 
     )
 
 
-class _Store:
+class StoreFiles:
     """The object store, as footage wants it."""
 
     def is_remote(self, uri: str) -> bool:
