@@ -22,6 +22,7 @@ from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.graph import WIRING, PipelineConfig, TaskSpec
 from dataset_culling.presets import read_preset
 from dataset_culling.report.terminal import print_summary
+from dataset_culling.runner.containers import run_in_containers
 from dataset_culling.runner.display import make_display
 from dataset_culling.runner.engine import Display, RunResult, run_pipeline, writing_to
 from dataset_culling.runner.forkserver import StageServer
@@ -71,6 +72,8 @@ def run_job(
     as_json: bool,
     quiet: bool,
     verbose: bool = False,
+    engine: str = "local",
+    image: str = "",
 ) -> None:
     """Run the main job and print what came of it; see `culling run --help`.
 
@@ -78,6 +81,8 @@ def run_job(
         CullingError: Whatever a stage or a setting refuses.
     """
     config = job_config(preset, config_file, over, changes)
+    if image and engine == "local":
+        raise ConfigError(f"--image {image}: expected --engine docker with it, found local. Add it, or leave it out.")
     check_detectors(config)
     if not config.extract_frames.sources and preset not in DEMO_SCENES:
         raise ConfigError(f"--preset {preset}: expected a video, found none. Pass --video FILE.")
@@ -93,7 +98,10 @@ def run_job(
         seconds_simulating = 0.0
         if not config.extract_frames.sources:
             config, seconds_simulating = _with_simulated_footage(config, preset, out, display, server)
-        result = run_pipeline(config, out, display=display, device=device, server=server)
+        if engine == "docker":
+            result = run_in_containers(config, out, display=display, device=device, image=image)
+        else:
+            result = run_pipeline(config, out, display=display, device=device, server=server)
     summary = lay_out(result, config, out, seconds_simulating, time.monotonic() - started)
     if as_json:
         click.echo(json.dumps(summary, indent=1, sort_keys=True))
