@@ -134,6 +134,17 @@ def run_in_containers(
     return RunResult(tasks.artifacts, tasks.timings, tuple(tasks.skipped))
 
 
+def check_engine(image: str) -> None:
+    """Refuse early, before footage is simulated.
+
+    Raises:
+        ConfigError: If there is no such image, or it is of another version.
+        EngineError: If no container engine answers.
+    """
+    with _engine() as client:
+        find_image(client, image)
+
+
 @dataclass
 class _Tasks:
     """Stands in for KFP's `run_docker_container`, one call a task."""

@@ -22,7 +22,7 @@ from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.graph import WIRING, PipelineConfig, TaskSpec
 from dataset_culling.presets import read_preset
 from dataset_culling.report.terminal import print_summary
-from dataset_culling.runner.containers import run_in_containers
+from dataset_culling.runner.containers import check_engine, run_in_containers
 from dataset_culling.runner.display import make_display
 from dataset_culling.runner.engine import Display, RunResult, run_pipeline, writing_to
 from dataset_culling.runner.forkserver import StageServer
@@ -84,6 +84,8 @@ def run_job(
     if image and engine == "local":
         raise ConfigError(f"--image {image}: expected --engine docker with it, found local. Add it, or leave it out.")
     check_detectors(config)
+    if engine == "docker":
+        check_engine(image)
     if not config.extract_frames.sources and preset not in DEMO_SCENES:
         raise ConfigError(f"--preset {preset}: expected a video, found none. Pass --video FILE.")
     if fresh:
