@@ -4,7 +4,7 @@
 #   scripts/image/build.sh [--engine podman|docker] [--target cpu|gpu] [--tag NAME:TAG] [--local-base]
 #
 # --local-base makes the base image on the spot, out of Debian's packages and this machine's own Python 3.11, for machines
-# that can pull no image (podman and root only). It may be repeated: what is there is used again, `podman rmi` removes it.
+# that can pull no image (podman and root only). It may be repeated: an image of the same sources is used again.
 # Exit codes: 0 done; 2 an option is wrong; 3 a command or the room on the disk is missing; else that of what failed.
 set -euo pipefail
 
@@ -17,9 +17,9 @@ TAG=""
 LOCAL_BASE=""
 BASE="localhost/culling-base:bookworm-python3.11"
 PYTHON="${PYTHON:-python3}"
-WHEELS_LOCK="${CULLING_LOCK:-}"         # as the Dockerfile's arguments of these names
+LOCK="${CULLING_LOCK:-docker/requirements-image.lock}" # as the Dockerfile's arguments of these names
 WHEEL_INDEX="${CULLING_WHEEL_INDEX:-}"
-ROOM_GB=20                              # what a build takes at its peak: the environment twice, its layer twice
+SOURCE_LABEL=org.dataset-culling.source # digest of all that the image is made of
 WORK=""
 BEFORE="" # half-made containers that are none of ours
 
@@ -75,13 +75,19 @@ options() {
   fi
 }
 
-enough_room() { # where the engine keeps its layers
-  local store free
-  store="$1"
+enough_room() { # FOLDER of the engine's layers. podman writes a layer into two temporary files before it is one
+  local store="$1" free need_gb=12
+  [ "$ENGINE" = docker ] || need_gb=22
   while [ ! -d "$store" ]; do store="$(dirname "$store")"; done
   free="$(($(df --output=avail -k "$store" | tail -n 1) / 1000000))"
-  [ "$free" -ge "$ROOM_GB" ] ||
-    fail 3 "$store: expected $ROOM_GB GB free for the build, found $free. Free space, or build elsewhere."
+  [ "$free" -ge "$need_gb" ] ||
+    fail 3 "$store: expected $need_gb GB free for the build, found $free. Free space, or build elsewhere."
+}
+
+size() { # WORD: and what there is now
+  local bytes
+  bytes="$("$ENGINE" image inspect --format '{{.Size}}' "$TAG")"
+  step "$1: $TAG, $((bytes / 1000000)) MB"
 }
 
 half_made() { # what podman works on while it builds: containers of which nothing but the files is left
@@ -135,6 +141,17 @@ base() { # the base image, unless it is there
   tar -C "$folder" -c . | podman import --quiet --change 'CMD ["python3"]' \
     --change 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin' - "$BASE"
   rm -rf "$folder"
+  podman run --rm --network none "$BASE" python3 --version >/dev/null ||
+    fail 3 "podman: expected it to run a container, found that it cannot, as said above. Look at podman info."
+}
+
+source_digest() { # of all that goes into the image
+  (
+    cd "$ROOT"
+    echo "$TARGET $WHEEL_INDEX ${LOCAL_BASE:+$BASE}"
+    find docker components pyproject.toml README.md pipelines/specialise_camera.py "$LOCK" -type f \
+      ! -path '*/__pycache__/*' ! -path '*.egg-info/*' -print0 | LC_ALL=C sort -zu | xargs -0 sha256sum
+  ) | sha256sum | cut -d ' ' -f 1
 }
 
 pip_settings() { # FILE: how this machine's pip reaches an index; mounted while building, never part of the image
@@ -155,11 +172,11 @@ build() {
   revision="$(git -C "$ROOT" rev-parse --short HEAD 2>/dev/null || echo unknown)"
   arguments+=(--build-arg "REVISION=$revision")
   [ -z "$LOCAL_BASE" ] || arguments+=(--build-arg "PYTHON_IMAGE=$BASE")
-  [ -z "$WHEELS_LOCK" ] || arguments+=(--build-arg "LOCK=$WHEELS_LOCK")
+  arguments+=(--label "$SOURCE_LABEL=$SOURCE" --build-arg "LOCK=$LOCK")
   [ -z "$WHEEL_INDEX" ] || arguments+=(--build-arg "WHEEL_INDEX=$WHEEL_INDEX")
   if [ "$ENGINE" = podman ]; then
-    # Without intermediate layers: each would hold the 5 GB of torch once more.
-    arguments+=(--layers=false --force-rm --volume "$WORK/pip.conf:/etc/pip.conf:ro")
+    # With layers, a change of our code does not install torch again.
+    arguments+=(--layers --force-rm --volume "$WORK/pip.conf:/etc/pip.conf:ro")
     pip_settings "$WORK/pip.conf"
     [ ! -d /etc/ssl/certs ] || arguments+=(--volume /etc/ssl/certs:/etc/ssl/certs:ro)
   fi
@@ -169,17 +186,20 @@ build() {
 }
 
 options "$@"
-need "$ENGINE" df sed
-if [ "$ENGINE" = podman ]; then
-  enough_room "$(podman info --format '{{.Store.GraphRoot}}')"
-else
-  enough_room "$(docker info --format '{{.DockerRootDir}}')"
+need "$ENGINE" df sed find sha256sum
+SOURCE="$(source_digest)"
+if [ "$("$ENGINE" image inspect --format "{{index .Config.Labels \"$SOURCE_LABEL\"}}" "$TAG" 2>/dev/null)" = "$SOURCE" ]; then
+  size "is there"
+  exit 0
 fi
+field='{{.DockerRootDir}}'
+[ "$ENGINE" = docker ] || field='{{.Store.GraphRoot}}'
+STORE="$("$ENGINE" info --format "$field" 2>&1)" || fail 3 "$ENGINE: expected it to answer, found: ${STORE##*$'\n'}"
+enough_room "$STORE"
 if [ "$ENGINE" = podman ]; then BEFORE="$(half_made)"; fi
 trap clean EXIT
 trap 'exit 130' INT TERM
 WORK="$(mktemp -d "${TMPDIR:-/var/tmp}/culling-image.XXXXXX")"
 [ -z "$LOCAL_BASE" ] || base
 build
-BYTES="$("$ENGINE" image inspect --format '{{.Size}}' "$TAG")"
-step "done: $TAG, $((BYTES / 1000000)) MB"
+size "done"

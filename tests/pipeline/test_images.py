@@ -2,7 +2,8 @@
 
 The last needs an engine and an image, named by the environment (`.ci/run` builds one where it can):
 
-    CULLING_ENGINE=podman CULLING_IMAGE=localhost/dataset-culling:0.1.0-cpu python -m pytest tests/pipeline/test_images.py
+    export CULLING_ENGINE=podman CULLING_IMAGE=localhost/dataset-culling:0.1.0-cpu
+    python -m pytest tests/pipeline/test_images.py
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ class _Tasks:
         scratch: Path,
         log: Path,
     ) -> int:
-        """Start a container, copy what it prints to `log` meanwhile, wait for its exit code, and only then remove it."""
+        """Start a container, copy what it prints to `log`, wait for its exit code, and only then remove it."""
         options = {**self.options, "mounts": [*self.options["mounts"], _mount(scratch, read_only=False)]}
         container = client.containers.create(
             image, list(command), volumes=dict(volumes), environment=dict(environment), **options
