@@ -84,8 +84,6 @@ def run_in_containers(
         OutputError: If `out` cannot be written.
         StageFailed: If a task fails; what was finished stays, and the next call continues there.
     """
-    import docker
-    import requests
     from kfp import components, local
     from kfp.local import config as kfp_config
     from kfp.local import docker_task_handler
@@ -121,8 +119,6 @@ def run_in_containers(
                 local.init(runner, pipeline_root=str(root))
                 load = components.load_component_from_file(str(out / "pipeline.yaml"))
                 load(**pipeline_arguments(config, STAGES))
-        except (docker.errors.DockerException, requests.RequestException) as error:
-            raise _engine_error(error) from error
         finally:
             docker_task_handler.run_docker_container = theirs
             kfp_config.LocalExecutionConfig.instance = None  # or every component of this process would run here
@@ -220,10 +216,10 @@ class _Tasks:
         )
         try:
             container.start()
-            with log.open("wb") as file:
+            with log.open("wb", buffering=0) as file:
                 for chunk in container.logs(stream=True, follow=True):
-                    file.write(chunk)
-                    file.flush()
+                    with writing_to(self.out):
+                        file.write(chunk)
             return int(container.wait()["StatusCode"])
         finally:  # on Ctrl-C too
             container.remove(force=True)
@@ -431,17 +427,16 @@ def _mount(path: Path, at: str = "", *, read_only: bool = True) -> Any:
 
 @contextlib.contextmanager
 def _engine() -> Iterator[Any]:
+    """Docker's API where the environment says it is; whatever goes wrong with it inside becomes one line."""
     import docker
+    import requests
 
     try:
-        client = docker.from_env()
-        client.ping()
-    except (docker.errors.DockerException, OSError) as error:
+        with contextlib.closing(docker.from_env()) as client:
+            client.ping()
+            yield client
+    except (docker.errors.DockerException, requests.RequestException) as error:
         raise _engine_error(error) from error
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def _engine_error(error: Exception) -> EngineError:
