@@ -172,7 +172,7 @@ build() {
   revision="$(git -C "$ROOT" rev-parse --short HEAD 2>/dev/null || echo unknown)"
   arguments+=(--build-arg "REVISION=$revision")
   [ -z "$LOCAL_BASE" ] || arguments+=(--build-arg "PYTHON_IMAGE=$BASE")
-  arguments+=(--label "$SOURCE_LABEL=$SOURCE" --build-arg "LOCK=$LOCK")
+  arguments+=(--build-arg "SOURCE=$SOURCE" --build-arg "LOCK=$LOCK")
   [ -z "$WHEEL_INDEX" ] || arguments+=(--build-arg "WHEEL_INDEX=$WHEEL_INDEX")
   if [ "$ENGINE" = podman ]; then
     # With layers, a change of our code does not install torch again.

@@ -21,7 +21,7 @@ case "$1" in
   info) echo "$NOTES" ;;
   build)
     case "$*" in *"$FAIL"*) exit 125 ;; esac
-    for word; do case "$word" in org.dataset-culling.source=*) echo "${word#*=}" > "$NOTES/label" ;; esac; done ;;
+    for word; do case "$word" in SOURCE=*) echo "${word#*=}" > "$NOTES/label" ;; esac; done ;;
   image) case "$*" in *Size*) echo 5600000000 ;; *) cat "$NOTES/label" ;; esac ;;
 esac
 """
