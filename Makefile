@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt compile golden lock image-lock pretrain bench smoke clean
+.PHONY: help run test check fmt compile golden lock image image-lock pretrain bench smoke clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ pretrain: $(READY) ## Train the embedded student and teacher again from nothing 
 
 lock: ## Resolve the pinned requirements anew
 	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url -q -o requirements.lock
+
+image: ## Build the image of every stage (ARGS="--target gpu", --local-base where nothing can be pulled, --help)
+	@scripts/image/build.sh $(ARGS)
 
 image-lock: $(READY) ## Resolve what the image installs (WHEEL_INDEX=ADDRESS LOCK=FILE for other wheels)
 	@$(BIN)/uv pip compile pyproject.toml --extra torch --extra store --constraint requirements.lock --generate-hashes \

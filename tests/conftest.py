@@ -11,6 +11,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
+ENGINE = os.environ.get("CULLING_ENGINE", "docker")
+IMAGE = os.environ.pop("CULLING_IMAGE", "")  # not left there, or models made here would be said to come from it
+"""A built image and the engine that has it; tests that need one are skipped where IMAGE is empty."""
 
 
 def culling(*arguments: str | Path, timeout_s: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:

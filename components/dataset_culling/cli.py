@@ -44,6 +44,7 @@ EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meani
 EXTRAS = {
     "torch": "torch", "torchvision": "torch", "safetensors": "torch", "onnx": "torch", "onnxruntime": "torch",
     "openvino": "torch", "minio": "store", "kfp": "kubeflow", "kfp_kubernetes": "kubeflow",
+    "docker": "kubeflow",
 }  # fmt: skip
 """Modules that only some commands need -> the extra that brings them."""
 
@@ -116,6 +117,14 @@ def _split(items: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--truth", default="", help="COCO json with the true boxes of the footage, where they are known.")
 @click.option("--publish", default="", help="Folder or s3:// prefix that report, summary and model are copied to.")
 @click.option("--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "docker"]),
+    default="local",
+    show_default=True,
+    help="What runs the stages: processes, or the compiled pipeline in containers of this machine.",
+)
+@click.option("--image", default="", help="With --engine docker: image of the stages. [default: this version's own]")
 @click.option("--fresh", is_flag=True, help="Forget what is finished in OUT and start over.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the tables.")
 def run(
@@ -138,6 +147,8 @@ def run(
     truth: str,
     publish: str,
     device: str,
+    engine: str,
+    image: str,
     fresh: bool,
     as_json: bool,
 ) -> None:
@@ -150,6 +161,7 @@ def run(
     culling run --video day1.mp4 day2.mp4 --classes person,car --out runs/entrance
     culling run --video segments/ --classes vehicle=car+truck+bus --student yolox_nano
         --student-weights yolox_nano.onnx --teacher teacher.yaml
+    culling run --engine docker --out runs/demo     the same, in containers
     """
     from dataset_culling.runner.job import run_job
 
@@ -192,6 +204,8 @@ def run(
         as_json=as_json,
         quiet=verbosity() == QUIET,
         verbose=verbosity() == VERBOSE,
+        engine=engine,
+        image=image,
     )
 
 

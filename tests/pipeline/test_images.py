@@ -1,13 +1,13 @@
 """The image: what its recipe may hold, and every stage's command inside a built one.
 
-The last needs an engine and an image, named by the environment:
+The last needs an engine and an image, named by the environment (`.ci/run` builds one where it can):
 
-    CULLING_ENGINE=podman CULLING_IMAGE=localhost/dataset-culling:0.1.0 python -m pytest tests/pipeline/test_images.py
+    export CULLING_ENGINE=podman CULLING_IMAGE=localhost/dataset-culling:0.1.0-cpu
+    python -m pytest tests/pipeline/test_images.py
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -17,15 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import ENGINE, IMAGE, REPOSITORY
 from dataset_culling.artifacts.header import TIMING, verify
 from dataset_culling.graph import STAGES, WIRING
 from dataset_culling.kubeflow.profiles import CACHE, SCRATCH, USER_ID
 
 DOCKERFILE = REPOSITORY / "docker" / "Dockerfile"
 LOCK = REPOSITORY / "docker" / "requirements-image.lock"
-IMAGE = os.environ.get("CULLING_IMAGE", "")
-ENGINE = os.environ.get("CULLING_ENGINE", "docker")
 
 
 def pinned(lock: Path) -> dict[str, str]:
@@ -53,7 +51,7 @@ def test_dockerfile__names_no_registry_and_builds_on_one_base():
     text = DOCKERFILE.read_text()
     assert not re.search(r"https?://", text)
     bases = [line.split()[1] for line in instructions() if line.startswith("FROM")]
-    assert bases == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}", "runtime", "runtime"]
+    assert bases == ["${PYTHON_IMAGE}", "runtime", "runtime"]
     assert "apt-get" not in text
 
 

@@ -57,9 +57,10 @@ def write_model(path: Path, card: ModelCard, state: Mapping[str, Tensor], origin
 
 def save_weights(file: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
     """Write tensors as safetensors, with the class names by which a detector's builder sizes its head."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    save_file(dict(state), file, metadata={"class_names": json.dumps(list(card.class_names))})
+    # Not its save_file, whose files are their owner's alone: another user's process could not read the model.
+    file.write_bytes(save(dict(state), metadata={"class_names": json.dumps(list(card.class_names))}))
 
 
 def read_model_card(path: Path) -> ModelCard:

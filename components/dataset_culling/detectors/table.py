@@ -163,15 +163,20 @@ def load_detector(ref: DetectorRef, *, device: str = "cpu") -> Detector:
 def weights_at_hand(name: str) -> str:
     """Where a detector's default weights lie on this machine; "" where they would have to be fetched or given.
 
-    Looks where torch does, without loading it: TORCH_HOME, or XDG_CACHE_HOME, or ~/.cache.
+    Looks where torch does, without loading it.
     """
     spec = DETECTORS[name]
     if spec.default_weights == "embedded":
         return "embedded"
-    home = os.environ.get("TORCH_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch")
-    cache = Path(home).expanduser() / "hub" / "checkpoints"
+    cache = torch_home() / "hub" / "checkpoints"
     names = [spec.file] if spec.file else [f"{name}{suffix}" for suffix in (".safetensors", ".pth", ".onnx")]
     return next((str(cache / file) for file in names if (cache / file).is_file()), "")
+
+
+def torch_home() -> Path:
+    """Where torch keeps what it downloads: TORCH_HOME, or below XDG_CACHE_HOME, or below ~/.cache."""
+    home = os.environ.get("TORCH_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch")
+    return Path(home).expanduser().absolute()
 
 
 def _described(name: str) -> Path:

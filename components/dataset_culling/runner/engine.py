@@ -161,7 +161,7 @@ def _run_task(
         for name, path in [*inputs.items(), *outputs.items()]
         for part in (f"--{name.replace('_', '-')}", str(path))
     ]
-    scratch = _scratch(out, task, identity)
+    scratch = scratch_of(out, task, identity)
     run_child(
         ["stage", task.stage, "--config", f"@{settings}", "--device", device, "--task", task.name, *flags],
         log=out / "logs" / f"{task.name}.log",
@@ -180,7 +180,7 @@ def _run_task(
         shutil.rmtree(scratch.parent, ignore_errors=True)
 
 
-def _scratch(out: Path, task: TaskSpec, identity: str) -> Path:
+def scratch_of(out: Path, task: TaskSpec, identity: str) -> Path:
     """The task's folder for half-finished work, made; that of other settings or inputs is removed, as nothing fits."""
     mine = (out / "scratch" / task.name / identity[:32]).absolute()
     with writing_to(out):

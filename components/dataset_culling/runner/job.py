@@ -22,6 +22,7 @@ from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.graph import WIRING, PipelineConfig, TaskSpec
 from dataset_culling.presets import read_preset
 from dataset_culling.report.terminal import print_summary
+from dataset_culling.runner.containers import check_engine, run_in_containers
 from dataset_culling.runner.display import make_display
 from dataset_culling.runner.engine import Display, RunResult, run_pipeline, writing_to
 from dataset_culling.runner.forkserver import StageServer
@@ -73,6 +74,8 @@ def run_job(
     quiet: bool,
     verbose: bool = False,
     publish_to: str = "",
+    engine: str = "local",
+    image: str = "",
 ) -> None:
     """Run the main job and print what came of it; see `culling run --help`.
 
@@ -83,7 +86,11 @@ def run_job(
     if publish_to:
         open_store(publish_to.rstrip("/") + "/")  # what is wrong with its name or its keys shows now, not after hours
     config = job_config(preset, config_file, over, changes)
+    if image and engine == "local":
+        raise ConfigError(f"--image {image}: expected --engine docker with it, found local. Add it, or leave it out.")
     check_detectors(config)
+    if engine == "docker":
+        check_engine(image)
     if not config.extract_frames.sources and preset not in DEMO_SCENES:
         raise ConfigError(f"--preset {preset}: expected a video, found none. Pass --video FILE.")
     if fresh:
@@ -98,7 +105,10 @@ def run_job(
         seconds_simulating = 0.0
         if not config.extract_frames.sources:
             config, seconds_simulating = _with_simulated_footage(config, preset, out, display, server)
-        result = run_pipeline(config, out, display=display, device=device, server=server)
+        if engine == "docker":
+            result = run_in_containers(config, out, display=display, device=device, image=image)
+        else:
+            result = run_pipeline(config, out, display=display, device=device, server=server)
     summary = lay_out(result, config, out, seconds_simulating, time.monotonic() - started)
     if publish_to:
         publish(out, publish_to)

@@ -75,7 +75,7 @@ def run_child(
             code = child.wait()
             listener.join(timeout=GRACE_S)
     if code != 0:
-        raise _failure(task, code, log)
+        raise stage_failed(task, code, log)
 
 
 def _start(
@@ -127,7 +127,9 @@ def _ended(child: Child) -> Iterator[None]:
         child.wait()
 
 
-def _failure(task: str, code: int, log: Path) -> StageFailed:
+def stage_failed(task: str, code: int, log: Path) -> StageFailed:
+    """The error of a task that ended with `code`, minus the signal's number where it was killed: its log's own last
+    "error:" line and its code, or, of one that did not explain itself, the log's last line and 1."""
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     if code < 0:
         name = signal.Signals(-code).name
