@@ -1,6 +1,7 @@
 """How fast our object store carries one large file and many small ones, against minio-py used plainly.
 
-    python benchmarks/storage.py [--json FILE] [--rounds 3] [--mib 1024] [--objects 5000] [--object-bytes 40000] [--quick]
+    python benchmarks/storage.py [--json FILE] [--rounds 3] [--mib 1024] [--objects 5000] [--object-bytes 40000]
+                                 [--quick]
 
 ours    `dataset_culling.storage`: put and get of one file, put_tree and get_tree of a folder; checksums compared both
         ways, files and objects whole or absent
@@ -77,7 +78,6 @@ def main() -> None:
 
 def stores(server: S3Server) -> tuple[S3Store, Minio]:
     """Ours with the settings that people have, and minio-py with its own."""
-    values = {name: value for name, value in server.environment().items()}
     client = Minio(
         server.endpoint.partition("://")[2],
         server.access_key,
@@ -85,13 +85,13 @@ def stores(server: S3Server) -> tuple[S3Store, Minio]:
         secure=server.endpoint.startswith("https"),
         region="us-east-1",
     )
-    return S3Store(server.bucket, StoreSettings.model_validate(values)), client
+    return S3Store(server.bucket, StoreSettings.model_validate(server.environment())), client
 
 
 def large(server: S3Server, folder: Path, mib: int, rounds: int) -> dict[str, float]:
     """One file up and down."""
     ours, plain = stores(server)
-    source = folder / "source"
+    source, copy = folder / "source", folder / "copy"
     with source.open("wb") as file:
         block, noise = random.Random(0), random.Random(1)
         pieces = [block.randbytes(MIB) for _ in range(8)]
@@ -110,7 +110,6 @@ def large(server: S3Server, folder: Path, mib: int, rounds: int) -> dict[str, fl
             }
             seconds.setdefault(f"put_{name}", []).append(_timed(put[name]))
             if name != "minio_1":
-                copy = folder / "copy"
                 get: dict[str, Callable[[], object]] = {
                     "ours": lambda key=key: ours.get(key, copy),
                     "minio": lambda key=key: plain.fget_object(server.bucket, key, str(copy)),

@@ -461,7 +461,7 @@ def test_put__disk_of_the_server_full(tmp_path: Path) -> None:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-# --- a stage goes on ---------------------------------------------------------------------------------------------------
+# --- a stage goes on --------------------------------------------------------------------------------------------------
 
 
 def test_extract_frames__server_killed_and_restarted_while_it_runs(server: S3Server, tmp_path: Path) -> None:

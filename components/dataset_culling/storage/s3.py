@@ -283,9 +283,7 @@ class S3Store:
             checksum.compare()
         return stat
 
-    def _parts(
-        self, key: str, stat: Stat, first: bytes, file: IO[bytes]
-    ) -> Generator[tuple[int, int], None, None]:
+    def _parts(self, key: str, stat: Stat, first: bytes, file: IO[bytes]) -> Generator[tuple[int, int], None, None]:
         """All of a large object into `file`, by several requests at once, every one for the same version.
 
         Each writes what it gets where it belongs, so that no part is ever in memory as a whole.
