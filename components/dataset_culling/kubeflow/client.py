@@ -430,8 +430,7 @@ class Cluster:
                 return found
 
     def _recurring_run_rows(self, _request_timeout: Any, **query: Any) -> Any:
-        """`..._list_recurring_runs_with_http_info`, its rows left as JSON: making kfp's objects of a thousand takes half
-        of what a whole plan does."""
+        """kfp's listing with its rows left as JSON: to make its objects of a thousand takes half of a whole plan."""
         return self._connection.call_api(
             "/apis/v2beta1/recurringruns",
             "GET",
