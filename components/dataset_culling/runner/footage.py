@@ -59,6 +59,10 @@ def day_of(day: str, zone: str, scheduled_utc: str = "") -> date:
             return datetime.strptime(day, "%Y-%m-%d").date()
         except ValueError:
             raise ConfigError(f"day: expected a date such as 2026-11-20, found '{day}'. Mend it.") from None
+    return footage_day(_moment(scheduled_utc), zone)
+
+
+def _moment(scheduled_utc: str) -> datetime:
     try:
         moment = datetime.fromisoformat(scheduled_utc) if scheduled_utc else datetime.now(UTC)
     except ValueError:
@@ -68,7 +72,7 @@ def day_of(day: str, zone: str, scheduled_utc: str = "") -> date:
             f"--scheduled-utc: expected a time such as 2026-11-21T01:12:00Z, found '{scheduled_utc}'. "
             f"Pass --day, or leave both out for yesterday."
         )
-    return footage_day(moment, zone)
+    return moment
 
 
 def find_footage(sources: Sequence[str], *, fresh: str = "") -> Footage:
@@ -161,7 +165,7 @@ def footage(
     version_out: Path | None,
     as_json: bool,
 ) -> None:
-    """Say which videos SOURCE leads to: how many, how large, and a version that changes when they do.
+    """Say which videos SOURCE leads to: how many, how large, and a version that changes when they do, or a week is over.
 
     {day} in a source stands for the day before the start, where the camera stands: what a nightly run reads.
 
@@ -172,7 +176,10 @@ def footage(
     given = [*(_listed(sources) if sources else ()), *more]
     if not given:
         raise ConfigError("footage: expected a video, folder or s3:// prefix, found none. Name one.")
-    found = find_footage(with_day(given, day_of(day, time_zone, scheduled_utc)), fresh=fresh)
+    # What a run has left in the store is removed after some weeks, but not from KFP's cache: so none of it is used again
+    # after a week.
+    week = _moment(scheduled_utc).toordinal() // 7
+    found = find_footage(with_day(given, day_of(day, time_zone, scheduled_utc)), fresh=f"{fresh} {week}")
     if found_out is not None:
         _write(found_out, json.dumps(found.sources))
     if version_out is not None:

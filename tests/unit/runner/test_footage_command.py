@@ -86,6 +86,18 @@ def test_footage__writes_what_kfp_takes(tmp_path):
     assert sorted(file.name for file in (tmp_path / "k").iterdir()) == ["found", "version"]
 
 
+def test_footage__version_holds_for_a_week(tmp_path):
+    """Artifacts are removed from the store one day, and KFP's cache does not know."""
+    (tmp_path / "a.mp4").write_bytes(b"12")
+
+    def version(day: str) -> str:
+        arguments = [str(tmp_path), f"--scheduled-utc={day}T01:12:00Z", "--json"]
+        return json.loads(CliRunner().invoke(footage, arguments, catch_exceptions=False).output)["version"]
+
+    assert date(2026, 11, 15).toordinal() % 7 == 0
+    assert version("2026-11-15") == version("2026-11-21") != version("2026-11-22")
+
+
 def test_footage__a_day_without_footage_is_said(tmp_path):
     with pytest.raises(FootageError, match="2026-11-19: expected a video"):
         find_footage(with_day([f"{tmp_path}/{{day}}/"], date(2026, 11, 19)))
