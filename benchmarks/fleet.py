@@ -111,7 +111,11 @@ def main() -> None:
         figures["fleet_apply_s"] = [culling("fleet", "apply", str(file), "--workers", str(given.workers))]
         figures["fleet_apply_calls"] = [len(server.requests) - before]
         assert len(server.enabled()) == given.cameras
-        figures["fleet_plan_s"] = [culling("fleet", "plan", str(file)) for _ in range(given.rounds)]
+        figures["fleet_plan_s"], figures["fleet_plan_cpu_s"] = [], []
+        for _ in range(given.rounds):
+            begin = time.process_time()
+            figures["fleet_plan_s"].append(culling("fleet", "plan", str(file)))
+            figures["fleet_plan_cpu_s"].append(time.process_time() - begin)
     medians = {key: statistics.median(values) for key, values in figures.items()}
     for key, value in medians.items():
         print(f"{key:20} {value:8.3f}")

@@ -12,7 +12,8 @@ from kfp import dsl
 
 from dataset_culling.detectors.table import DETECTORS
 from dataset_culling.graph import STAGES, PipelineConfig
-from dataset_culling.kubeflow.parameters import section
+from dataset_culling.kubeflow.component import find_footage
+from dataset_culling.kubeflow.parameters import NIGHT, section
 from dataset_culling.kubeflow.profiles import Profile, place
 from dataset_culling.presets import read_preset
 from dataset_culling.stages.choose_resolution.component import choose_resolution
@@ -50,6 +51,8 @@ def build(profile: Profile, image: str) -> Any:
     def specialise_camera(
         camera: str,
         footage: list[str],
+        day: str = NIGHT["day"],
+        time_zone: str = NIGHT["time_zone"],
         classes: list[str] = CLASSES,
         student: str = RUN.student.name,
         student_weights: str = RUN.student.weights,
@@ -64,6 +67,7 @@ def build(profile: Profile, image: str) -> Any:
         control_arm: bool = RUN.control_arm,
         registry: str = "s3://culling/registry",
         promotion: str = RUN.promote_student.mode,
+        fresh: str = NIGHT["fresh"],
         extract_frames_config: dict[str, Any] = REST["extract-frames"],
         recall_replay_config: dict[str, Any] = REST["recall-replay"],
         score_frames_config: dict[str, Any] = REST["score-frames"],
@@ -82,7 +86,9 @@ def build(profile: Profile, image: str) -> Any:
 
         Args:
             camera: The camera's name in the registry: lower-case letters, digits and dashes.
-            footage: Videos or prefixes in time order, for example ["s3://footage/entrance/2026-11-20/"].
+            footage: Videos or prefixes in time order, for example ["s3://footage/entrance/{day}/"].
+            day: What {day} stands for, as 2026-11-20; empty: the day before the scheduled start, where the camera is.
+            time_zone: The camera's, for that, for example Europe/Berlin.
             classes: What to detect: names of the teacher's classes, or NAME=THEIRS+THEIRS to join several.
             student: The detector that learns.
             student_weights: Its weights: a torchvision name, a file in the image, or s3://bucket/key; empty: its own.
@@ -97,6 +103,7 @@ def build(profile: Profile, image: str) -> Any:
             control_arm: Whether to train on as many frames drawn by lot too, and say what culling was worth.
             registry: Where the cameras' models are kept.
             promotion: auto: a better student takes over; dry-run: only say whether it would; manual: a person decides.
+            fresh: A word that was not there before makes everything anew, whatever KFP's cache holds.
             extract_frames_config: Frame extraction: all else.
             recall_replay_config: Earlier nights: all else.
             score_frames_config: Student scoring: all else.
@@ -115,9 +122,14 @@ def build(profile: Profile, image: str) -> Any:
         believe = {"classes": classes, "teacher": teacher, "teacher_weights": teacher_weights}
         shelf = {"camera": camera, "registry": registry}
 
-        # Not cached: the same address may hold other footage tomorrow.
-        extract = extract_frames(footage=footage, frames_per_second=frames_per_second, config=extract_frames_config)
-        frames = on(extract, "Frame extraction", "decode", cached=False).outputs
+        # Not cached, as the same address may hold other footage tomorrow; its outputs are, by value, what extraction's
+        # place in the cache goes by.
+        night = {"day": day, "time_zone": time_zone, "scheduled_utc": dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER}
+        find = find_footage(footage=footage, fresh=fresh, **night)
+        found = on(find, "Footage", "small", cached=False).outputs
+        film = {"footage": found["found"], "footage_version": found["version"]}
+        extract = extract_frames(**film, frames_per_second=frames_per_second, config=extract_frames_config)
+        frames = on(extract, "Frame extraction", "decode").outputs
         # Not cached, nor are evaluation, promotion and keeping the night: what is in the registry counts.
         back = recall_replay(heldout=frames["heldout"], classes=classes, config=recall_replay_config, **shelf)
         old = on(back, "Earlier nights", "small", cached=False).outputs

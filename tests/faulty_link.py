@@ -45,6 +45,7 @@ class FaultyLink:
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.bytes_per_s = 0.0  # 0: as fast as it goes
         self.suffered = 0  # connections that a fault has happened to
+        self.passed = 0  # bytes that have gone through, both ways
         self._faults: list[Fault] = []
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -127,6 +128,7 @@ class FaultyLink:
                     time.sleep(len(data) / self.bytes_per_s)
                 target.sendall(data)
                 passed += len(data)
+                self.passed += len(data)
                 if kind == "cut" and passed >= fault.after_bytes:
                     return self._harm(source, target)
             target.shutdown(socket.SHUT_WR)

@@ -36,6 +36,7 @@ from dataset_culling.runner.complete import completion, detector_names, preset_n
 from dataset_culling.runner.entry import choose_device, die_with_parent, run_stage, stage_config
 from dataset_culling.runner.fleet import fleet
 from dataset_culling.runner.fleet_report import fleet_report_command
+from dataset_culling.runner.footage import footage
 from dataset_culling.runner.models import models
 from dataset_culling.runner.predict import predict
 from dataset_culling.runner.submit import submit
@@ -114,6 +115,7 @@ def _split(items: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frames per second taken from the video.")
 @click.option("--camera", default="", help="The camera's name in the registry.")
 @click.option("--registry", default="", help="Folder or s3:// prefix of the model registry. [default: OUT/registry]")
+@click.option("--day", default="", help="YYYY-MM-DD that {day} in the video's name stands for. [default: yesterday]")
 @click.option("--truth", default="", help="COCO json with the true boxes of the footage, where they are known.")
 @click.option("--publish", default="", help="Folder or s3:// prefix that report, summary and model are copied to.")
 @click.option("--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -144,6 +146,7 @@ def run(
     fps: float | None,
     camera: str,
     registry: str,
+    day: str,
     truth: str,
     publish: str,
     device: str,
@@ -159,6 +162,7 @@ def run(
     \b
     culling run --out runs/demo
     culling run --video day1.mp4 day2.mp4 --classes person,car --out runs/entrance
+    culling run --video 'recordings/{day}/*.mp4' --day 2026-11-20 --out runs/2026-11-20
     culling run --video segments/ --classes vehicle=car+truck+bus --student yolox_nano
         --student-weights yolox_nano.onnx --teacher teacher.yaml
     culling run --engine docker --out runs/demo     the same, in containers
@@ -197,6 +201,7 @@ def run(
         config_file=config_file,
         over=over,
         changes=changes,
+        day=day,
         out=out,
         publish_to=publish,
         device=device,
@@ -480,6 +485,7 @@ cli.add_command(compare_command)
 fleet.add_command(fleet_report_command, "report")
 cli.add_command(fleet)
 cli.add_command(submit)
+cli.add_command(footage)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

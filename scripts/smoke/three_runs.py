@@ -1,13 +1,10 @@
 """The smoke run's own part: footage and models into the cluster's store, three runs of the pipeline, their results.
 
-1. `first`: the compiled pipeline as it stands. It must succeed, and its figures must be figures.
-2. `again`: the same with Frame extraction allowed to be cached. Nothing is in the cache yet, so all is done a second
-   time: the figures must be the same, and the registry must hold the very version that it held.
-3. `cached`: that once more. KFP must take from its cache what it can, and the figures must be the same.
-
-Why not two: KFP knows an input artifact by the id under which it was made (2.17, backend/src/v2/cacheutils), and
-extraction is never cached, as other footage may lie at the same address tomorrow. So the pipeline as it stands finds
-nothing in the cache, ever; with footage that stays as it is, the rest can be shown.
+1. `first`: it must succeed, and its figures must be figures.
+2. `anew`: the same with `--fresh`, so that nothing comes out of KFP's cache: the figures must be the same, and the
+   registry must hold the very version that it held.
+3. `again`: the first one's command once more. KFP must take from its cache all that it can, and the figures must be
+   the same.
 
 Where the store and KFP are comes from the environment, as for `culling submit`.
 """
@@ -36,7 +33,6 @@ from dataset_culling.kubeflow.client import Cluster, kfp_settings
 from dataset_culling.storage import put_file
 
 MODELS = Path(dataset_culling.__file__).parent / "detectors" / "weights"
-EXTRACTION = "extract-frames"
 DAY = "2026-11-20"
 FIGURES = ("map_50_raw", "map_50_trained")
 _LINK = re.compile(r"/#/runs/details/(\S+)")
@@ -58,18 +54,18 @@ class Result:
     decision: Decision
 
 
-def with_extraction_cached(compiled: str) -> str:
-    """The compiled pipeline with Frame extraction allowed to be taken from the cache; nothing else is changed."""
-    documents = list(yaml.safe_load_all(compiled))
-    documents[0]["root"]["dag"]["tasks"][EXTRACTION]["cachingOptions"] = {"enableCache": True}
-    return yaml.safe_dump_all(documents, sort_keys=False)
-
-
 def cacheable(compiled: str) -> set[str]:
-    """Tasks that a second run must find in the cache: those that may, and whose inputs all come from such ones."""
+    """Tasks that an equal run must find in the cache: those that may, and whose input artifacts come from such ones.
+
+    Artifacts count by the id under which they were made, parameters by their value (2.17, backend/src/v2/cacheutils).
+    """
     tasks = next(iter(yaml.safe_load_all(compiled)))["root"]["dag"]["tasks"]
+    makers = {
+        name: {each["taskOutputArtifact"]["producerTask"] for each in task["inputs"].get("artifacts", {}).values()}
+        for name, task in tasks.items()
+    }
     may = {name for name, task in tasks.items() if task.get("cachingOptions", {}).get("enableCache")}
-    while gone := {name for name in may if not set(tasks[name].get("dependentTasks", ())) <= may}:
+    while gone := {name for name in may if not makers[name] <= may}:
         may -= gone
     return may
 
@@ -168,25 +164,23 @@ def three_runs(options: argparse.Namespace) -> None:
     camera, prefix = f"smoke-{stamp}", f"{options.bucket}/smoke/{stamp}"
     out: Path = options.out / stamp
     out.mkdir(parents=True)
-    as_it_stands = options.pipeline.read_text(encoding="utf-8")
-    cached = with_extraction_cached(as_it_stands)
-    (out / "cached.yaml").write_text(cached, encoding="utf-8")
     shared = [
         *upload(prefix, out, options.duration_s),
         "--artifacts", f"{options.bucket}/v2/artifacts", "--service-account", options.service_account,
         "--timeout-s", f"{options.timeout_s:g}", "--poll-s", f"{options.poll_s:g}",
     ]  # fmt: skip
     results: list[Result] = []
-    for name, file in (("first", options.pipeline), ("again", out / "cached.yaml"), ("cached", out / "cached.yaml")):
+    for name, more in (("first", []), ("anew", ["--fresh"]), ("again", [])):
         print(f"{name}:", flush=True)
-        result = submit(name, camera, file, out / name, shared)
+        result = submit(name, camera, options.pipeline, out / name, [*shared, *more])
         print(f"  {name}: {result.state} in {result.seconds:.0f} s, {result.from_cache} tasks from the cache, ", end="")
         print(", ".join(f"{figure} {result.metrics.get(figure, math.nan):.3f}" for figure in FIGURES), flush=True)
         check_figures(result)
         if results:
             check_same(results[0], result)
         results.append(result)
-    check_cached(results[-1], len(cacheable(cached)))
+    check_cached(results[1], 0)
+    check_cached(results[-1], len(cacheable(options.pipeline.read_text(encoding="utf-8"))))
     rows = [
         {"name": each.name, "state": each.state, "seconds": each.seconds, "from_cache": each.from_cache,
          "metrics": dict(each.metrics), "version": each.decision.version}

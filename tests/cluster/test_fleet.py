@@ -228,12 +228,17 @@ def test_apply__needs_no_id_of_the_pipeline_once_it_is_gone(server, culling, cam
     assert run["pipeline_version_reference"]["pipeline_version_id"] in server.versions
 
 
-def test_plan__a_source_that_names_a_day_is_refused(server, culling, cameras):
+def test_apply__a_source_that_names_a_day_goes_to_the_pipeline_with_its_time_zone(server, culling, cameras):
+    """Each run puts its own day in, from its scheduled start; the schedule need not be made anew for that."""
     file = cameras("entrance")
-    file.write_text(file.read_text().replace("s3://footage/entrance/", "s3://footage/entrance/{day}/"))
-    said = culling("fleet", "plan", file)
-    assert said.code == 2
-    assert "the same every night" in said.err
+    file.write_text(file.read_text().replace("s3://footage/entrance/", "s3://footage/entrance/{day}/*.mp4"))
+    assert culling("fleet", "apply", file).code == 0
+    (run,) = server.recurring.values()
+    given = run["runtime_config"]["parameters"]
+    assert given["footage"] == ["s3://footage/entrance/{day}/*.mp4"]
+    assert given["time_zone"] == "Europe/Berlin"
+    assert "day" not in given
+    assert culling("fleet", "plan", file).code == 0
 
 
 def test_cluster__signing_in(monkeypatch, culling, cameras, tmp_path):

@@ -55,15 +55,17 @@ def test_submit__uploads_starts_follows_and_says_how_it_ended(server, culling):
     assert said.code == 0, said.err
     (run,) = server.runs.values()
     assert run["display_name"] == "entrance-2026-11-20"
-    assert run["runtime_config"]["parameters"]["footage"] == ["s3://footage/entrance/2026-11-20/"]
+    given = run["runtime_config"]["parameters"]
+    assert (given["footage"], given["day"]) == (["s3://footage/entrance/{day}/"], "2026-11-20")
+    assert "fresh" not in given
     assert server.experiments[run["experiment_id"]]["display_name"] == "entrance"
     assert f"{server.url}/#/runs/details/{run['run_id']}" in said.out
     progress = [line for line in said.out.splitlines() if line.startswith("[")]
     assert progress == [
-        "[ 0/12] Frame extraction: running",
-        "[ 1/12] Frame extraction: succeeded in 90 s",
-        "[ 1/12] Student scoring: running",
-        "[ 2/12] Student scoring: succeeded in 90 s",
+        "[ 0/13] Frame extraction: running",
+        "[ 1/13] Frame extraction: succeeded in 90 s",
+        "[ 1/13] Student scoring: running",
+        "[ 2/13] Student scoring: succeeded in 90 s",
     ]
     assert "entrance-2026-11-20: succeeded" in said.out
     assert "pass --artifacts" in said.out
@@ -161,7 +163,10 @@ def test_submit__report_and_metrics_come_here(server, culling, tmp_path):
     [
         (("submit", "--source", "s3://a/"), "expected the camera's name"),
         (("submit", "entrance", "--source", "day.mp4"), "found day.mp4"),
-        (("submit", "entrance", "--source", "s3://a/", "--day", "20.11."), "--day 20.11.: expected a date"),
+        (
+            ("submit", "entrance", "--source", "s3://a/", "--day", "20.11."),
+            "day: expected a date such as 2026-11-20, found '20.11.'",
+        ),
         (
             ("submit", "entrance", "--source", "s3://a/", "--pipeline", "nowhere.yaml"),
             "nowhere.yaml: expected a compiled",

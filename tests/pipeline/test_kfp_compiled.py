@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from dataset_culling.cli import cli, exit_code_of
 from dataset_culling.cli import stage as stage_group
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError
@@ -22,7 +23,7 @@ from dataset_culling.graph import STAGES, WIRING, PipelineConfig
 from dataset_culling.kubeflow.compile import compile_pipeline
 from dataset_culling.kubeflow.container import IMAGE
 from dataset_culling.kubeflow.executor_output import PAGES
-from dataset_culling.kubeflow.parameters import SCALARS, pipeline_arguments, section_name
+from dataset_culling.kubeflow.parameters import NIGHT, SCALARS, pipeline_arguments, section_name
 from dataset_culling.kubeflow.profiles import PROFILES
 from dataset_culling.presets import preset_names, read_preset
 from dataset_culling.runner.entry import stage_config
@@ -30,6 +31,8 @@ from dataset_culling.stages.scratch import SCRATCH_URI
 from dataset_culling.storage.settings import ENVIRONMENT
 
 COMPILED = REPOSITORY / "pipelines" / "compiled"
+NO_STAGE = "find-footage"
+"""The one task that reads and writes no artifact."""
 MOST_BYTES = 200_000
 """Argo's limit on a workflow's arguments is 256 kB, and the workflow holds the YAML and more."""
 
@@ -82,12 +85,15 @@ def test_compiled__edges_equal_the_wiring(pipeline):
         artifacts = task.get("inputs", {}).get("artifacts", {})
         sources = {key: value["taskOutputArtifact"] for key, value in artifacts.items()}
         edges[name] = {key: f"{s['producerTask']}.{s['outputArtifactKey']}" for key, s in sources.items()}
-        assert set(task.get("dependentTasks", ())) == {s["producerTask"] for s in sources.values()}
+        before = {NO_STAGE} if name == "extract-frames" else set()
+        assert set(task.get("dependentTasks", ())) == before | {s["producerTask"] for s in sources.values()}
+    assert edges.pop(NO_STAGE) == {}
     assert edges == {task.name: dict(task.inputs) for task in WIRING}
 
 
 def test_compiled__people_read_their_own_words(pipeline):
     shown = {name: task["taskInfo"]["name"] for name, task in pipeline["root"]["dag"]["tasks"].items()}
+    assert shown.pop(NO_STAGE) == "Footage"
     assert shown == {task.name: task.display_name for task in WIRING}
 
 
@@ -128,12 +134,20 @@ def command_of(pipeline: dict[str, Any], task: str, arguments: dict[str, Any]) -
     inputs = pipeline["root"]["dag"]["tasks"][task]["inputs"]["parameters"]
     spec = container(pipeline, task)
     line = []
+    given = {**arguments, "found": arguments["footage"], "version": "0123456789abcdef", SCHEDULED: SCHEDULED_UTC}
     for part in [*spec["command"], *spec["args"]]:
         for name, source in inputs.items():
-            value = as_kfp_keeps_it(arguments[source["componentInputParameter"]])
+            key = source.get("componentInputParameter") or source.get("taskOutputParameter", {}).get(
+                "outputParameterKey"
+            )
+            value = as_kfp_keeps_it(given[key or source["runtimeValue"]["constant"]])
             part = part.replace(f"{{{{$.inputs.parameters['{name}']}}}}", launcher_text(value))
         line.append(part)
     return line
+
+
+SCHEDULED, SCHEDULED_UTC = "{{$.pipeline_job_schedule_time_utc}}", "2026-11-21T01:12:00Z"
+"""What KFP 2.17's driver puts the scheduled start in for, where it is a task's whole argument (driver, resolve.go)."""
 
 
 def parsed(stage: str, line: list[str]) -> dict[str, Any]:
@@ -205,7 +219,7 @@ def test_compiled__defaults_are_the_default_preset(pipeline):
 
 def test_compiled__form_can_be_filled_without_reading_code(pipeline):
     parameters = pipeline["root"]["inputDefinitions"]["parameters"]
-    assert set(parameters) == set(SCALARS) | {section_name(stage) for stage in STAGES}
+    assert set(parameters) == set(SCALARS) | set(NIGHT) | {section_name(stage) for stage in STAGES}
     for name, spec in parameters.items():
         assert len(spec.get("description", "")) > 10, f"{name} has no description"
     for spec in parameters.values():
@@ -256,11 +270,37 @@ def test_compiled__every_task_is_placed(profile, compiled):
 def test_compiled__only_what_depends_on_the_world_is_not_cached(pipeline):
     tasks = pipeline["root"]["dag"]["tasks"]
     assert {name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")} == {
-        "extract-frames",
+        "find-footage",
         "recall-replay",
         "evaluate-student",
         "promote-student",
         "keep-night",
+    }
+
+
+def test_compiled__the_footage_of_the_night_is_found_first(pipeline, tmp_path):
+    """The task's command, as a pod has it, finds the footage of the day before its start, and says so to KFP."""
+    (tmp_path / "2026-11-20").mkdir()
+    (tmp_path / "2026-11-20" / "gate.mp4").write_bytes(b"1234")
+    settings = SETTINGS["tiny"].replace(
+        extract_frames=SETTINGS["tiny"].extract_frames.replace(sources=(f"{tmp_path}/{{day}}/*.mp4",))
+    )
+    arguments = {**pipeline_arguments(settings, STAGES), "time_zone": "Europe/Berlin"}
+    line = command_of(pipeline, NO_STAGE, arguments)
+    for name in ("found", "version"):
+        line = [
+            part.replace(f"{{{{$.outputs.parameters['{name}'].output_file}}}}", str(tmp_path / name)) for part in line
+        ]
+    assert line[:2] == ["culling", "footage"]
+    assert exit_code_of(lambda: cli.main(line[1:], standalone_mode=False)) == 0
+    assert json.loads((tmp_path / "found").read_text()) == [f"{tmp_path}/2026-11-20/*.mp4"]
+    assert len((tmp_path / "version").read_text()) == 16
+    inputs = pipeline["root"]["dag"]["tasks"]["extract-frames"]["inputs"]["parameters"]
+    assert {
+        name: inputs[name]["taskOutputParameter"]["outputParameterKey"] for name in ("footage", "footage_version")
+    } == {
+        "footage": "found",
+        "footage_version": "version",
     }
 
 
@@ -323,11 +363,11 @@ def test_compile_pipeline__fresh_process_loads_no_torch_and_writes_equal_bytes(c
 def test_sources__kfp_can_read_the_annotations():
     """kfp looks at annotations while it decorates; a __future__ import would turn them into text."""
     files = [*(REPOSITORY / "components").rglob("component.py"), *(REPOSITORY / "pipelines").glob("*camera*.py")]
-    assert len(files) == len(STAGES) + 1
+    assert len(files) == len(STAGES) + 2  # and Footage, which is no stage, and the pipeline
     for file in files:
         imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
         assert "__future__" not in [node.module for node in imports], file
 
 
 def test_sources__pipeline_stays_readable():
-    assert len((REPOSITORY / "pipelines" / "specialise_camera.py").read_text().splitlines()) < 175
+    assert len((REPOSITORY / "pipelines" / "specialise_camera.py").read_text().splitlines()) < 190

@@ -21,6 +21,7 @@ from dataset_culling.graph import STAGES, WIRING, PipelineConfig
 from dataset_culling.kubeflow.compile import compile_pipeline
 from dataset_culling.kubeflow.parameters import pipeline_arguments
 
+SCHEDULED_UTC = "2026-11-21T01:12:00Z"
 ORCHESTRATE = """
 import json, sys
 from kfp import components, local
@@ -43,6 +44,10 @@ def kfp_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     one_core = "{cpu_limit: '1'}"  # one thread, as the run that it is compared with
     (folder / "profile.yaml").write_text(f"base: kind\ndecode: {one_core}\nnetwork: {one_core}\ntrain: {one_core}\n")
     compile_pipeline(folder / "pipeline.yaml", str(folder / "profile.yaml"))
+    compiled = (folder / "pipeline.yaml").read_text()
+    # The one placeholder that a cluster's driver knows and KFP's local orchestrator does not.
+    assert compiled.count("{{$.pipeline_job_schedule_time_utc}}") == 1
+    (folder / "pipeline.yaml").write_text(compiled.replace("{{$.pipeline_job_schedule_time_utc}}", SCHEDULED_UTC))
     settings = parse_config(PipelineConfig, json.loads((tiny_run / "config.json").read_text()), where="config.json")
     settings = settings.replace(registry=str(folder / "registry"))
     (folder / "arguments.json").write_text(json.dumps(pipeline_arguments(settings, STAGES)))

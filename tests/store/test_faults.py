@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import errno
 import hashlib
+import json
 import os
 import random
 import resource
@@ -19,6 +20,7 @@ from pathlib import Path
 import minio.time
 import pytest
 
+from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.errors import (
     AccessDenied,
     CullingError,
@@ -28,10 +30,20 @@ from dataset_culling.errors import (
     StoreError,
     TransientStoreError,
 )
-from dataset_culling.storage import IF_ABSENT, LocalStore, fetch, if_unchanged, open_store, put_file
+from dataset_culling.storage import (
+    IF_ABSENT,
+    LocalStore,
+    fetch,
+    get_tree,
+    if_unchanged,
+    open_store,
+    put_file,
+    put_tree,
+)
 from dataset_culling.storage.s3 import S3Store
 from faulty_link import Fault, FaultyLink
 from s3_server import S3Server, new_server, shared_server
+from video_files import write_video
 
 MIB = 1 << 20
 PART = 5 * MIB
@@ -89,6 +101,42 @@ def test_put__server_killed_in_the_middle_and_restarted(server: S3Server, tmp_pa
     assert (tmp_path / "copy").read_bytes() == after
     assert seen <= {before, after}
     assert store.get_bytes("kept")[0] == before
+
+
+def test_get__server_killed_in_the_middle_and_restarted(server: S3Server, tmp_path: Path) -> None:
+    """The parts that have come stay; the others come when the server is back; the file appears when it is whole."""
+    data, copy = noise(6 * PART + 77), tmp_path / "copies" / "film"
+    (tmp_path / "film").write_bytes(data)
+    server.store(CULLING_S3_RETRY_S=60).put("film", tmp_path / "film")
+    with FaultyLink(server.endpoint) as link:
+        link.bytes_per_s = 12e6
+        slowly = server.store(link.endpoint, CULLING_S3_RETRY_S=60, CULLING_S3_WORKERS=2)
+        download = threading.Thread(target=slowly.get, args=("film", copy))
+        download.start()
+        wait_for(lambda: sum(file.stat().st_size for file in (tmp_path / "copies").glob("*")) > 2 * PART, 60)
+        server.kill()
+        assert download.is_alive()
+        assert not copy.exists()
+        link.bytes_per_s = 0
+        server.start(wait=False)
+        download.join()
+    assert copy.read_bytes() == data
+    assert [file.name for file in copy.parent.iterdir()] == ["film"]
+
+
+def test_put__server_that_has_forgotten_the_upload(link: FaultyLink, tmp_path: Path) -> None:
+    """As a server that lost its notes, or a lifecycle rule that cleans up: the upload is begun anew."""
+    direct, key, data = shared_server().store(), f"faults/{os.getpid()}-forgotten", noise(3 * PART + 5)
+    (tmp_path / "film").write_bytes(data)
+    link.bytes_per_s = 10e6
+    store = shared_server().store(link.endpoint, CULLING_S3_WORKERS=1)
+    upload = threading.Thread(target=store.put, args=(key, tmp_path / "film"))
+    upload.start()
+    wait_for(lambda: unfinished_parts(shared_server()) >= 1, 60)
+    assert direct.sweep(key, older_than_s=-3600) == 1
+    link.bytes_per_s = 0
+    upload.join()
+    assert direct.get_bytes(key)[0] == data
 
 
 def unfinished_parts(server: S3Server) -> int:
@@ -263,6 +311,22 @@ def test_put_get__busy_server_is_waited_for(link: FaultyLink, tmp_path: Path) ->
     assert (tmp_path / "copy").read_bytes() == data
 
 
+def test_put_tree_get_tree__busy_and_cut_now_and_then(link: FaultyLink, tmp_path: Path) -> None:
+    """Many small objects while the server is busy for a while and connections break: each arrives, once and whole."""
+    (tmp_path / "frames").mkdir()
+    for number in range(60):
+        (tmp_path / "frames" / f"{number:03}.jpg").write_bytes(noise(40_000, number))
+    store, prefix = shared_server().store(link.endpoint), f"faults/{os.getpid()}-many/"
+    link.add(Fault("busy", times=12))
+    link.add(Fault("cut", times=12, after_bytes=20_000))
+    put_tree(store, tmp_path / "frames", prefix)
+    link.add(Fault("busy", times=3))  # the listing alone, which has nothing beside it, suffers all of these
+    link.add(Fault("cut", times=12, after_bytes=30_000, direction="down"))
+    copies = get_tree(store, prefix, tmp_path / "copies")
+    assert link.suffered >= 30  # of 39: a connection that is dropped or carries too little does not count
+    assert [copy.read_bytes() for copy in copies] == [noise(40_000, number) for number in range(60)]
+
+
 def test_get__busy_for_longer_than_patience_is_said(link: FaultyLink, tmp_path: Path) -> None:
     store = shared_server().store(link.endpoint, CULLING_S3_RETRY_S=1)
     link.add(Fault("busy", times=10_000))
@@ -339,6 +403,22 @@ def test_get__disk_full_here(tiny_disk: Path) -> None:
     assert list(tiny_disk.iterdir()) == []
 
 
+def test_get__disk_full_here_in_a_later_part(tmp_path: Path) -> None:
+    """It is this disk, not the network, so it is not tried again; what had come is taken away."""
+    store, key, folder = shared_server().store(), f"faults/{os.getpid()}-larger", tmp_path / "disk"
+    (tmp_path / "film").write_bytes(noise(4 * PART))
+    store.put(key, tmp_path / "film")
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("this user may not mount a small file system")
+    try:
+        with pytest.raises(OutputError, match="found No space left on device"):
+            store.get(key, folder / "copy")
+        assert list(folder.iterdir()) == []
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
 def test_put__local_file_size_limit(tmp_path: Path) -> None:
     """As with a quota, and without rights to mount anything: the kernel allows no file over 100 kB in this process."""
     store = LocalStore(tmp_path)
@@ -379,6 +459,48 @@ def test_put__disk_of_the_server_full(tmp_path: Path) -> None:
     finally:
         server.stop()
         subprocess.run(["umount", "-l", folder], check=True)
+
+
+# --- a stage goes on --------------------------------------------------------------------------------------------------
+
+
+def test_extract_frames__server_killed_and_restarted_while_it_runs(server: S3Server, tmp_path: Path) -> None:
+    """Footage from the store, shards into the store, the server away in between: the same frames as without that."""
+    for number in range(4):
+        write_video(tmp_path / f"cam_2026-11-20T0{number}-00-00.mp4", num_frames=60, frames_per_second=2)
+    put_tree(server.store(), tmp_path, "footage/")
+    with FaultyLink(server.endpoint) as link:
+        environment = {
+            **os.environ, **server.environment(link.endpoint), "CULLING_S3_RETRY_S": "60", "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+
+        def extract(name: str) -> subprocess.Popen[bytes]:
+            config = {
+                "sources": [f"s3://{server.bucket}/footage/"], "shards_uri": f"s3://{server.bucket}/{name}",
+                "shard_bytes": 100_000, "heldout_share": 0.5,
+            }  # fmt: skip
+            outputs = [f"--{each}={tmp_path / name / each}" for each in ("pool", "heldout")]
+            command = ["stage", "extract-frames", "--config", json.dumps(config), *outputs]
+            return subprocess.Popen([sys.executable, "-m", "dataset_culling.cli", *command], env=environment)
+
+        assert extract("calm").wait() == 0
+        passed = link.passed
+        stage = extract("stormy")
+        wait_for(lambda: link.passed > passed + 20_000, 60)
+        server.kill()
+        assert stage.poll() is None
+        server.start(wait=False)
+        assert stage.wait() == 0
+    store = server.store()
+
+    def read(uri: str, offset: int, length: int) -> bytes:
+        return store.read_range(uri.removeprefix(store.uri("")), offset, length)
+
+    for part in ("pool", "heldout"):
+        calm, stormy = (FrameReader(tmp_path / name / part, read) for name in ("calm", "stormy"))
+        assert len(calm.table.frame_ids) > 0
+        assert calm.table.frame_ids.tolist() == stormy.table.frame_ids.tolist()
+        assert list(calm.jpegs(calm.table.frame_ids)) == list(stormy.jpegs(stormy.table.frame_ids))
 
 
 # --- through URIs -----------------------------------------------------------------------------------------------------

@@ -118,6 +118,41 @@ def test_cluster__namespace_enforces_restricted():
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
+def test_cluster__nights_give_way_to_submitted_runs_and_both_to_others():
+    overlay = MANIFESTS / "overlays" / "cluster"
+    classes = {each["metadata"]["name"]: each for each in yaml.safe_load_all((overlay / "priority.yaml").read_text())}
+    nightly, submitted = classes["culling-nightly"], classes["culling-submitted"]
+    assert nightly["value"] < submitted["value"] < 0  # 0: whoever has no class
+    assert (nightly["preemptionPolicy"], submitted["preemptionPolicy"]) == ("Never", "PreemptLowerPriority")
+    assert not nightly["globalDefault"]
+    assert not submitted["globalDefault"]
+    quotas = [
+        each for each in yaml.safe_load_all((overlay / "quota.yaml").read_text()) if each["kind"] == "ResourceQuota"
+    ]
+    all_of_it, of_nights = quotas
+    (scope,) = of_nights["spec"]["scopeSelector"]["matchExpressions"]
+    assert (scope["scopeName"], scope["values"]) == ("PriorityClass", ["culling-nightly"])
+    gpus = "requests.nvidia.com/gpu"
+    assert int(of_nights["spec"]["hard"][gpus]) < int(all_of_it["spec"]["hard"][gpus])
+
+
+def test_priorities__policy_is_valid_and_names_the_classes(tmp_path):
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    folder = MANIFESTS / "components" / "priorities"
+    policy, binding = yaml.safe_load_all((folder / "workflows.yaml").read_text())
+    for each in (policy, binding):
+        kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    expression = policy["spec"]["mutations"][0]["jsonPatch"]["expression"]
+    classes = yaml.safe_load_all((MANIFESTS / "overlays" / "cluster" / "priority.yaml").read_text())
+    assert set(re.findall(r'"(culling-[a-z]+)"', expression)) == {each["metadata"]["name"] for each in classes}
+    assert [expression.count(one) for one in "[]{}"] == [1, 1, 1, 1]
+    namespace = yaml.safe_load((MANIFESTS / "overlays" / "cluster" / "namespace.yaml").read_text())["metadata"]["name"]
+    assert binding["spec"]["matchResources"]["namespaceSelector"]["matchLabels"] == {
+        "kubernetes.io/metadata.name": namespace
+    }
+
+
 def test_manifests__no_remote_base_and_no_image():
     for file in sorted(MANIFESTS.rglob("*.yaml")):
         text = re.sub(r"#.*", "", file.read_text())

@@ -32,13 +32,13 @@ MOST_ERRORS = 8
 
 
 def minutes_of(value: Any) -> Any:
-    """A time of day as minutes after midnight: 2, "02:30", and 150, which is what YAML makes of an unquoted 2:30."""
+    """A time of day, 2, "02" or "02:30", as minutes after midnight; -1 for what is none."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return value * 60 if 0 <= value <= 23 else value if 60 <= value < 1440 else -1
-    if isinstance(value, str) and (match := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value.strip())):
-        return int(match[1]) * 60 + int(match[2])
+        return value * 60 if 0 <= value <= 23 else -1
+    if isinstance(value, str) and (match := re.fullmatch(r"([01]?\d|2[0-3])(?::([0-5]\d))?", value.strip())):
+        return int(match[1]) * 60 + int(match[2] or 0)
     return -1
 
 
@@ -212,12 +212,14 @@ def read_fleet(path: Path) -> Fleet:
             camera = Camera.model_validate(merge(file.defaults, own))
             if camera.name in cameras:
                 raise ConfigError(f"the name is taken by the camera of line {first_lines[camera.name]}")
+            _days_do_not_meet(file, camera)
             arguments = _arguments(file, camera, known)
         except ValidationError as error:
             problems += [(_line_of(root, row, each["loc"]), f"{label}: {_said(each)}") for each in error.errors()]
             continue
         except ConfigError as error:
-            problems.append((_line_of(root, row, ("settings",)), f"{label}: {error}"))
+            key = error.key if isinstance(error, _CameraError) else "settings"
+            problems.append((_line_of(root, row, (key,)), f"{label}: {error}"))
             continue
         cameras[camera.name], first_lines[camera.name] = FleetCamera(camera, arguments), line
     if problems:
@@ -230,6 +232,25 @@ def _said(problem: Any) -> str:
     if where[:1] in (["student"], ["teacher"]) and problem["type"] == "model_type":
         return f"'{where[0]}': wanted a mapping with a name, {{name: yolox_nano, weights: FILE}}"
     return explain(Camera, problem)
+
+
+class _CameraError(ConfigError):
+    """Wrong by what another key says; `key` is where."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def _days_do_not_meet(file: FleetFile, camera: Camera) -> None:
+    """Which day a night is for must not depend on where in the spread a camera's start falls."""
+    if any(DAY_FIELD in uri for uri in camera.source) and camera.hour * 60 + file.spread_s > DAY_S:
+        at = f"{camera.hour // 60:02}:{camera.hour % 60:02}"
+        raise _CameraError(
+            "hour",
+            f"'hour': {at} and a spread of {file.spread_s} s reach over midnight, where {DAY_FIELD} is another one. "
+            f"Start earlier or later, or spread over less",
+        )
 
 
 def _arguments(file: FleetFile, camera: Camera, known: dict[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -254,7 +275,8 @@ def _arguments(file: FleetFile, camera: Camera, known: dict[str, Mapping[str, An
         except ValidationError as error:
             raise ConfigError("; ".join(explain(PipelineConfig, each) for each in error.errors())) from None
         known[kind] = pipeline_arguments(settings, STAGES)
-    return {**known[kind], "camera": camera.name, "footage": list(camera.source)}
+    night = {"camera": camera.name, "footage": list(camera.source), "time_zone": camera.time_zone}
+    return {**known[kind], **night}
 
 
 def _zones() -> list[str]:
@@ -288,6 +310,7 @@ def _parse(path: Path, text: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
             raise ConfigError(f"{path}: expected 'fleet:' and 'cameras:', found none. Start from the example.")
         if twice := _twice(node):
             raise _refusal(path, twice)
+        _as_written(node)
         values = loader.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -299,6 +322,18 @@ def _parse(path: Path, text: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
     if not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path}: expected words as keys. Mend the file.")
     return node, values
+
+
+def _as_written(node: yaml.Node) -> None:
+    """Leave 22:30 and 010 as texts, of which YAML 1.1 makes 1350 and 8; what takes a number refuses them then."""
+    if isinstance(node, yaml.ScalarNode):
+        number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+        if number and (":" in node.value or re.fullmatch(r"[-+]?0[0-9_]+", node.value)):
+            node.tag = "tag:yaml.org,2002:str"
+    elif isinstance(node, yaml.CollectionNode):
+        for each in node.value:
+            for inner in each if isinstance(each, tuple) else (each,):
+                _as_written(inner)
 
 
 def _twice(node: yaml.Node) -> list[tuple[int, str]]:

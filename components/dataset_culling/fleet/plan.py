@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from dataset_culling.errors import ConfigError
-from dataset_culling.fleet.config import DAY_FIELD, Fleet
+from dataset_culling.fleet.config import Fleet
 from dataset_culling.fleet.schedule import next_start, stagger_s
 from dataset_culling.kubeflow.client import RecurringRun, RecurringSpec
 
@@ -157,17 +157,11 @@ def wanted_runs(fleet: Fleet, *, version: str, defaults: Mapping[str, Any], now_
         now_utc: The present, for the offset in force at the next start.
 
     Raises:
-        ConfigError: If a camera wants a parameter that the pipeline does not have, or a day in its source.
+        ConfigError: If a camera wants a parameter that the pipeline does not have.
     """
     found: dict[str, Wanted] = {}
     for name, entry in fleet.cameras.items():
         camera = entry.camera
-        if any(DAY_FIELD in uri for uri in camera.source):
-            raise ConfigError(
-                f"{fleet.path}: camera '{name}': expected a source that is the same every night, found {DAY_FIELD}. "
-                f"KFP fixes a recurring run's parameters when it is made; let the recorder keep the last day under one "
-                f"prefix, or start such nights with culling submit --day."
-            )
         start = next_start(now_utc, camera.time_zone, camera.hour, stagger_s(name, fleet.file.spread_s))
         found[name] = Wanted(
             camera=name,

@@ -28,6 +28,8 @@ SCALARS: Mapping[str, str] = {
 }
 """Pipeline parameter -> where it lies in a PipelineConfig. All else of a stage is its dict, `STAGE_config`."""
 
+NIGHT: Mapping[str, str] = {"day": "", "time_zone": "UTC", "fresh": ""}
+"""Pipeline parameter -> default of what only a run on a cluster is told: which day it is for, and whether anew."""
 
 BORROWED: Mapping[str, tuple[str, ...]] = {"train-control": ("labelling", "training")}
 """Stage -> what it takes from other stages' dicts, which its component is given beside its own."""
@@ -58,7 +60,7 @@ def pipeline_arguments(settings: RunSettings, stages: Iterable[str]) -> dict[str
     arguments: dict[str, Any] = {name: _get(values, key) for name, key in SCALARS.items()}
     if not arguments["registry"]:
         del arguments["registry"]
-    return arguments | {section_name(stage): section(settings, stage) for stage in stages}
+    return arguments | NIGHT | {section_name(stage): section(settings, stage) for stage in stages}
 
 
 def section_name(stage: str) -> str:

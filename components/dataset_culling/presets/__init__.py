@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ FOLDER = Path(__file__).parent
 
 def preset_names() -> list[str]:
     """Every preset, by name."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    return list(_names())
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    """Read once: a fleet asks for every camera, and the package's own files do not change."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
 def describe_presets() -> dict[str, str]:

@@ -25,6 +25,7 @@ from dataset_culling.report.terminal import print_summary
 from dataset_culling.runner.containers import check_engine, run_in_containers
 from dataset_culling.runner.display import make_display
 from dataset_culling.runner.engine import Display, RunResult, run_pipeline, writing_to
+from dataset_culling.runner.footage import DAY, day_of, with_day
 from dataset_culling.runner.forkserver import StageServer
 from dataset_culling.runner.process import run_child
 from dataset_culling.runner.simulate import scene_text, truth_path
@@ -67,6 +68,7 @@ def run_job(
     config_file: Path | None,
     over: Mapping[str, Any],
     changes: Sequence[tuple[str, str]],
+    day: str = "",
     out: Path,
     device: str,
     fresh: bool,
@@ -85,7 +87,7 @@ def run_job(
     out = local_folder(out, "--out")
     if publish_to:
         open_store(publish_to.rstrip("/") + "/")  # what is wrong with its name or its keys shows now, not after hours
-    config = job_config(preset, config_file, over, changes)
+    config = _of_the_day(job_config(preset, config_file, over, changes), day)
     if image and engine == "local":
         raise ConfigError(f"--image {image}: expected --engine docker with it, found local. Add it, or leave it out.")
     check_detectors(config)
@@ -116,6 +118,21 @@ def run_job(
         click.echo(json.dumps(summary, indent=1, sort_keys=True))
     else:
         print_summary(summary, out)
+
+
+def _of_the_day(config: PipelineConfig, day: str) -> PipelineConfig:
+    """The settings with the day in its sources: a run's configuration says which footage it was.
+
+    Raises:
+        ConfigError: If the day is none, or no source asks for one.
+    """
+    frames = config.extract_frames
+    if any(DAY in source for source in frames.sources):
+        sources = with_day(frames.sources, day_of(day, frames.name_time_zone))
+        return config.replace(extract_frames=frames.replace(sources=sources))
+    if day:
+        raise ConfigError(f"--day {day}: expected a video with {DAY} in its name, found none. Leave it out.")
+    return config
 
 
 def check_detectors(config: PipelineConfig) -> None:

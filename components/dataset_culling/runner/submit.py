@@ -17,6 +17,7 @@ from dataset_culling.config import merge
 from dataset_culling.errors import ConfigError, CullingError
 from dataset_culling.runner.command import Command
 from dataset_culling.runner.fleet import compiled_pipeline
+from dataset_culling.runner.footage import day_of
 from dataset_culling.storage import fetch, is_remote, list_prefix
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ follows it again."""
 @click.option("--artifacts", default="", help="Where they can be read from here. [default: the pipeline root]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report and metrics. [default: runs/NAME]")
 @click.option("--follow", "run_id", default="", help="Follow this run instead of starting one.")
+@click.option("--fresh", is_flag=True, help="Take nothing out of KFP's cache.")
 @click.option("--again", is_flag=True, help="Start it even while the same run goes on.")
 @click.option("--no-wait", is_flag=True, help="Do not follow; exits with 9.")
 @click.option("--timeout-s", default=0.0, type=click.FloatRange(0), help="Stop following after this long; 0: never.")
@@ -72,6 +74,7 @@ def submit(
     artifacts: str,
     out: Path | None,
     run_id: str,
+    fresh: bool,
     again: bool,
     no_wait: bool,
     timeout_s: float,
@@ -111,14 +114,14 @@ def submit(
             )
     else:
         arguments = {} if run_id else _arguments(camera, sources, preset, config_file, changes)
-    day = _day(day, zone)
+    day = day_of(day, zone).isoformat()
     cluster = Cluster(kfp_settings(host, namespace))
     with compiled_pipeline(pipeline, profile or "gpu", image) as compiled:
         if run_id:
             run = cluster.run(run_id)
             say(f"following {run.name}")
         else:
-            arguments["footage"] = [uri.replace("{day}", day) for uri in arguments["footage"]]
+            arguments |= {"day": day, "time_zone": zone, "fresh": f"{time.time_ns():x}" if fresh else ""}
             prefix = f"{file.file.fleet}-" if file is not None else ""
             run = start(
                 cluster,
@@ -173,17 +176,6 @@ def _arguments(
             f"Pass --source s3://bucket/prefix/."
         )
     return pipeline_arguments(config, STAGES)
-
-
-def _day(day: str, zone: str) -> str:
-    from dataset_culling.fleet.schedule import footage_day
-
-    if not day:
-        return footage_day(datetime.now(UTC), zone).isoformat()
-    try:
-        return datetime.strptime(day, "%Y-%m-%d").date().isoformat()
-    except ValueError:
-        raise ConfigError(f"--day {day}: expected a date such as 2026-11-20. Mend it.") from None
 
 
 def start(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from minio.error import S3Error, ServerError
 
@@ -30,6 +30,7 @@ from dataset_culling.storage.local import sha256_and_size, writing
 from dataset_culling.storage.parallel import in_order
 from dataset_culling.storage.retry import LOG
 from dataset_culling.storage.s3_client import (
+    BLOCK,
     ERRORS,
     Answer,
     BeyondEnd,
@@ -257,8 +258,11 @@ class S3Store:
             headers["If-Match"] = f'"{etag}"'
         answer = self._client.ask("GET", key, "read", headers=headers, stop=stop)
         if answer.status != 206 and (offset or answer.total > length):
-            raise StoreError(f"{self.uri(key)}: expected a range of bytes, found that the server gives only the whole.")
+            raise self._ignores_ranges(key)
         return answer
+
+    def _ignores_ranges(self, key: str) -> StoreError:
+        return StoreError(f"{self.uri(key)}: expected a range of bytes, found that the server gives only the whole.")
 
     def _get_once(self, key: str, to: Path) -> Stat:
         """The whole object into `to`; one try of it, though of single parts as many as patience allows."""
@@ -272,22 +276,56 @@ class S3Store:
             with writing(to) as file:
                 file.write(first.data)
             return stat
-        with writing(to) as file, closing(self._parts(key, stat, first.data)) as parts:
-            for data in parts:
-                checksum.update(data)
-                file.write(data)
+        with writing(to) as file, closing(self._parts(key, stat, first.data, file)) as parts:
+            for start, length in parts:
+                for data in _blocks(file, start, length):
+                    checksum.update(data)
             checksum.compare()
         return stat
 
-    def _parts(self, key: str, stat: Stat, first: bytes) -> Generator[bytes, None, None]:
-        """All of a large object in order, with several requests ahead of the reader, every one for the same version."""
-        yield first
+    def _parts(self, key: str, stat: Stat, first: bytes, file: IO[bytes]) -> Generator[tuple[int, int], None, None]:
+        """All of a large object into `file`, by several requests at once, every one for the same version.
+
+        Each writes what it gets where it belongs, so that no part is ever in memory as a whole.
+
+        Yields:
+            (start, length) of the parts, in order, as soon as they are there.
+        """
+        file.write(first)
+        file.flush()
+        yield 0, len(first)
         stop = threading.Event()
         starts = range(len(first), stat.size, self._part_bytes)
-        jobs = (partial(self._range, key, start, self._part_bytes, stat.etag, stop) for start in starts)
-        with closing(in_order(jobs, self._workers, stop)) as answers:
-            for answer in answers:
-                yield answer.data
+        jobs = (partial(self._get_part, key, stat, start, file.fileno(), stop) for start in starts)
+        try:
+            with closing(in_order(jobs, self._workers, stop)) as lengths:
+                yield from zip(starts, lengths, strict=True)
+        except _DiskError as trouble:
+            raise trouble.error from None
+
+    def _get_part(self, key: str, stat: Stat, start: int, handle: int, stop: threading.Event) -> int:
+        """One part of a large object to its place in an open file; its length."""
+        length = min(self._part_bytes, stat.size - start)
+        headers = {"Range": f"bytes={start}-{start + length - 1}", "If-Match": f'"{stat.etag}"'}
+
+        def work(tries: int) -> int:
+            at = start
+
+            def write(block: bytes) -> None:
+                nonlocal at
+                if at + len(block) > start + length:
+                    raise self._ignores_ranges(key)
+                try:
+                    at += _write_all(handle, block, at)
+                except OSError as error:  # of this disk: no trouble of the network, and none that passes
+                    raise _DiskError(error) from None
+
+            self._client.once("GET", key, headers=headers, sink=write)
+            if at != start + length:
+                raise Differs(self.uri(key), f"{length} bytes", str(at - start))
+            return length
+
+        return self._client.persist(work, "read", key, stop=stop)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -401,6 +439,14 @@ class S3Store:
             return self._keeps_conditions
 
 
+class _DiskError(Exception):
+    """This machine's disk does not take what came."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Checksum:
     """What an object's bytes must hash to, as the answer to a request for it says: its SHA-256, or an etag of MD5s.
 
@@ -461,6 +507,21 @@ def stream_parts(part_bytes: int) -> Iterator[int]:
     """The sizes of a stream's parts: ever larger, as nobody knows how many will come, and 10,000 are allowed."""
     for number in itertools.count():
         yield part_bytes << min(number // 1000, 9)
+
+
+def _write_all(handle: int, data: bytes, offset: int) -> int:
+    """Write all of `data` at `offset`; how much that is. The kernel may take less at a time."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
+    return len(data)
+
+
+def _blocks(file: IO[bytes], start: int, length: int) -> Iterator[bytes]:
+    """What lies at a place of a file that is being written, block by block."""
+    for at in range(start, start + length, BLOCK):
+        yield os.pread(file.fileno(), min(BLOCK, start + length - at), at)
 
 
 def _md5(data: bytes = b"") -> Any:

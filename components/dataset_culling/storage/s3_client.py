@@ -54,6 +54,8 @@ _DAMAGED = {"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismat
 _FULL = {"XMinioStorageFull", "QuotaExceeded", "InsufficientCapacity"}
 _SKEWED = "RequestTimeTooSkewed"
 _SLICE = 128 * 1024
+BLOCK = 1 << 20
+"""So much of an answer is in memory at once, where it goes into a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +135,12 @@ class BucketClient:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        sink: Callable[[bytes], None] | None = None,
     ) -> Answer:
-        """One signed request, its answer read whole.
+        """One signed request, its answer read whole; with `sink`, handed to that in blocks, and `data` stays empty.
 
         Raises:
-            Exception: One of ERRORS, for `persist` to judge.
+            Exception: One of ERRORS, for `persist` to judge; and what `sink` raises.
         """
         given = {"Content-Type": "application/octet-stream"} if method in ("PUT", "POST") else {}
         if body:  # SeaweedFS 4.48 compares a body with this, but not with the SHA-256 that is signed along
@@ -152,7 +155,12 @@ class BucketClient:
             preload_content=False,
         )
         try:
-            data: bytes = response.read(decode_content=False)
+            data = b""
+            if sink is None:
+                data = response.read(decode_content=False)
+            else:
+                for block in response.stream(BLOCK, decode_content=False):
+                    sink(block)
         except BaseException:
             response.close()
             raise

@@ -28,11 +28,21 @@ def test_read_fleet__defaults_lie_under_every_camera(tmp_path):
     fleet = read_fleet(write(tmp_path, GOOD))
     entrance, yard = fleet.cameras["entrance"].camera, fleet.cameras["yard"].camera
     assert (entrance.hour, entrance.time_zone, entrance.paused) == (120, "Europe/Berlin", False)
-    assert (yard.hour, yard.paused) == (22 * 60 + 30, True)  # YAML reads 22:30 as 1350, which is the minute of the day
+    assert (yard.hour, yard.paused) == (22 * 60 + 30, True)  # of which YAML 1.1 would make the number 1350
 
 
 @pytest.mark.parametrize(
-    ("said", "minutes"), [(0, 0), (23, 1380), ("02:30", 150), (90, 90), (24, -1), (1440, -1), ("25:00", -1), (1.5, -1)]
+    ("written", "minutes"), [("1:39", 99), ("01:39", 99), ("08", 480), ("0", 0), ("0:00", 0), ("23:59", 1439)]
+)
+def test_read_fleet__times_mean_what_is_written(tmp_path, written, minutes):
+    """YAML 1.1 makes the number 99 of 1:39, the text '01:39' of 01:39, and the text '08' of 08."""
+    fleet = read_fleet(write(tmp_path, GOOD.replace("hour: 2\n", f"hour: {written}\n")))
+    assert fleet.cameras["entrance"].camera.hour == minutes
+
+
+@pytest.mark.parametrize(
+    ("said", "minutes"),
+    [(0, 0), (23, 1380), ("02:30", 150), ("08", 480), (90, -1), (24, -1), (1440, -1), ("25:00", -1), (1.5, -1)],
 )
 def test_minutes_of__hours_and_times(said, minutes):
     assert minutes_of(said) == minutes
@@ -76,6 +86,12 @@ def test_read_fleet__settings_become_the_pipelines_parameters(tmp_path):
         (("fleet: lot", "fleet: lot\nfleet: yard"), "line 2: 'fleet' is there a second time"),
         (("fleet: lot", "fleet: lot\nspred_s: 5"), "line 2: 'spred_s' is no known key. Did you mean 'spread_s'"),
         (("fleet: lot", "fleet: [lot"), "line 2: expected YAML"),
+        (("hour: 2\n", "hour: 010\n"), "line 4: camera 'entrance': 'hour': wanted an hour"),
+        (("hour: 2\n", "hour: 1:39:00\n"), "line 4: camera 'entrance': 'hour': wanted an hour"),
+        (("fleet: lot", "fleet: lot\nspread_s: 1:30"), "line 2: 'spread_s': wanted"),
+        (("hour: 2\n", "hour: 99\n"), "line 4: camera 'entrance': 'hour': wanted an hour"),
+        (("hour: 2\n", "hour: 2.5\n"), "line 4: camera 'entrance': 'hour': wanted an hour"),
+        (("s3://footage/entrance/", "s3://a/{day}/\n    hour: \"23:30\""), "line 8: .*'hour': 23:30 .*over midnight"),
     ],
 )  # fmt: skip
 def test_read_fleet__errors_name_the_line(tmp_path, change, said):

@@ -12,6 +12,7 @@ def extract_frames(
     pool: dsl.Output[dsl.Dataset],
     heldout: dsl.Output[dsl.Dataset],
     footage: list[str],
+    footage_version: str,
     frames_per_second: float,
     config: dict[str, Any],
 ) -> dsl.ContainerSpec:
@@ -19,6 +20,7 @@ def extract_frames(
 
     Args:
         footage: Videos, folders or s3:// prefixes, in time order.
+        footage_version: What they hold, as a digest. Read by nobody: it is there for KFP's cache.
         frames_per_second: Frames taken from each second of footage.
         config: ExtractFramesConfig as JSON; a missing key takes its default.
 
