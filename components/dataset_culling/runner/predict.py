@@ -77,18 +77,22 @@ def predict(
         )
     if not videos:
         raise ConfigError(f"predict {model}: expected a model and a video, found only one name. Add the other.")
-    done = predict_video(
-        model,
-        videos,
-        out=out,
-        draw=draw,
-        frames_per_second=fps or 0.0,
-        formats=parse_formats(formats),
-        threshold=threshold,
-        batch_size=batch_size,
-        device=device,
-        quiet=verbosity() == QUIET,
-    )
+    try:
+        done = predict_video(
+            model,
+            videos,
+            out=out,
+            draw=draw,
+            frames_per_second=fps or 0.0,
+            formats=parse_formats(formats),
+            threshold=threshold,
+            batch_size=batch_size,
+            device=device,
+            quiet=verbosity() == QUIET,
+        )
+    except KeyboardInterrupt:  # unlike a run, this does not go on from where it was
+        click.echo("stopped; nothing was written", err=True)
+        raise click.exceptions.Exit(130) from None
     if as_json:
         click.echo(json.dumps(done.values()))
         return
