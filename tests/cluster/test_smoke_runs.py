@@ -25,7 +25,7 @@ from kfp_fixtures import PIPELINE, server  # noqa: F401 - a fixture
 from s3_server import shared_server
 
 SCRIPT = REPOSITORY / "scripts" / "smoke" / "three_runs.py"
-FROM_CACHE = 9
+FROM_CACHE = 7
 """All but Footage, Evaluation and Promotion, which are never cached, and the Report, which reads what they write."""
 
 

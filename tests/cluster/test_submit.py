@@ -62,10 +62,10 @@ def test_submit__uploads_starts_follows_and_says_how_it_ended(server, culling):
     assert f"{server.url}/#/runs/details/{run['run_id']}" in said.out
     progress = [line for line in said.out.splitlines() if line.startswith("[")]
     assert progress == [
-        "[ 0/13] Frame extraction: running",
-        "[ 1/13] Frame extraction: succeeded in 90 s",
-        "[ 1/13] Student scoring: running",
-        "[ 2/13] Student scoring: succeeded in 90 s",
+        "[ 0/15] Frame extraction: running",
+        "[ 1/15] Frame extraction: succeeded in 90 s",
+        "[ 1/15] Student scoring: running",
+        "[ 2/15] Student scoring: succeeded in 90 s",
     ]
     assert "entrance-2026-11-20: succeeded" in said.out
     assert "pass --artifacts" in said.out

@@ -165,7 +165,7 @@ def footage(
     version_out: Path | None,
     as_json: bool,
 ) -> None:
-    """Say which videos SOURCE leads to: how many, how large, and a version; another one when they change or a week ends.
+    """Say which videos SOURCE leads to: how many, how large, and a version: another one when they change or weekly.
 
     {day} in a source stands for the day before the start, where the camera stands: what a nightly run reads.
 
