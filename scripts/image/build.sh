@@ -78,6 +78,7 @@ options() {
 enough_room() { # FOLDER of the engine's layers. podman writes a layer into two temporary files before it is one
   local store="$1" free need_gb=12
   [ "$ENGINE" = docker ] || need_gb=22
+  need_gb="${CULLING_ROOM_GB:-$need_gb}"
   while [ ! -d "$store" ]; do store="$(dirname "$store")"; done
   free="$(($(df --output=avail -k "$store" | tail -n 1) / 1000000))"
   [ "$free" -ge "$need_gb" ] ||
