@@ -333,6 +333,8 @@ class PipelineConfig(StageConfig):
             for name in ("camera", "classes", "student", "teacher", "registry", "truth", "control_arm")
             if name in type(section).model_fields
         }
+        if stage == "recall-replay":  # a champion that nobody starts from would make equal trainings differ
+            shared["champion"] = self.train_student.start == "champion"
         if stage == "train-control":  # both arms are labelled and learned from in the same way, whatever it is
             shared["labelling"] = Labelling.model_validate(self.stage_config("label-frames").model_dump())
             shared["training"] = Learning.model_validate(self.stage_config("train-student").model_dump())

@@ -4,7 +4,7 @@ The frames of all nights lie in one frames/1 with ids of their own: night k (fro
 the order of its own frames. `labels/1` names the same ids. A human check set is a night, too, labelled by a person.
 
     replay.json        which frame is of which night, and the camera's champion when the run began
-    champion/...       that model, a model/1 as it lies in the registry; only where there is one
+    champion/...       that model, a model/1 as it lies in the registry; only where there is one and it was asked for
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Slice:
 class Replay:
     """What the registry held when the run began."""
 
-    champion: int  # version; 0: none
+    champion: int  # version; 0: none, or not asked for
     champion_digest: str  # of its model/1; "" where there is none
     slices: tuple[Slice, ...]
 

@@ -15,4 +15,8 @@ class RecallReplayConfig(StageConfig):
     classes: tuple[str, ...] = Field(
         ("person", "car"), min_length=1, description="The camera's classes; nights kept with others are left out."
     )
+    champion: bool = Field(
+        False,
+        description="Whether the champion's model is brought, too; a run lays in whether train_student.start asks for it.",
+    )
     most_nights: int = Field(14, ge=0, le=999, description="Newest nights that are recalled; 0: none.")

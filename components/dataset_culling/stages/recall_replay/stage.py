@@ -40,7 +40,7 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
     shutil.rmtree(outputs["replay"], ignore_errors=True)
     if registry is not None:
         shelf = Nights(registry)
-        champion = registry.champion(config.camera).version
+        champion = registry.champion(config.camera).version if config.champion else 0
         if champion:
             champion_digest = digest(registry.fetch_model(config.camera, champion, outputs["replay"] / CHAMPION))
         tonight = name_of_night(inputs["heldout"])
