@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # before torch is imported: threads of two workers wait for each other
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 ENGINE = os.environ.get("CULLING_ENGINE", "docker")
-IMAGE = os.environ.pop("CULLING_IMAGE", "")  # not left there, or models made here would be said to come from it
+# Not left under its name, or models made here would be said to come from it; workers of xdist find it under another.
+IMAGE = os.environ.pop("CULLING_IMAGE", "") or os.environ.get("CULLING_TEST_IMAGE", "")
+os.environ["CULLING_TEST_IMAGE"] = IMAGE
 """A built image and the engine that has it; tests that need one are skipped where IMAGE is empty."""
 
 

@@ -17,6 +17,6 @@ class RecallReplayConfig(StageConfig):
     )
     champion: bool = Field(
         False,
-        description="Whether the champion's model is brought, too; a run lays in whether train_student.start asks for it.",
+        description="Whether the champion is brought, too; a run lays in whether train_student.start asks for it.",
     )
     most_nights: int = Field(14, ge=0, le=999, description="Newest nights that are recalled; 0: none.")
