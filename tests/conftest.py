@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # before torch is imported: threads of two workers wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads of two workers wait for each other
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 ENGINE = os.environ.get("CULLING_ENGINE", "docker")
