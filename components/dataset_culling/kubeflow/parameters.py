@@ -60,7 +60,7 @@ def pipeline_arguments(settings: RunSettings, stages: Iterable[str]) -> dict[str
     arguments: dict[str, Any] = {name: _get(values, key) for name, key in SCALARS.items()}
     if not arguments["registry"]:
         del arguments["registry"]
-    return arguments | NIGHT | {section_name(stage): section(settings, stage) for stage in stages}
+    return {**arguments, **NIGHT, **{section_name(stage): section(settings, stage) for stage in stages}}
 
 
 def section_name(stage: str) -> str:
