@@ -113,5 +113,5 @@ def test_of_the_day__a_runs_configuration_says_which_footage_it_was():
 def test_of_the_day__a_day_that_nobody_asked_for():
     config = job_config("tiny", None, {"extract_frames": {"sources": ["day.mp4"]}}, ())
     assert _of_the_day(config, "") == config
-    with pytest.raises(ConfigError, match="--day 2026-11-20: expected a video with {day}"):
+    with pytest.raises(ConfigError, match=r"--day 2026-11-20: expected a video with \{day\}"):
         _of_the_day(config, "2026-11-20")
