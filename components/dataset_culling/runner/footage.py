@@ -165,7 +165,7 @@ def footage(
     version_out: Path | None,
     as_json: bool,
 ) -> None:
-    """Say which videos SOURCE leads to: how many, how large, and a version: another one when they change or weekly.
+    """Say which videos SOURCE leads to: how many, how large, and a version: another one when they are others.
 
     {day} in a source stands for the day before the start, where the camera stands: what a nightly run reads.
 
@@ -176,8 +176,8 @@ def footage(
     given = [*(_listed(sources) if sources else ()), *more]
     if not given:
         raise ConfigError("footage: expected a video, folder or s3:// prefix, found none. Name one.")
-    # What a run has left in the store is removed after some weeks, but not from KFP's cache: so none of it is used
-    # again after a week.
+    # What a run has left in the store is removed after some weeks, but not from KFP's cache, which therefore holds for
+    # one week only.
     week = _moment(scheduled_utc).toordinal() // 7
     found = find_footage(with_day(given, day_of(day, time_zone, scheduled_utc)), fresh=f"{fresh} {week}")
     if found_out is not None:

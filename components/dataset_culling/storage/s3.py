@@ -45,6 +45,8 @@ from dataset_culling.storage.settings import StoreSettings, load_settings
 
 _MAX_PARTS = 10_000
 _PAGE = 1000
+_RANGE = 8 << 20
+"""Size of a large object's parts on the way down, at least; they take no memory, but begin anew when they are cut."""
 _RESTARTS = 3
 """So often is a whole transfer begun anew when the server has forgotten an upload, or the object was replaced."""
 _SHA256 = "x-amz-meta-sha256"
@@ -295,7 +297,7 @@ class S3Store:
         file.flush()
         yield 0, len(first)
         stop = threading.Event()
-        starts = range(len(first), stat.size, self._part_bytes)
+        starts = range(len(first), stat.size, max(self._part_bytes, _RANGE))
         jobs = (partial(self._get_part, key, stat, start, file.fileno(), stop) for start in starts)
         try:
             with closing(in_order(jobs, self._workers, stop)) as lengths:
@@ -305,7 +307,7 @@ class S3Store:
 
     def _get_part(self, key: str, stat: Stat, start: int, handle: int, stop: threading.Event) -> int:
         """One part of a large object to its place in an open file; its length."""
-        length = min(self._part_bytes, stat.size - start)
+        length = min(max(self._part_bytes, _RANGE), stat.size - start)
         headers = {"Range": f"bytes={start}-{start + length - 1}", "If-Match": f'"{stat.etag}"'}
 
         def work(tries: int) -> int:

@@ -310,8 +310,12 @@ class _Client(Minio):  # type: ignore[misc] # minio is untyped here
             self._ahead, self._set_at_s = ahead, time.monotonic()
         return time.monotonic() - self._set_at_s < 10  # other threads' requests were signed before it was set
 
-    def _build_headers(self, *args: Any, **kwargs: Any) -> Any:
-        headers, date = super()._build_headers(*args, **kwargs)
+    def _build_headers(self, host: str, headers: Any = None, body: bytes | None = None, creds: Any = None) -> Any:
+        # A large body is hashed once, not twice: its Content-MD5 is signed, which ties the body to the signature.
+        large = creds is not None and body is not None and len(body) > _SLICE and "Content-MD5" in (headers or {})
+        headers, date = super()._build_headers(host, headers, None if large else body, creds)
+        if large and body is not None:
+            headers |= {"Content-Length": str(len(body)), "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
         headers["x-amz-date"] = minio.time.to_amz_date(date + self._ahead)
         return headers, date + self._ahead
 

@@ -64,10 +64,10 @@ class StoreSettings(BaseSettings):
         60.0, gt=0, le=3600, validation_alias="CULLING_S3_TIMEOUT_S", description="Longest silence on a connection."
     )
     workers: int = Field(
-        4, ge=1, le=64, validation_alias="CULLING_S3_WORKERS", description="Requests at once for one large object."
+        3, ge=1, le=64, validation_alias="CULLING_S3_WORKERS", description="Requests at once for one large object."
     )
     part_mib: int = Field(
-        8, ge=5, le=512, validation_alias="CULLING_S3_PART_MIB", description="Size of a large object's parts."
+        5, ge=5, le=512, validation_alias="CULLING_S3_PART_MIB", description="Size of the parts that go up."
     )
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from dataset_culling.errors import ConfigError, FootageError
 from dataset_culling.runner.footage import day_of, find_footage, footage, with_day
+from dataset_culling.runner.job import _of_the_day, job_config
 
 
 @pytest.mark.parametrize(
@@ -101,3 +102,16 @@ def test_footage__version_holds_for_a_week(tmp_path):
 def test_footage__a_day_without_footage_is_said(tmp_path):
     with pytest.raises(FootageError, match="2026-11-19: expected a video"):
         find_footage(with_day([f"{tmp_path}/{{day}}/"], date(2026, 11, 19)))
+
+
+def test_of_the_day__a_runs_configuration_says_which_footage_it_was():
+    config = job_config("tiny", None, {"extract_frames": {"sources": ["rec/{day}/*.mp4"]}}, ())
+    assert _of_the_day(config, "2026-11-20").extract_frames.sources == ("rec/2026-11-20/*.mp4",)
+    assert "{day}" not in _of_the_day(config, "").extract_frames.sources[0]
+
+
+def test_of_the_day__a_day_that_nobody_asked_for():
+    config = job_config("tiny", None, {"extract_frames": {"sources": ["day.mp4"]}}, ())
+    assert _of_the_day(config, "") == config
+    with pytest.raises(ConfigError, match=r"--day 2026-11-20: expected a video with \{day\}"):
+        _of_the_day(config, "2026-11-20")
