@@ -37,6 +37,7 @@ from dataset_culling.runner.entry import choose_device, die_with_parent, run_sta
 from dataset_culling.runner.fleet import fleet
 from dataset_culling.runner.fleet_report import fleet_report_command
 from dataset_culling.runner.footage import footage
+from dataset_culling.runner.lr_range import lr_range
 from dataset_culling.runner.models import models
 from dataset_culling.runner.predict import predict
 from dataset_culling.runner.submit import submit
@@ -482,6 +483,7 @@ cli.add_command(completion)
 cli.add_command(models)
 cli.add_command(predict)
 cli.add_command(compare_command)
+cli.add_command(lr_range)
 fleet.add_command(fleet_report_command, "report")
 cli.add_command(fleet)
 cli.add_command(submit)

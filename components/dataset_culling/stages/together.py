@@ -109,7 +109,7 @@ def learn(lesson: Lesson, student: TorchDetector, progress: Callable[[int, int],
         progress=progress,
         checkpoints=lesson.checkpoints,
         watched=lesson.watched,
-        teacher=_teacher(lesson, str(student.device)),
+        teacher=teacher_of(lesson.recipe, lesson.teacher, str(student.device)),
     )
 
 
@@ -175,10 +175,11 @@ def _one_of_many(lesson: Lesson, device_type: str, folder: str) -> TrainingRecor
         distributed.destroy_process_group()
 
 
-def _teacher(lesson: Lesson, device: str) -> TorchDetector | None:
-    if not lesson.recipe.distillation:
+def teacher_of(recipe: Recipe, ref: DetectorRef, device: str) -> TorchDetector | None:
+    """The teacher whose feature maps the student follows; None where the recipe asks for none, or it has no maps."""
+    if not recipe.distillation:
         return None
-    teacher = load_detector(lesson.teacher, device=device)
+    teacher = load_detector(ref, device=device)
     return teacher if isinstance(teacher, TorchDetector) else None
 
 

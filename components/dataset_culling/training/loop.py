@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError, InputError
@@ -33,12 +34,14 @@ from dataset_culling.training.checkpoint import (
     unpack,
 )
 from dataset_culling.training.distill import FeatureDistillation
+from dataset_culling.training.expand import contract, expand
 from dataset_culling.training.freezing import early_layers, set_training_mode
+from dataset_culling.training.range_test import RangeTest, range_test
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.samples import CACHE_BYTES, Loader, Sample, TrainingSet, to_device
 from dataset_culling.training.schedule import rate
 from dataset_culling.training.together import mean_buffers, mean_gradients, mean_losses, share, world
-from dataset_culling.types import Detections, ImageDetections, IntArray
+from dataset_culling.types import Detections, FloatArray, ImageDetections, IntArray
 
 __all__ = ["CACHE_BYTES", "Sample", "TrainingDiverged", "TrainingRecord", "TrainingSet", "train", "truth_of"]
 
@@ -106,12 +109,58 @@ def train(
             run.resume()
             while run.epoch < recipe.epochs and not run.exhausted:
                 run.one_epoch(progress)
+            run.keep_best()
         finally:
             run.release()
-    run.keep_best()
     return TrainingRecord(
         tuple(run.losses), run.step, run.resumed_at, tuple(run.watched_map), run.best_epoch, tuple(run.notes)
     )
+
+
+def try_rates(
+    detector: TorchDetector,
+    samples: TrainingSet,
+    recipe: Recipe,
+    rates: FloatArray,
+    *,
+    side_px: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    teacher: TorchDetector | None = None,
+) -> RangeTest:
+    """The learning-rate range test: one step of this very training at each rate, until the loss breaks.
+
+    Args:
+        detector: It is trained in place and of no use afterwards; its module is left in eval mode.
+        samples: At least one labelled image; when all were seen they come again, in another order.
+        recipe: The knobs; its rate, schedule and warm-up have no say.
+        rates: Ascending, shape (R,).
+        side_px: Short side to train at; 0 is the detector's own.
+        progress: Told steps done and most steps.
+        teacher: See `train`.
+
+    Raises:
+        ValueError: If there is no sample.
+        TrainingDiverged: If the loss is not finite at the first rate.
+    """
+    if len(samples) == 0:
+        raise ValueError("a range test needs at least one sample, got none")
+    with _seeded(recipe.seed, detector.device):
+        run = _Run(detector, samples, recipe.replace(ema_decay=0.0), side_px, None, None, teacher)
+
+        def step(rate: float) -> float:
+            try:
+                return run.step_at(rate)
+            except TrainingDiverged:
+                if run.step == 0:
+                    raise
+                return math.inf
+            finally:
+                progress(run.step, len(rates))
+
+        try:
+            return range_test(step, rates)
+        finally:
+            run.release()
 
 
 @dataclass(slots=True)
@@ -155,6 +204,8 @@ class _Run:
         for weight in self._held:
             weight.requires_grad_(False)
         self._distilled = self._distillation(teacher)
+        if recipe.expand:  # when nothing is left that could refuse; before all that looks at the parameters
+            expand(self._module, recipe.expand, seed=recipe.seed)
         self._optimizer = _optimizer(self._learners(), recipe)
         self._average = Average(self._module, recipe.ema_decay) if recipe.ema_decay else None
         self._random = np.random.default_rng(recipe.seed)
@@ -177,7 +228,7 @@ class _Run:
         batches = self._loader.batches(now.order, self._recipe.batch_size)
         set_training_mode(self._module, batch_norm=self._recipe.batch_norm, frozen=self._frozen)
         while now.done < len(batches):
-            for name, value in self._one_step(batches[now.done]).items():
+            for name, value in self._one_step(batches[now.done], self._learning_rate()).items():
                 now.sums[name] = now.sums.get(name, 0.0) + value
             now.done += 1
             self.step += 1
@@ -190,14 +241,30 @@ class _Run:
         self._watch()
         self._save_if_due(epoch_ends=True)
 
-    def _one_step(self, rows: list[int]) -> dict[str, float]:
+    def step_at(self, learning_rate: float) -> float:
+        """One step at a rate of its own; the loss before it, summed over its parts."""
+        now = self._current = self._current or _Epoch(self._random.permutation(len(self._samples)))
+        batches = self._loader.batches(now.order, self._recipe.batch_size)
+        set_training_mode(self._module, batch_norm=self._recipe.batch_norm, frozen=self._frozen)
+        loss = sum(self._one_step(batches[now.done], learning_rate).values())
+        now.done += 1
+        self.step += 1
+        if now.done == len(batches):
+            self._current = None
+            self.epoch += 1
+        return loss
+
+    def _learning_rate(self) -> float:
+        return self._recipe.learning_rate * rate(self.step, self._total, self._steps_per_epoch, self._recipe)
+
+    def _one_step(self, rows: list[int], learning_rate: float) -> dict[str, float]:
         device, recipe = self._detector.device, self._recipe
         for group in self._optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * rate(self.step, self._total, self._steps_per_epoch, recipe)
+            group["lr"] = learning_rate
         batch, targets = augment([self._loader[row] for row in rows], recipe, self._random)
         mine, weight = share(len(rows))
         batch, targets = batch[mine], [targets[place] for place in mine]
-        with torch.autocast(device.type, self._compute, enabled=self._compute is not None):
+        with torch.autocast(device.type, self._compute, enabled=self._compute is not None), parametrize.cached():
             batch = batch.to(device)
             with nullcontext() if self._distilled is None else self._distilled.watching():
                 losses = dict(self._detector.losses(batch, [to_device(target, device) for target in targets]))
@@ -262,7 +329,8 @@ class _Run:
         own = {key: value.detach().clone() for key, value in self._module.state_dict().items()}
         if self._average is not None:
             self._average.copy_to(self._module)
-        found = predictions_of(self._detector, self._watched, self._truth, side_px=self._side_px)
+        with parametrize.cached():  # expanded kernels are multiplied once, not for every image
+            found = predictions_of(self._detector, self._watched, self._truth, side_px=self._side_px)
         score = evaluate(found, self._truth).map_50_95
         if not self.watched_map or score > max(self.watched_map):
             self.best_epoch = self.epoch
@@ -278,7 +346,8 @@ class _Run:
             self._average.copy_to(self._module)
 
     def release(self) -> None:
-        """Leave the module as it came: in eval mode, its layers as free to learn as before."""
+        """Leave the module as it came: in eval mode, its layers as free to learn as before, its kernels whole."""
+        contract(self._module)
         self._module.eval()
         for weight in self._held:
             weight.requires_grad_(True)

@@ -61,6 +61,13 @@ class Recipe(StageConfig):
     frozen_layers: int = Field(
         0, ge=0, description="Convolutions nearest to the image that keep their weights, batch norms among them too."
     )
+    expand: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="ExpandNets: while training, kernels are products of factors with so many times the channels, and "
+        "plain again in the model; 0 turns it off.",
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="What losses are computed in; auto: float32 on a CPU, bfloat16 or float16 on a GPU. "

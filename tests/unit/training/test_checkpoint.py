@@ -55,6 +55,7 @@ FIVE = Recipe(epochs=3, batch_size=2, seed=5, scale_jitter=0.5)
         pytest.param(FIVE.replace(optimizer="adam", ema_decay=0.0, schedule="cyclical"), 5, id="adam without a mean"),
         pytest.param(FIVE.replace(optimizer="sgd", batch_norm="train"), 5, id="sgd, batch norm learns"),
         pytest.param(FIVE.replace(frozen_layers=3), 5, id="frozen layers"),
+        pytest.param(FIVE.replace(expand=2, frozen_layers=3), 5, id="expanded"),
     ],
 )
 def test_train__resumed_equals_uninterrupted(recipe, step):
@@ -81,8 +82,9 @@ def test_train__resumed_with_distillation_equals_uninterrupted():
     assert torch.equal(weights(again), weights(whole))
 
 
-def test_train__resumed_with_early_stop_equals_uninterrupted():
-    recipe = FIVE.replace(epochs=4, early_stop_share=0.4, early_stop_patience=2)
+@pytest.mark.parametrize("rate", [0, 2])
+def test_train__resumed_with_early_stop_equals_uninterrupted(rate):
+    recipe = FIVE.replace(epochs=4, early_stop_share=0.4, early_stop_patience=2, expand=rate)
     whole, half = student(), Kept()
     record = train(whole, Squares(3), recipe, watched=Squares(2))
     with pytest.raises(Stopped):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from dataset_culling.artifacts.frames import FrameReader
@@ -12,7 +14,7 @@ from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import InputError
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
-from dataset_culling.stages.rehearsal import start_of, with_replay
+from dataset_culling.stages.rehearsal import Joined, start_of, with_replay
 from dataset_culling.stages.teaching import teach_student
 from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
@@ -22,15 +24,8 @@ from dataset_culling.types import Detections, IntArray
 
 def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
     """Read frames, labels, selection and resolution; train; write the model."""
-    selection = read_selection(inputs["selection"])
-    if len(selection) == 0:
-        raise InputError(f"{inputs['selection']}: expected frames to train on, found none. Raise the culls' budgets.")
-    side_px = read_resolution(inputs["resolution"]).side_px
-    labels = read_labels(inputs["labels"])
-    rows, watched_rows = split_by_time(labels, labels.rows_of(selection.frame_ids), config.recipe.early_stop_share)
-    frames = FrameReader(inputs["frames"])
-    samples, num_replayed = with_replay(config, inputs, LabelledFrames(frames, labels, rows))
-    watched = LabelledFrames(frames, labels, watched_rows) if len(watched_rows) else None
+    material = read_material(config, inputs)
+    watched = material.watched
     origin = context.origin(config, inputs)
     checkpoint: StoredCheckpoint | None = None
     ours_to_remove = False
@@ -43,14 +38,14 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
     start = start_of(config, inputs)
     taught = teach_student(
         config,
-        samples,
-        side_px=side_px,
+        material.samples,
+        side_px=material.side_px,
         device=context.device,
         progress=context.progress,
         checkpoints=checkpoints,
         watched=watched,
         start=start.student,
-        extra={"replayed": num_replayed, "parent": start.version},
+        extra={"replayed": material.num_replayed, "parent": start.version},
     )
     record = taught.record
     write_model(outputs["model"], taught.card, taught.student.state(), origin)
@@ -70,19 +65,47 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
         )
     return StageReport(
         counts={
-            "frames": len(samples),
-            "replayed": num_replayed,
+            "frames": len(material.samples),
+            "replayed": material.num_replayed,
             "steps": record.steps,
             "parameters": taught.student.num_parameters(),
         },
         figures={
             "seconds_per_step": seconds_per_step,
-            "seconds_per_image": seconds_per_step * record.steps / (len(record.losses) * len(samples)),
+            "seconds_per_image": seconds_per_step * record.steps / (len(record.losses) * len(material.samples)),
             "loss_first_epoch": sum(record.losses[0].values()),
             "loss_last_epoch": sum(record.losses[-1].values()),
         },
         notes=tuple(notes),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a student is trained on."""
+
+    samples: LabelledFrames | Joined
+    num_replayed: int  # how many of them are of earlier nights
+    watched: LabelledFrames | None  # what early stop watches
+    side_px: int
+
+
+def read_material(config: TrainStudentConfig, inputs: Inputs) -> Material:
+    """The culled frames with their labels, and what is mixed in and kept aside.
+
+    Raises:
+        InputError: If no frame was kept.
+    """
+    selection = read_selection(inputs["selection"])
+    if len(selection) == 0:
+        raise InputError(f"{inputs['selection']}: expected frames to train on, found none. Raise the culls' budgets.")
+    side_px = read_resolution(inputs["resolution"]).side_px
+    labels = read_labels(inputs["labels"])
+    rows, watched_rows = split_by_time(labels, labels.rows_of(selection.frame_ids), config.recipe.early_stop_share)
+    frames = FrameReader(inputs["frames"])
+    samples, num_replayed = with_replay(config, inputs, LabelledFrames(frames, labels, rows))
+    watched = LabelledFrames(frames, labels, watched_rows) if len(watched_rows) else None
+    return Material(samples, num_replayed, watched, side_px)
 
 
 def split_by_time(labels: Detections, rows: IntArray, share: float) -> tuple[IntArray, IntArray]:

@@ -1,0 +1,82 @@
+"""Every student in the table can be trained expanded, and is itself again afterwards."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import cached
+
+from dataset_culling.detectors.base import DetectorRef
+from dataset_culling.detectors.table import DETECTORS, load_trainable
+from dataset_culling.training.expand import contract, expand, expanded, factors
+from layer_by_layer import layer_by_layer
+
+STUDENTS = [name for name, spec in DETECTORS.items() if spec.trainable]
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_contract__a_student_says_the_same_as_its_expanded_layers(name):
+    spec = DETECTORS[name]
+    torch.manual_seed(0)
+    detector = load_trainable(DetectorRef(name=name, weights="" if spec.default_weights == "embedded" else "none"))
+    form = [(key, value.shape) for key, value in detector.module.state_dict().items()]
+    alone = [part for part in detector.module.modules() if isinstance(part, nn.Conv2d) and part.groups > 1]
+    side = detector.network_size(detector.min_side_px, detector.min_side_px, detector.min_side_px)
+    image = torch.randint(0, 256, (1, 3, *side), dtype=torch.uint8)
+    with torch.no_grad():
+        plain = detector.feature_maps(image)
+        # The large ones once as wide as they are: what is multiplied grows by the square of the rate.
+        names = expand(detector.module, 2 if spec.million_parameters < 10 else 1)
+        assert names
+        check = _Check(detector.module)
+        with cached():
+            assert_alike(detector.feature_maps(image), plain)
+        random = torch.Generator().manual_seed(1)
+        for _, conv in expanded(detector.module):
+            for kernel in factors(conv):
+                kernel.add_(0.1 * kernel.std() * torch.randn(kernel.shape, generator=random))
+        with cached(), check:
+            detector.forward(image, min_score=0.5)
+            learnt = detector.feature_maps(image)
+        assert contract(detector.module) == names
+        assert_alike(detector.feature_maps(image), learnt)
+    assert check.seen, "no expanded convolution was run"
+    assert max(check.worst.values()) < 1e-5
+    assert [(key, value.shape) for key, value in detector.module.state_dict().items()] == form
+    assert all(type(part) is nn.Conv2d for part in alone)
+
+
+def assert_alike(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
+    """Maps are the same to 1e-5 of the largest value in them."""
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert float((mine - theirs).abs().max() / theirs.abs().max()) < 1e-5
+
+
+class _Check:
+    """Inside, every expanded convolution that runs is compared with its layers, on what it really sees."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module, self._hooks = module, []
+        self.worst: dict[str, float] = {}
+
+    @property
+    def seen(self) -> list[str]:
+        return list(self.worst)
+
+    def __enter__(self) -> None:
+        for name, conv in expanded(self._module):
+            self._hooks.append(conv.register_forward_hook(self._comparing(name)))
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _comparing(self, name: str):
+        def compare(conv: nn.Conv2d, inputs: tuple[torch.Tensor], found: torch.Tensor) -> None:
+            if name not in self.worst and len(found):
+                layers = layer_by_layer(conv, inputs[0][:1])
+                apart = (layers - found[:1]).abs().max() / found[:1].abs().max()
+                self.worst[name] = float(apart)
+
+        return compare
