@@ -1,4 +1,4 @@
-"""`culling lr-range`, as typed. The work is in `runner.trying_rates`, which a start of the command line does not load."""
+"""`culling lr-range`, as typed. The work is in `runner.trying_rates`, which starting the command line does not load."""
 
 from __future__ import annotations
 

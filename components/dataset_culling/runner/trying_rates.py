@@ -87,9 +87,7 @@ def settings_of(run: Path, changes: Sequence[tuple[str, str]] = ()) -> TrainStud
     """
     model = run / "tasks" / TASK.name / "model"
     if not model.is_dir():
-        raise InputError(
-            f"{run}: expected the folder of a finished run with tasks/{TASK.name}, found none. Pass culling run's --out."
-        )
+        raise InputError(f"{run}: expected a finished run with tasks/{TASK.name}, found none. Pass its --out.")
     config = read_header(model, "model/1").config
     changed = stage_config(STAGES[TASK.stage], json.dumps(config), changes)
     return parse_config(TrainStudentConfig, changed.model_dump(mode="json"), where=TASK.name)
@@ -111,11 +109,11 @@ def rates_of(
         InputError: If an artifact that it read is gone, or no frame was kept.
         TrainingDiverged: If the loss is not finite at the first rate.
     """
-    inputs = {name: run / "tasks" / Path(*source.split(".")) for name, source in TASK.inputs.items()}
     spec = STAGES[TASK.stage]
-    for name, schema in {**spec.reads, **spec.optional_reads}.items():
-        if name in inputs:
-            read_header(inputs[name], schema)
+    places = {name: run / "tasks" / Path(*source.split(".")) for name, source in TASK.inputs.items()}
+    inputs = {name: place for name, place in places.items() if name in spec.reads or place.is_dir()}
+    for name, place in inputs.items():
+        read_header(place, {**spec.reads, **spec.optional_reads}[name])
     material = read_material(config, inputs)
     student = load_trainable(local_weights(start_of(config, inputs).student), device=device)
     teacher = local_weights(config.teacher) if config.recipe.distillation else config.teacher

@@ -69,7 +69,8 @@ def expand(module: nn.Module, rate: int, kinds: Collection[Kind] = KINDS, *, see
         kind = kind_of(part, rate, kinds)
         if kind is None:
             continue
-        register_parametrization(part, "weight", _Product(kind, rate, random), unsafe=True)
+        own = int(torch.randint(2**62, (), generator=random))
+        register_parametrization(part, "weight", _Product(kind, rate, own), unsafe=True)
         found.append(name)
     return tuple(found)
 
@@ -157,9 +158,9 @@ def product(kernels: list[Tensor]) -> Tensor:
 class _Product(nn.Module):
     """torch's parametrisation of a kernel by factors; see `torch.nn.utils.parametrize`."""
 
-    def __init__(self, kind: Kind, rate: int, random: torch.Generator) -> None:
+    def __init__(self, kind: Kind, rate: int, seed: int) -> None:
         super().__init__()
-        self._kind, self._rate, self._random = kind, rate, random
+        self._kind, self._rate, self._seed = kind, rate, seed  # no generator: modules are copied, those cannot be
 
     def forward(self, *kernels: Tensor) -> Tensor:
         """The kernel; in its own precision also where losses are computed in less."""
@@ -169,8 +170,8 @@ class _Product(nn.Module):
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, ...]:
         """Factors whose product is the kernel."""
         split = _split_3x3 if self._kind == "CK" else _split_1x1
-        exact = weight.detach().double().cpu()
-        return tuple(part.to(weight).contiguous() for part in split(exact, self._rate, self._random))
+        exact, random = weight.detach().double().cpu(), torch.Generator().manual_seed(self._seed)
+        return tuple(part.to(weight).contiguous() for part in split(exact, self._rate, random))
 
 
 def _split_1x1(weight: Tensor, rate: int, random: torch.Generator) -> Iterator[Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -167,6 +169,16 @@ def test_train__a_training_that_breaks_off_leaves_plain_kernels():
     with pytest.raises(KeyboardInterrupt):
         train(detector, Squares(), Recipe(epochs=1, expand=2), progress=stop)
     assert not expanded(detector.module)
+
+
+def test_expand__a_copy_is_expanded_too():
+    conv = nn.Conv2d(2, 2, 3)
+    expand(conv, 2)
+    own = copy.deepcopy(conv)
+    stir(own)
+    assert not torch.equal(own.weight, conv.weight)
+    assert contract(own) == ("",)
+    assert [name for name, _ in expanded(conv)] == [""]
 
 
 def test_expand__a_kernel_is_multiplied_once_where_it_is_kept():
