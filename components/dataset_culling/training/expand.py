@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
-from torch.nn.utils.parametrize import is_parametrized, register_parametrization, remove_parametrizations
+from torch.nn.utils.parametrize import cached, is_parametrized, register_parametrization, remove_parametrizations
 
 Kind = Literal["CL", "CK", "PW"]
 KINDS: tuple[Kind, ...] = ("CL", "CK", "PW")
@@ -81,16 +81,17 @@ def contract(module: nn.Module) -> tuple[str, ...]:
     Returns:
         Names of the convolutions that were expanded; none is no error.
     """
-    found = tuple(name for name, _ in expanded(module))
-    for _, conv in expanded(module):
-        with torch.enable_grad():  # where no gradients are recorded, torch would leave a buffer
+    found = expanded(module)
+    for _, conv in found:
+        with cached():  # multiplied once for both lines
+            weight = conv.weight.detach().clone()
             remove_parametrizations(conv, "weight", leave_parametrized=True)
-        if conv.bias is not None:  # the weight comes first again, as torch's own convolutions have it
-            bias = conv.bias
-            del conv.bias
-            conv.register_parameter("bias", bias)
-        conv.weight.grad = None
-    return found
+        # Anew, as what torch leaves is no parameter where no gradients are recorded, and stands behind the bias.
+        bias = conv.bias
+        del conv.weight, conv.bias
+        conv.register_parameter("weight", nn.Parameter(weight))
+        conv.register_parameter("bias", bias)
+    return tuple(name for name, _ in found)
 
 
 def expanded(module: nn.Module) -> list[tuple[str, nn.Conv2d]]:
@@ -184,10 +185,10 @@ def _split_1x1(weight: Tensor, rate: int, random: torch.Generator) -> Iterator[T
     gain = 1.0 if weight.shape[-2:] == (1, 1) else 1 / math.sqrt(rate)
     before = _orthonormal(rate * weight.shape[1], weight.shape[1], random)
     after = _orthonormal(rate * weight.shape[0], weight.shape[0], random)
-    middle = torch.einsum("pn,nmyx->pmyx", after, weight)
-    yield (before * gain)[:, :, None, None]
-    yield torch.einsum("pmyx,qm->pqyx", middle, before) / gain**2
-    yield (after * gain).T[:, :, None, None]
+    middle = _mix(before, _mix(after, weight).transpose(0, 1)).transpose(0, 1)
+    yield (torch.block_diag(*before) * gain)[:, :, None, None]
+    yield middle / gain**2
+    yield (torch.block_diag(*after) * gain).T[:, :, None, None]
 
 
 def _split_3x3(weight: Tensor, rate: int, random: torch.Generator) -> Iterator[Tensor]:
@@ -210,23 +211,27 @@ def _split_3x3(weight: Tensor, rate: int, random: torch.Generator) -> Iterator[T
             copies[place, range(seen), range(seen), y, x] = 1
         parts = torch.cat([shared[:, :, y : y + side - 2, x : x + side - 2] for y, x in moves], 1)
         mixed = _orthonormal(width, 4 * seen, random)
-        yield torch.einsum("pq,qmyx->pmyx", mixed, copies.flatten(0, 1))
-        rest = torch.einsum("nqyx,pq->npyx", parts, mixed)
+        yield _mix(mixed, copies.flatten(0, 1))
+        rest = _mix(mixed, parts.transpose(0, 1)).transpose(0, 1)
     yield rest
 
 
-def _orthonormal(rows: int, columns: int, random: torch.Generator) -> Tensor:
-    """A random (rows, columns) float64 matrix with orthonormal columns, made of blocks; rows are no fewer.
+def _orthonormal(rows: int, columns: int, random: torch.Generator) -> list[Tensor]:
+    """A random (rows, columns) float64 matrix with orthonormal columns, as the blocks of its diagonal.
 
-    Blocks begin with as many rows as columns; the rows left over go to the first ones.
+    Every block has at least as many rows as columns, as the whole must.
     """
-    found = torch.zeros(rows, columns, dtype=torch.float64)
-    starts = range(0, columns, BLOCK)
-    row = 0
-    for place, start in enumerate(starts):
+    found, row = [], 0
+    for start in range(0, columns, BLOCK):
         end = min(start + BLOCK, columns)
-        last = rows if place == len(starts) - 1 else row + rows * (end - start) // columns
+        last = rows * end // columns
         draw = torch.randn(last - row, end - start, generator=random, dtype=torch.float64)
-        found[row:last, start:end] = torch.linalg.qr(draw)[0]
+        found.append(torch.linalg.qr(draw)[0])
         row = last
     return found
+
+
+def _mix(blocks: list[Tensor], kernel: Tensor) -> Tensor:
+    """The matrix of these blocks times a kernel's outputs; (rows, inputs, height, width)."""
+    parts = kernel.split([block.shape[1] for block in blocks])
+    return torch.cat([torch.einsum("pn,nmyx->pmyx", *pair) for pair in zip(blocks, parts, strict=True)])
