@@ -86,7 +86,9 @@ def judge(rates: FloatArray, losses: FloatArray, *, complete: bool = True) -> Ra
         losses: One for each rate, shape (S,); none but the last may be other than finite.
         complete: Whether all rates that were meant to be tried were; else the last one broke the loss.
     """
-    smooth = smoothed(losses, width=max(3, len(losses) // 10 | 1))
+    num_finite = int(np.isfinite(losses).sum())
+    means = smoothed(losses[:num_finite], width=max(3, len(losses) // 10 | 1))
+    smooth = np.concatenate([means, losses[num_finite:]])  # what is not finite spoils none of its neighbours
     finite = np.isfinite(smooth)
     lowest = int(np.argmin(np.where(finite, smooth, np.inf)))
     steepest = 0.0
