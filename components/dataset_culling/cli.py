@@ -39,6 +39,7 @@ from dataset_culling.runner.fleet_report import fleet_report_command
 from dataset_culling.runner.footage import footage
 from dataset_culling.runner.models import models
 from dataset_culling.runner.predict import predict
+from dataset_culling.runner.propose import propose_command
 from dataset_culling.runner.submit import submit
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -481,6 +482,7 @@ def check(file: Path, as_json: bool) -> None:
 cli.add_command(completion)
 cli.add_command(models)
 cli.add_command(predict)
+cli.add_command(propose_command)
 cli.add_command(compare_command)
 fleet.add_command(fleet_report_command, "report")
 cli.add_command(fleet)
