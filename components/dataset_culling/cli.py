@@ -365,9 +365,23 @@ def presets(as_json: bool) -> None:
 @click.option("--fps", default=2.0, show_default=True, type=click.FloatRange(0.1, 60), help="Frames per second.")
 @click.option("--seed", type=click.IntRange(0), help="Another seed of the same scene.")
 @click.option(
+    "--day-length",
+    "day_length_s",
+    type=click.FloatRange(1),
+    help="Seconds in which a day passes. [default: the scene's]",
+)
+@click.option(
     "--truth", type=click.Path(path_type=Path), help="Where the true boxes go. [default: PATH with .truth.json]"
 )
-def simulate(path: Path, scene: str, duration_s: float, fps: float, seed: int | None, truth: Path | None) -> None:
+def simulate(
+    path: Path,
+    scene: str,
+    duration_s: float,
+    fps: float,
+    seed: int | None,
+    day_length_s: float | None,
+    truth: Path | None,
+) -> None:
     """Film a simulated fixed camera: an ordinary video and, beside it, the true boxes as COCO json.
 
     \b
@@ -376,7 +390,7 @@ def simulate(path: Path, scene: str, duration_s: float, fps: float, seed: int | 
     """
     from dataset_culling.runner.simulate import simulate_video
 
-    simulate_video(path, scene=scene, duration_s=duration_s, fps=fps, seed=seed, truth=truth)
+    simulate_video(path, scene=scene, duration_s=duration_s, fps=fps, seed=seed, day_length_s=day_length_s, truth=truth)
 
 
 @cli.command()
