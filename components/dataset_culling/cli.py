@@ -19,6 +19,7 @@ from dataset_culling import __version__
 from dataset_culling.config import merge, parse_config, read_yaml
 from dataset_culling.errors import EXIT_CODES, ConfigError, CullingError
 from dataset_culling.graph import STAGES, PipelineConfig, StageSpec
+from dataset_culling.reproduce.command import reproduce
 from dataset_culling.runner.command import (
     CONTEXT,
     NORMAL,
@@ -474,6 +475,7 @@ cli.add_command(compare_command)
 fleet.add_command(fleet_report_command, "report")
 cli.add_command(fleet)
 cli.add_command(submit)
+cli.add_command(reproduce)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What the deployed student saw already: two forms of log, what is refused, and what becomes of lines that are broken."""
+"""What the deployed student saw already: two forms of log, what is refused, and what becomes of broken lines."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_read_logged__lines_that_are_wrong_are_left_out_and_counted(tmp_path: Pa
 def test_read_logged__boxes_come_in_px_of_the_frames(tmp_path: Path):
     found = read(tmp_path, [head(), frame(0.0, CAR, size=(400, 200))], frames(0.0))
     np.testing.assert_allclose(found.images[0].boxes_xyxy, [[25, 10, 45, 20]])
-    with pytest.raises(InputError, match="found 100x100. The log is of another camera"):
+    with pytest.raises(InputError, match=r"found 100x100\. The log is of another camera"):
         read(tmp_path, [head(), frame(0.0, CAR, size=(100, 100))], frames(0.0))
 
 

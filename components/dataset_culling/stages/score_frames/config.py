@@ -35,8 +35,8 @@ class ScoreFramesConfig(StageConfig):
     )
     logged: str = Field(
         "",
-        description="What the deployed student saw on the camera, as JSON lines: a file or s3://bucket/key. Frames with "
-        "a record are not looked at again. Empty: all are.",
+        description="What the deployed student saw on the camera, as JSON lines: a file or s3://bucket/key. Frames "
+        "with a record are not looked at again. Empty: all are.",
     )
     logged_model: str = Field(
         "",

@@ -138,7 +138,7 @@ def _lines(uri: str) -> Iterator[bytes]:
             yield from file
     except OSError as error:
         raise InputError(
-            f"{uri}: expected the log of a deployed student, found {error.strerror or error}. Check score_frames.logged."
+            f"{uri}: expected the log of a deployed student, found {error.strerror or error}. Check the path."
         ) from None
 
 
@@ -238,8 +238,8 @@ def _check_thresholds(config: ScoreFramesConfig, looker: Looker, classes: ClassM
     if floor > config.min_score + 1e-6:
         of = f" of {worst}" if worst else ""
         raise InputError(
-            f"{config.logged}: expected boxes{of} from a score of {config.min_score:g} on, found them from {floor:g} on. "
-            f"Let the camera log all (culling predict --threshold {config.min_score:g}), or raise "
+            f"{config.logged}: expected boxes{of} from a score of {config.min_score:g} on, found them from {floor:g} "
+            f"on. Let the camera log all (culling predict --threshold {config.min_score:g}), or raise "
             f"score_frames.min_score and the cull's min_score to {floor:g}."
         )
 
@@ -273,8 +273,8 @@ def _join(
         gap = float(np.abs(times[nearest] - table.time_s).min()) if len(table) else 0.0
         raise InputError(
             f"{config.logged}: expected records of these {len(table)} frames, found none within "
-            f"{config.logged_tolerance_s:g} s of any; the nearest is {gap:.2f} s away. Check that log and footage are of "
-            f"the same hours, or raise score_frames.logged_tolerance_s."
+            f"{config.logged_tolerance_s:g} s of any; the nearest is {gap:.2f} s away. Check that log and footage "
+            f"are of the same hours, or raise score_frames.logged_tolerance_s."
         )
 
 

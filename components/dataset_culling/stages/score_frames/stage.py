@@ -1,4 +1,4 @@
-"""Student scoring: the raw student's boxes for every frame of the pool, those apart that it saw on the camera already."""
+"""Student scoring: the raw student's boxes for every frame of the pool, from the camera's log where it has one."""
 
 from __future__ import annotations
 
