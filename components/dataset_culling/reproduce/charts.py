@@ -42,7 +42,8 @@ def sizes_chart(rows: Sequence[Row]) -> str:
     groups = list(dict.fromkeys(row.group for row in rows))
 
     def plot(figure: Figure, narrow: bool) -> None:
-        del narrow
+        if narrow:  # a file has one width
+            return
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False).ravel()
         for (title, what), one in zip(panels, axes, strict=True):
             for group, role in zip(groups, ("trained", "heldout"), strict=False):
@@ -56,12 +57,12 @@ def sizes_chart(rows: Sequence[Row]) -> str:
             one.set_xscale("log", base=2)
             one.set_xticks(sizes, [str(size) for size in sizes])
             one.minorticks_off()
-            one.set_title(title, pad=26 * len(groups) if one is axes[0] else 8)
+            one.set_title(title)
             one.set_xlabel("frames trained on")
         axes[0].set_ylabel("mAP@50, points")
-        legend(axes[0], columns=3)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
 
-    return _file("sizes", plot, height_px=360)
+    return _file("sizes", plot, height_px=380)
 
 
 def arms_chart(rows: Sequence[Row], frames: int) -> str:
@@ -85,13 +86,12 @@ def arms_chart(rows: Sequence[Row], frames: int) -> str:
         return ""
 
     def plot(figure: Figure, narrow: bool) -> None:
-        del narrow
+        if narrow:  # a file has one width
+            return
         axes: Axes = figure.subplots()
-        for place, (title, hours, agreement) in enumerate(sorted(points, key=lambda point: point[1])):
+        for title, hours, agreement, beside in _labels(points):
             axes.plot([hours], [agreement], marker="o", color=colour("trained"), linestyle="none")
-            axes.annotate(
-                title, (hours, agreement), (6, 6 if place % 2 else -12), textcoords="offset points", fontsize=10
-            )
+            axes.annotate(title, (hours, agreement), (1.12 * hours, beside), fontsize=10, va="center")
         axes.set_xscale("log")
         axes.margins(x=0.2, y=0.15)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -100,6 +100,17 @@ def arms_chart(rows: Sequence[Row], frames: int) -> str:
         axes.set_title(f"n = {size}")
 
     return _file("arms", plot, height_px=380)
+
+
+def _labels(points: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float, float]]:
+    """Each point with the height of its label: apart from those of points that cost nearly the same."""
+    values = [agreement for _, _, agreement in points]
+    apart = max(0.05 * (max(values) - min(values)), 1e-9)
+    placed: list[tuple[str, float, float, float]] = []
+    for title, hours, agreement in sorted(points, key=lambda point: point[2]):
+        near = [beside for _, other, _, beside in placed if abs(math.log10(hours / other)) < 0.3]
+        placed.append((title, hours, agreement, max(agreement, *(one + apart for one in near), agreement)))
+    return placed
 
 
 def cameras_chart(rows: Sequence[Row]) -> str:
@@ -121,7 +132,8 @@ def cameras_chart(rows: Sequence[Row]) -> str:
     series = [one for one in series if any(not math.isnan(value) for value in one[2])]
 
     def plot(figure: Figure, narrow: bool) -> None:
-        del narrow
+        if narrow:  # a file has one width
+            return
         axes: Axes = figure.subplots()
         wide = 0.8 / len(series)
         for place, (title, role, values) in enumerate(series):
@@ -152,7 +164,8 @@ def curves_chart(curves: Sequence[CurvePoint]) -> str:
     lines = math.ceil(len(shown) / columns)
 
     def plot(figure: Figure, narrow: bool) -> None:
-        del narrow
+        if narrow:  # a file has one width
+            return
         grid = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes in grid[len(shown) :]:
             axes.set_visible(False)
