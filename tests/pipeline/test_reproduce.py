@@ -72,7 +72,8 @@ def test_reproduce__every_cell_has_a_row_with_figures_and_seconds(smoke):
     for row in trained:
         assert row.frames == config.cameras[row.camera].frames
         assert row.heldout_frames == config.cameras[row.camera].heldout_frames
-        assert row.trained_on == (row.size or row.frames)
+        asked = row.size or row.frames  # of the variants some may find fewer frames to believe or to look at
+        assert row.trained_on == asked if row.variant == "plain" else 0 < row.trained_on <= asked
         assert row.epochs == 2
         for value in (row.agreement, row.accuracy, row.raw_agreement, row.teacher_accuracy):
             assert 0 <= value <= 1

@@ -14,7 +14,9 @@ from dataset_culling.runner.complete import detector_names
 
 
 @click.command(cls=Command)
-@click.option("--preset", default="smoke", show_default=True, help="smoke, cpu, gpu, or a .yaml file like theirs.")
+@click.option(
+    "--preset", default="smoke", show_default=True, help="smoke, short, cpu, gpu, or a .yaml file like theirs."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the work; the same one goes on.")
 @click.option(
     "--results", type=click.Path(path_type=Path), default=Path("docs/results"), show_default=True,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from dataset_culling.config import did_you_mean, merge
+from dataset_culling.config import did_you_mean, merge, parse_config
 from dataset_culling.detectors.table import DESCRIBED, DETECTORS
 from dataset_culling.errors import ConfigError, InputError, StageFailed
 from dataset_culling.footage.sources import SUFFIXES
@@ -265,4 +265,4 @@ def with_footage(
         "student": dict(student),
         "teacher": dict(teacher),
     }
-    return ReproduceConfig.model_validate(values)
+    return parse_config(ReproduceConfig, values, where="--footage")
