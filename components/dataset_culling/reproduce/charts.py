@@ -43,6 +43,7 @@ def sizes_chart(rows: Sequence[Row]) -> str:
 
     def plot(figure: Figure, narrow: bool) -> None:
         if narrow:  # a file has one width
+            figure.set_layout_engine(None)
             return
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False).ravel()
         for (title, what), one in zip(panels, axes, strict=True):
@@ -87,6 +88,7 @@ def arms_chart(rows: Sequence[Row], frames: int) -> str:
 
     def plot(figure: Figure, narrow: bool) -> None:
         if narrow:  # a file has one width
+            figure.set_layout_engine(None)
             return
         axes: Axes = figure.subplots()
         for title, hours, agreement, beside in _labels(points):
@@ -133,6 +135,7 @@ def cameras_chart(rows: Sequence[Row]) -> str:
 
     def plot(figure: Figure, narrow: bool) -> None:
         if narrow:  # a file has one width
+            figure.set_layout_engine(None)
             return
         axes: Axes = figure.subplots()
         wide = 0.8 / len(series)
@@ -165,6 +168,7 @@ def curves_chart(curves: Sequence[CurvePoint]) -> str:
 
     def plot(figure: Figure, narrow: bool) -> None:
         if narrow:  # a file has one width
+            figure.set_layout_engine(None)
             return
         grid = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes in grid[len(shown) :]:
