@@ -345,7 +345,7 @@ Externals = Callable[[StageConfig], tuple[str, ...]]
 
 
 def external_inputs(config: StageConfig) -> tuple[str, ...]:
-    """Files and URIs that a stage reads beside its artifacts: footage, weights, truth.
+    """Files and URIs that a stage reads beside its artifacts: footage, weights, truth, logs.
 
     They take part in a task's identity, so that a video overwritten at the same path is extracted again.
     """
@@ -356,5 +356,5 @@ def external_inputs(config: StageConfig) -> tuple[str, ...]:
         elif isinstance(value, StageConfig):
             found += external_inputs(value)
     found += list(getattr(config, "sources", ()))
-    found.append(getattr(config, "truth", ""))
+    found += [getattr(config, "truth", ""), getattr(config, "logged", "")]
     return tuple(uri for uri in found if uri)
