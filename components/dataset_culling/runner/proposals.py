@@ -150,7 +150,8 @@ def proposal_coco(
     clipped[:, 0::2] = np.clip(clipped[:, 0::2], 0, right[:, None])
     clipped[:, 1::2] = np.clip(clipped[:, 1::2], 0, below[:, None])
     coco = coco_json(replace(labels, boxes_xyxy=clipped), width_px, height_px)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     digits = max(3, len(str(len(rows))))
     for rank, row in enumerate(rows.tolist(), start=1):
         image = coco["images"][row]
