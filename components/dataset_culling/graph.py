@@ -72,7 +72,7 @@ _ALL = (
     _stage(
         "recall-replay",
         RecallReplayConfig,
-        {"heldout": "frames/1"},
+        {"pool": "frames/1", "heldout": "frames/1"},
         {"replay": "replay/1", "frames": "frames/1", "labels": "labels/1"},
     ),
     _stage("score-frames", ScoreFramesConfig, {"frames": "frames/1"}, {"detections": "detections/1"}),
@@ -180,7 +180,12 @@ _RECALLED = {
 
 WIRING: tuple[TaskSpec, ...] = (
     TaskSpec("extract-frames", "extract-frames", "Frame extraction", {}),
-    TaskSpec("recall-replay", "recall-replay", "Earlier nights", {"heldout": "extract-frames.heldout"}),
+    TaskSpec(
+        "recall-replay",
+        "recall-replay",
+        "Earlier nights",
+        {"pool": "extract-frames.pool", "heldout": "extract-frames.heldout"},
+    ),
     TaskSpec("score-frames", "score-frames", "Student scoring", {"frames": "extract-frames.pool"}),
     TaskSpec("cull-confidence", "cull-confidence", "Confidence cull", {"detections": "score-frames.detections"}),
     TaskSpec(

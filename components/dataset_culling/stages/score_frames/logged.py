@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from dataset_culling.artifacts.detection_log import SCHEMA
 from dataset_culling.artifacts.frames import FrameTable
 from dataset_culling.errors import InputError
 from dataset_culling.stages.score_frames.config import ScoreFramesConfig
 from dataset_culling.storage import is_remote, open_object
 from dataset_culling.types import ClassMap, ImageDetections
 
-SCHEMA = "detection-log/1"
 SAME_SHAPE = 0.01
 """Pictures whose ratios of width to height differ by more than this are not of one camera."""
 LEAST_DIGEST = 6
