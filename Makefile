@@ -8,7 +8,7 @@ export PYTHONHASHSEED := 0
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt compile golden lock image image-lock pretrain bench smoke clean
+.PHONY: help run test check fmt compile golden lock image image-lock pretrain bench reproduce smoke clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: $(READY) ## Run the benchmarks one after another (minutes; results in bui
 	@mkdir -p build/bench
 	@for script in benchmarks/*.py; do name=$$(basename $$script .py); \
 		echo "== $$name"; $(BIN)/python $$script --json build/bench/$$name.json || exit 1; done
+
+reproduce: $(READY) ## The paper's tables on simulated cameras (PRESET=smoke, minutes; short; cpu, a night; gpu)
+	$(BIN)/culling reproduce --preset $(or $(PRESET),smoke) --out runs/reproduce-$(or $(PRESET),smoke) $(ARGS)
 
 smoke: $(READY) ## Run the pipeline on a kind cluster, from nothing (needs kind, kubectl, docker; ARGS=--dry-run only says how)
 	@scripts/smoke/smoke.sh $(ARGS)

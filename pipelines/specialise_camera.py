@@ -131,7 +131,7 @@ def build(profile: Profile, image: str) -> Any:
         extract = extract_frames(**film, frames_per_second=frames_per_second, config=extract_frames_config)
         frames = on(extract, "Frame extraction", "decode").outputs
         # Not cached, nor are evaluation, promotion and keeping the night: what is in the registry counts.
-        back = recall_replay(heldout=frames["heldout"], classes=classes, config=recall_replay_config, **shelf)
+        back = recall_replay(**frames, classes=classes, config=recall_replay_config, **shelf)
         old = on(back, "Earlier nights", "small", cached=False).outputs
         nights = {"replay": old["replay"], "replay_frames": old["frames"], "replay_labels": old["labels"]}
         score = score_frames(frames=frames["pool"], config=score_frames_config, **look)

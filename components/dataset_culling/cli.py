@@ -19,6 +19,7 @@ from dataset_culling import __version__
 from dataset_culling.config import merge, parse_config, read_yaml
 from dataset_culling.errors import EXIT_CODES, ConfigError, CullingError
 from dataset_culling.graph import STAGES, PipelineConfig, StageSpec
+from dataset_culling.reproduce.command import reproduce
 from dataset_culling.runner.command import (
     CONTEXT,
     NORMAL,
@@ -40,6 +41,7 @@ from dataset_culling.runner.footage import footage
 from dataset_culling.runner.lr_range import lr_range
 from dataset_culling.runner.models import models
 from dataset_culling.runner.predict import predict
+from dataset_culling.runner.propose import propose_command
 from dataset_culling.runner.submit import submit
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -390,9 +392,23 @@ def presets(as_json: bool) -> None:
 @click.option("--fps", default=2.0, show_default=True, type=click.FloatRange(0.1, 60), help="Frames per second.")
 @click.option("--seed", type=click.IntRange(0), help="Another seed of the same scene.")
 @click.option(
+    "--day-length",
+    "day_length_s",
+    type=click.FloatRange(1),
+    help="Seconds in which a day passes. [default: the scene's]",
+)
+@click.option(
     "--truth", type=click.Path(path_type=Path), help="Where the true boxes go. [default: PATH with .truth.json]"
 )
-def simulate(path: Path, scene: str, duration_s: float, fps: float, seed: int | None, truth: Path | None) -> None:
+def simulate(
+    path: Path,
+    scene: str,
+    duration_s: float,
+    fps: float,
+    seed: int | None,
+    day_length_s: float | None,
+    truth: Path | None,
+) -> None:
     """Film a simulated fixed camera: an ordinary video and, beside it, the true boxes as COCO json.
 
     \b
@@ -401,7 +417,7 @@ def simulate(path: Path, scene: str, duration_s: float, fps: float, seed: int | 
     """
     from dataset_culling.runner.simulate import simulate_video
 
-    simulate_video(path, scene=scene, duration_s=duration_s, fps=fps, seed=seed, truth=truth)
+    simulate_video(path, scene=scene, duration_s=duration_s, fps=fps, seed=seed, day_length_s=day_length_s, truth=truth)
 
 
 @cli.command()
@@ -482,12 +498,14 @@ def check(file: Path, as_json: bool) -> None:
 cli.add_command(completion)
 cli.add_command(models)
 cli.add_command(predict)
+cli.add_command(propose_command)
 cli.add_command(compare_command)
 cli.add_command(lr_range)
 fleet.add_command(fleet_report_command, "report")
 cli.add_command(fleet)
 cli.add_command(submit)
 cli.add_command(footage)
+cli.add_command(reproduce)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

@@ -72,7 +72,7 @@ _ALL = (
     _stage(
         "recall-replay",
         RecallReplayConfig,
-        {"heldout": "frames/1"},
+        {"pool": "frames/1", "heldout": "frames/1"},
         {"replay": "replay/1", "frames": "frames/1", "labels": "labels/1"},
     ),
     _stage("score-frames", ScoreFramesConfig, {"frames": "frames/1"}, {"detections": "detections/1"}),
@@ -180,7 +180,12 @@ _RECALLED = {
 
 WIRING: tuple[TaskSpec, ...] = (
     TaskSpec("extract-frames", "extract-frames", "Frame extraction", {}),
-    TaskSpec("recall-replay", "recall-replay", "Earlier nights", {"heldout": "extract-frames.heldout"}),
+    TaskSpec(
+        "recall-replay",
+        "recall-replay",
+        "Earlier nights",
+        {"pool": "extract-frames.pool", "heldout": "extract-frames.heldout"},
+    ),
     TaskSpec("score-frames", "score-frames", "Student scoring", {"frames": "extract-frames.pool"}),
     TaskSpec("cull-confidence", "cull-confidence", "Confidence cull", {"detections": "score-frames.detections"}),
     TaskSpec(
@@ -345,7 +350,7 @@ Externals = Callable[[StageConfig], tuple[str, ...]]
 
 
 def external_inputs(config: StageConfig) -> tuple[str, ...]:
-    """Files and URIs that a stage reads beside its artifacts: footage, weights, truth.
+    """Files and URIs that a stage reads beside its artifacts: footage, weights, truth, logs.
 
     They take part in a task's identity, so that a video overwritten at the same path is extracted again.
     """
@@ -356,5 +361,5 @@ def external_inputs(config: StageConfig) -> tuple[str, ...]:
         elif isinstance(value, StageConfig):
             found += external_inputs(value)
     found += list(getattr(config, "sources", ()))
-    found.append(getattr(config, "truth", ""))
+    found += [getattr(config, "truth", ""), getattr(config, "logged", "")]
     return tuple(uri for uri in found if uri)

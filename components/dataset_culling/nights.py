@@ -15,8 +15,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -29,8 +27,8 @@ import numpy.typing as npt
 from dataset_culling.artifacts import header
 from dataset_culling.artifacts.frames import SCHEMA as FRAMES_SCHEMA
 from dataset_culling.artifacts.labels import SCHEMA as LABELS_SCHEMA
-from dataset_culling.errors import CorruptObject, MissingObject, ObjectChanged, OutputError
-from dataset_culling.registry import Registry
+from dataset_culling.errors import CorruptObject, MissingObject, ObjectChanged
+from dataset_culling.registry import Registry, fetch_files
 from dataset_culling.storage import IF_ABSENT
 from dataset_culling.storage.base import corrupt
 from dataset_culling.storage.parallel import each
@@ -165,25 +163,7 @@ class Nights:
             OutputError: If `to` cannot be written.
         """
         source = f"{self._folder(camera, 'check' if night.kind == 'check' else 'nights')}{night.id}/"
-        beside = to.with_name(f".{to.name}.{uuid.uuid4().hex}.partial")
-
-        def get(name: str) -> None:
-            file = beside / name
-            self.store.get(f"{source}{name}", file)
-            if header.sha256_file(file) != night.files[name]["sha256"]:
-                raise corrupt(self.store.uri(f"{source}{name}"), expected="what night.json says", found="other bytes")
-
-        try:
-            each(get, list(night.files), workers=_WORKERS)
-            if to.exists():
-                shutil.rmtree(to)
-            beside.rename(to)
-        except OSError as error:
-            raise OutputError(
-                f"{to}: expected to write a kept night, found {error.strerror or error}. Free space."
-            ) from error
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        fetch_files(self.store, source, night.files, to, what="a kept night")
         return {name: to / name for name in PARTS}
 
     def remove(self, camera: str, night_id: str) -> None:

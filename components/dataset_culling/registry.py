@@ -223,26 +223,8 @@ class Registry:
         with suppress(ArtifactError):
             if header.digest(to) == wanted.model_digest and header.verify(to, MODEL_SCHEMA):
                 return to
-        beside = to.with_name(f".{to.name}.{uuid.uuid4().hex}.partial")
-        folder = self._folder(camera, version)
-
-        def get(name: str) -> None:
-            file = beside / name.removeprefix("model/")
-            self.store.get(f"{folder}{name}", file)
-            if header.sha256_file(file) != wanted.files[name]["sha256"]:
-                raise corrupt(self.store.uri(f"{folder}{name}"), expected="what its manifest says", found="other bytes")
-
-        try:
-            each(get, [name for name in wanted.files if name.startswith("model/")], workers=_WORKERS)
-            if to.exists():
-                shutil.rmtree(to)
-            beside.rename(to)
-        except OSError as error:
-            raise OutputError(
-                f"{to}: expected to write a model, found {error.strerror or error}. Free space."
-            ) from error
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        files = {name: file for name, file in wanted.files.items() if name.startswith("model/")}
+        fetch_files(self.store, self._folder(camera, version), files, to, below="model/", what="a model")
         return to
 
     # --- publishing ---------------------------------------------------------------------------------------------------
@@ -527,6 +509,43 @@ def open_registry(uri: str) -> Registry:
     """
     store, prefix = open_store(uri.rstrip("/") + "/")
     return Registry(store, prefix)
+
+
+def fetch_files(
+    store: ObjectStore, folder: str, files: Mapping[str, Mapping[str, Any]], to: Path, *, below: str = "", what: str
+) -> None:
+    """Copy files whose digests a manifest holds into the directory `to`: all of them as they were kept, or none.
+
+    Args:
+        store: Where they lie.
+        folder: What their keys begin with.
+        files: Name below the folder -> sha256.
+        to: Replaced, if it is there.
+        below: What of the names is left out in `to`.
+        what: What they are together, for the error.
+
+    Raises:
+        CorruptObject: If what arrives is not what the manifest says.
+        StoreError: If the store does not give one.
+        OutputError: If `to` cannot be written.
+    """
+    beside = to.with_name(f".{to.name}.{uuid.uuid4().hex}.partial")
+
+    def get(name: str) -> None:
+        file = beside / name.removeprefix(below)
+        store.get(f"{folder}{name}", file)
+        if header.sha256_file(file) != files[name]["sha256"]:
+            raise corrupt(store.uri(f"{folder}{name}"), expected="what its manifest says", found="other bytes")
+
+    try:
+        each(get, list(files), workers=_WORKERS)
+        if to.exists():
+            shutil.rmtree(to)
+        beside.rename(to)
+    except OSError as error:
+        raise OutputError(f"{to}: expected to write {what}, found {error.strerror or error}. Free space.") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def champion_stack(history: Iterable[Move]) -> list[int]:

@@ -62,7 +62,7 @@ def test_help__every_command_can_be_told_to_say_more_or_less():
 @pytest.mark.parametrize(
     "path",
     ["detectors", "presets", "plan", "check", "doctor", "compare", "fleet report", "show", "run", "models list",
-     "models show", "models compare", "models export", "predict"],
+     "models show", "models compare", "models export", "predict", "propose"],
 )  # fmt: skip
 def test_help__what_prints_results_prints_them_for_machines_too(path: str):
     names = {name for parameter in COMMANDS["culling", *path.split()].params for name in parameter.opts}
@@ -106,6 +106,7 @@ def test_json__is_json(tmp_path: Path):
         (["models", "export", "demo", "--to", "b"], 2, "expected one with models"),
         (["models", "export", "--model", "nowhere", "--to", "b"], 3, "expected an artifact"),
         (["models", "export", "--model", "m", "--to", "b", "--frame-size", "720p"], 2, "expected WIDTHxHEIGHT"),
+        (["propose", "nowhere", "--to", "p"], 3, "expected the folder of a finished run"),
         (["predict", "model"], 2, "found only one name"),
         (["predict", "model", "x.mp4"], 3, "x.mp4: expected a video file"),
         (["predict", "model", "x.mp4", "--version", "2"], 2, "expected --camera beside it"),

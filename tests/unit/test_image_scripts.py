@@ -28,7 +28,7 @@ esac
 
 
 def build(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "CULLING_ENGINE": "", "FAIL": "no such call", **environment}
+    environment = {**os.environ, "CULLING_ENGINE": "", "CULLING_ROOM_GB": "", "FAIL": "no such call", **environment}
     return subprocess.run(
         ["bash", str(SCRIPT), *arguments], capture_output=True, text=True, check=False, env=environment
     )

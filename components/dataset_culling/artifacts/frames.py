@@ -307,6 +307,12 @@ class FrameReader:
         return len(self.table)
 
     @property
+    def marks(self) -> npt.NDArray[np.uint64]:
+        """What tells each stored frame's bytes from others', shape (N,): their length and CRC-32, in one number."""
+        found: npt.NDArray[np.uint64] = (self._bytes.astype(np.uint64) << np.uint64(32)) | self._crc32.astype(np.uint64)
+        return found
+
+    @property
     def report(self) -> dict[str, Any]:
         """The footage report that was written with the frames."""
         found: dict[str, Any] = read_json_file(self.path, self.header, REPORT)

@@ -183,6 +183,20 @@ def read_frame_trust(path: Path) -> FloatArray | None:
     return np.array([image["trust"] for image in ordered], np.float64)
 
 
+def read_box_trust(path: Path) -> FloatArray | None:
+    """How far each of the teacher's boxes is believed, shape (M,) in the order of `read_labels`; None: not known.
+
+    Raises:
+        ArtifactError: If it is no labels/1, or damaged.
+    """
+    header = read_header(path, SCHEMA)
+    boxes = read_json_file(path, header, FILE)["annotations"]
+    if any("trust" not in box for box in boxes):
+        return None
+    ordered = sorted(boxes, key=lambda box: int(box["image_id"]))  # stable: within a frame as in the file
+    return np.array([box["trust"] for box in ordered], np.float64)
+
+
 def read_worst(path: Path) -> tuple[WorstBox, ...]:
     """The boxes that a person should look at first; empty where the teacher was not compared with itself.
 

@@ -203,7 +203,7 @@ def gate_checks(run: Run) -> Table | None:
     return Table(
         "What the promotion gate looked at",
         ("Check", "Result", "Figures"),
-        tuple((check.name, verdict[check.passed], check.text) for check in held),
+        tuple((check.name, verdict[check.passed], check.text.removeprefix(f"{check.name}: ")) for check in held),
     )
 
 

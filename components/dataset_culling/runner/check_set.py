@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from dataset_culling.artifacts.labels import from_coco_json, write_labels
 from dataset_culling.errors import InputError
 from dataset_culling.nights import Night, Nights
 from dataset_culling.registry import Registry
+from dataset_culling.runner.cvat import from_cvat_xml, is_xml
 
 ORIGIN = Origin("check-set")
 OUTSIDE_PX = 1.0
@@ -42,7 +44,7 @@ def set_check(registry: Registry, camera: str, labels: Path, images: Path) -> Ni
     Args:
         registry: Where it is kept.
         camera: The camera.
-        labels: COCO json.
+        labels: COCO json, or CVAT for images 1.1.
         images: Folder in which the images' file_name lie.
 
     Raises:
@@ -64,32 +66,37 @@ def set_check(registry: Registry, camera: str, labels: Path, images: Path) -> Ni
                 width_px.append(image.shape[1])
         ids = {int(image["id"]): number for number, image in enumerate(read.coco["images"], start=1)}
         images_of_ours = [{**image, "time_s": float(ids[int(image["id"])])} for image in read.coco["images"]]
-        boxes = from_coco_json({**read.coco, "images": images_of_ours}, frame_ids=ids)
+        # What a person left is true, however sure of it the teacher was that proposed it.
+        certain = [{**one, "score": 1.0} for one in read.coco["annotations"]]
+        boxes = from_coco_json({**read.coco, "images": images_of_ours, "annotations": certain}, frame_ids=ids)
         write_labels(folder / "labels", boxes, np.array(width_px), np.array(height_px), ORIGIN)
         return Nights(registry).set_check(camera, folder / "frames", folder / "labels", class_names=read.class_names)
 
 
 def read_labelled(labels: Path, images: Path) -> Labelled:
-    """Read a person's labels and hold them against the images.
+    """Read a person's labels, COCO json or CVAT for images 1.1, and hold them against the images.
 
     Raises:
-        InputError: If they are no COCO json, or do not fit; each problem is printed as a line of its own before.
+        InputError: If they are neither, or do not fit; each problem is printed as a line of its own before.
     """
     try:
-        coco = json.loads(labels.read_text(encoding="utf-8"))
+        coco, problems = _read_as_coco(labels)
         found = [{**image, "id": int(image["id"]), "file_name": str(image["file_name"])} for image in coco["images"]]
-        categories = {int(one["id"]): str(one["name"]) for one in coco["categories"]}
-        boxes = [(int(one["image_id"]), int(one["category_id"]), [float(v) for v in one["bbox"]], one.get("id", "?"))
+        categories = {one["id"]: str(one["name"]) for one in coco["categories"]}
+        boxes = [(one["image_id"], one["category_id"], [float(v) for v in one["bbox"]], one.get("id", "?"))
                  for one in coco["annotations"]]  # fmt: skip
     except FileNotFoundError:
-        raise InputError(f"{labels}: expected labels as COCO json, found no such file. Check the path.") from None
+        raise InputError(
+            f"{labels}: expected labels as COCO json or CVAT XML, found no such file. Check the path."
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{labels}: expected COCO json with images, annotations and categories, found {error!r}."
+            f"{labels}: expected COCO json with images, annotations and categories, or CVAT for images 1.1, found "
+            f"{error!r}."
         ) from None
     if not found:
         raise InputError(f"{labels}: expected labelled images, found none.")
-    problems = list(_problems(labels, images, found, categories, boxes))
+    problems += _problems(labels, images, found, categories, boxes)
     if problems:
         shown = problems[:MOST_LINES]
         for line in shown:
@@ -106,22 +113,41 @@ def read_labelled(labels: Path, images: Path) -> Labelled:
     )
 
 
+def _read_as_coco(labels: Path) -> tuple[dict[str, Any], list[str]]:
+    """Labels with COCO's keys, and what in them is no box, a line each."""
+    with labels.open("rb") as file:
+        start = file.read(64)
+    if is_xml(start):
+        return from_cvat_xml(labels)
+    coco = json.loads(labels.read_text(encoding="utf-8"))
+    for category in coco["categories"]:
+        category["id"] = int(category["id"])
+    for one in coco["annotations"]:
+        one |= {"image_id": int(one["image_id"]), "category_id": int(one["category_id"])}
+    return coco, []
+
+
 def _problems(
     labels: Path,
     images: Path,
     found: Sequence[Mapping[str, Any]],
-    categories: Mapping[int, str],
-    boxes: Sequence[tuple[int, int, list[float], Any]],
+    categories: Mapping[Any, str],
+    boxes: Sequence[tuple[int, Any, list[float], Any]],
 ) -> Sequence[str]:
     """Each thing that is wrong, as a line."""
     lines: list[str] = []
     sizes: dict[int, tuple[int, int]] = {}
+    names: set[str] = set()
     for one in found:
         file = images / one["file_name"]
         if one["id"] in sizes:
             lines.append(f"{labels}: image id {one['id']} is there twice ({one['file_name']})")
             continue
         sizes[one["id"]] = (0, 0)
+        if one["file_name"] in names:
+            lines.append(f"{labels}: image {one['file_name']} is listed twice")
+            continue
+        names.add(one["file_name"])
         if not file.is_file():
             lines.append(f"{labels}: image {one['file_name']} is not in {images}")
             continue
@@ -145,7 +171,7 @@ def _problems(
             lines.append(f"{labels}: annotation {number} names class {category}, which is not listed")
         width, height = sizes[image_id]
         x, y, w, h = box if len(box) == 4 else (0.0, 0.0, 0.0, 0.0)
-        if not (w > 0 and h > 0):
+        if not (w > 0 and h > 0 and all(math.isfinite(value) for value in box)):
             lines.append(f"{labels}: annotation {number} has no area: bbox {box}")
         elif width and (min(x, y) < -OUTSIDE_PX or x + w > width + OUTSIDE_PX or y + h > height + OUTSIDE_PX):
             lines.append(f"{labels}: annotation {number} lies outside its image of {width}x{height} px: bbox {box}")

@@ -27,6 +27,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from dataset_culling.runner.engine import (
     writing_to,
 )
 from dataset_culling.runner.entry import stage_config, write_kfp_metadata
+from dataset_culling.runner.footage import footage
 from dataset_culling.runner.process import stage_failed
 from dataset_culling.stages.scratch import SCRATCH
 from dataset_culling.storage import is_remote
@@ -58,6 +60,7 @@ IMAGE_VERSION = "org.opencontainers.image.version"
 RUN_LABEL = "org.dataset-culling.run"
 SHARED_MEMORY = "2g"
 """Limit of /dev/shm, through which training's processes hand on images; the engines' own 64 MB are too little."""
+SCHEDULED = "{{$.pipeline_job_schedule_time_utc}}"
 KFP_FUNCTION = ("client", "image", "command", "volumes", "container_run_args")
 
 
@@ -111,6 +114,8 @@ def run_in_containers(
         _remove_leftovers(client, out)
         tasks = _Tasks(config, out, display, _container_options(config, out, info, device))
         compile_pipeline(out / "pipeline.yaml", "gpu" if device.startswith("cuda") else "cpu", image)
+        with writing_to(out):
+            _say_when(out / "pipeline.yaml")
         runner = local.DockerRunner(environment=_environment(config, device, image))
         theirs = docker_task_handler.run_docker_container
         try:
@@ -128,6 +133,13 @@ def run_in_containers(
             f"{out}: expected KFP to run every task, found none of {', '.join(missing)}. See logs/kfp.log there."
         )
     return RunResult(tasks.artifacts, tasks.timings, tuple(tasks.skipped))
+
+
+def _say_when(pipeline: Path) -> None:
+    """Write the start into the compiled file, where a cluster's driver would: KFP's local orchestrator knows no such
+    placeholder."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    pipeline.write_text(pipeline.read_text(encoding="utf-8").replace(SCHEDULED, now), encoding="utf-8")
 
 
 def check_engine(image: str) -> None:
@@ -157,6 +169,9 @@ class _Tasks:
     def run(self, client: Any, image: str, command: list[str], volumes: Mapping[str, Any], **environment: Any) -> int:
         """Run a task, or take it over from an earlier run of the same identity; raises where KFP would return a code,
         as KFP would try again, and lose the reason."""
+        if list(command[:2]) == ["culling", "footage"]:  # it lists files, no more, and writes two small ones for KFP
+            footage.main(list(command[2:]), prog_name="culling footage", standalone_mode=False)
+            return 0
         call = read_call(command)
         task = next(task for task in WIRING if task.name == call.task)
         spec = STAGES[task.stage]

@@ -67,6 +67,7 @@ def run_pipeline(
     device: str = "auto",
     wiring: Sequence[TaskSpec] = WIRING,
     server: StageServer | None = None,
+    given: Mapping[str, Path] | None = None,
 ) -> RunResult:
     """Run the whole graph into the directory `out`, continuing whatever is finished there.
 
@@ -77,13 +78,14 @@ def run_pipeline(
         device: "auto", "cpu", "cuda" or "cuda:N".
         wiring: The tasks, each after those it reads from.
         server: What starts the tasks' processes; None: each is a new interpreter.
+        given: "task.output" -> an artifact made elsewhere, for tasks that `wiring` reads from but does not run.
 
     Raises:
         ConfigError: If another run is using `out`.
         OutputError: If `out` cannot be written.
         StageFailed: If a task fails; what was finished stays, and the next call continues there.
     """
-    artifacts: dict[str, Path] = {}
+    artifacts: dict[str, Path] = dict(given or {})
     timings: dict[str, Timing] = {}
     skipped: list[str] = []
     with locked(out):

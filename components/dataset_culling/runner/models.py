@@ -253,12 +253,14 @@ def gc(registry: Registry, camera: str, newest: int, champions: int, younger_tha
 @click.option("--remove", is_flag=True, help="The camera has no check set any more.")
 @click.pass_obj
 def check_set(registry: Registry, camera: str, labels: Path | None, images: Path | None, remove: bool) -> None:
-    """Make images that a person labelled (LABELS, COCO json) the CAMERA's check set; without LABELS, say what it is.
+    """Make images that a person labelled (LABELS) the CAMERA's check set; without LABELS, say what it is.
 
-    The teacher, the champion and every candidate are judged on it, and the promotion gate holds candidates to it.
+    LABELS is COCO json or CVAT for images 1.1; culling propose writes both for a person to begin with. The teacher, the
+    champion and every candidate are judged on the set, and the promotion gate holds candidates to it.
 
     \b
     culling models check-set demo checked.json --images checked/
+    culling models check-set demo proposals/annotations.xml --images proposals/images
     culling models check-set demo
     culling models check-set demo --remove
     """

@@ -31,7 +31,14 @@ def truth_path(video: Path) -> Path:
 
 
 def simulate_video(
-    path: Path, *, scene: str, duration_s: float, fps: float, seed: int | None, truth: Path | None
+    path: Path,
+    *,
+    scene: str,
+    duration_s: float,
+    fps: float,
+    seed: int | None,
+    truth: Path | None,
+    day_length_s: float | None = None,
 ) -> None:
     """Write a simulated video and its true boxes.
 
@@ -40,6 +47,8 @@ def simulate_video(
         OutputError: If it cannot be written.
     """
     config = named_scene(scene, seed)
+    if day_length_s is not None:
+        config = config.replace(day_length_s=day_length_s)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(

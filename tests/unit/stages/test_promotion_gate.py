@@ -72,8 +72,8 @@ def test_judge__a_gain_of_which_nothing_tells_how_sure_it_is_is_none():
     ("stem", "count", "named"),
     [
         ("ap_50_car", "class_car", "class car"),
-        ("hour_07_map_50", "hour_07", "hour_07"),
-        ("elapsed_hour_00_map_50", "elapsed_hour_00", "elapsed_hour_00"),
+        ("hour_07_map_50", "hour_07", "hour 07"),
+        ("elapsed_hour_00_map_50", "elapsed_hour_00", "hour 00 of the footage"),
         ("replay_20261101_2_map_50", "replay_20261101_2", "night 20261101_2"),
         ("check_map_50", "check", "the human check set"),
     ],

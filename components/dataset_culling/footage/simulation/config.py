@@ -109,6 +109,19 @@ SCENES: dict[str, SceneConfig] = {
         seed=19, scene="court", day_length_s=1400.0, start_hour=8.0, people_per_minute=10, dogs_per_minute=0,
         noise_levels=2.5, horizon=0.16, near_m=12.0, camera_height_m=7.0, standing=2, distractors=5,
     ),
+    "crossing": SceneConfig(
+        seed=23, day_length_s=1400.0, start_hour=7.0, people_per_minute=18, bicycles_per_minute=9, cars_per_minute=14,
+        trucks_per_minute=2, dogs_per_minute=0.3, night_share=0.15, rain=0.15, noise_levels=2.5, horizon=0.2,
+        near_m=7.0, camera_height_m=4.5, camouflage=0.25, parked=1, standing=4, distractors=7,
+    ),
+    "court-far": SceneConfig(
+        seed=29, scene="court", day_length_s=1400.0, start_hour=9.0, people_per_minute=12, dogs_per_minute=0,
+        noise_levels=3.5, horizon=0.12, near_m=18.0, camera_height_m=9.5, standing=3, distractors=7, haze=0.15,
+    ),
+    "court-near": SceneConfig(
+        seed=31, scene="court", day_length_s=1400.0, start_hour=13.0, people_per_minute=7, dogs_per_minute=0,
+        noise_levels=2.0, horizon=0.22, near_m=6.5, camera_height_m=3.8, standing=1, distractors=4, camouflage=0.45,
+    ),
 }  # fmt: skip
 """Scenes with names; pretraining never sees them."""
 

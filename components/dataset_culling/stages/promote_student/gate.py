@@ -127,27 +127,28 @@ def strata(metrics: Mapping[str, float], against: Against) -> Iterator[Stratum]:
     """Every part that was measured for both: classes, hours, kept nights, the human check set, in this order."""
     found: list[tuple[int, Stratum]] = []
     for key, candidate in metrics.items():
-        for order, (pattern, kind, title) in enumerate(_PATTERNS):
+        for order, (pattern, kind, title, counted) in enumerate(_PATTERNS):
             match = re.fullmatch(pattern, key)
             if match is None:
                 continue
             other = f"{key.removesuffix('trained')}{against}"
             name = match.groupdict().get("name", "")
             if other in metrics:
-                objects = metrics.get(f"objects_{_OBJECTS[kind].format(name=name)}", 0.0)
+                objects = metrics.get(f"objects_{counted.format(name=name)}", 0.0)
                 found.append((order, Stratum(title.format(name=name), kind, candidate, metrics[other], int(objects))))
             break
     return (stratum for _, stratum in sorted(found, key=lambda one: (one[0], one[1].name)))
 
 
 Kind = Literal["class", "hour", "night", "check"]
-_PATTERNS: tuple[tuple[str, Kind, str], ...] = (
-    (r"check_map_50_trained", "check", "the human check set"),
-    (r"replay_(?P<name>\d{8}(_\d+)?)_map_50_trained", "night", "night {name}"),
-    (r"(?P<name>(elapsed_)?hour_\d\d)_map_50_trained", "hour", "{name}"),
-    (r"ap_50_(?P<name>.+)_trained", "class", "class {name}"),
+_PATTERNS: tuple[tuple[str, Kind, str, str], ...] = (
+    (r"check_map_50_trained", "check", "the human check set", "check"),
+    (r"replay_(?P<name>\d{8}(_\d+)?)_map_50_trained", "night", "night {name}", "replay_{name}"),
+    (r"hour_(?P<name>\d\d)_map_50_trained", "hour", "hour {name}", "hour_{name}"),
+    (r"elapsed_hour_(?P<name>\d\d)_map_50_trained", "hour", "hour {name} of the footage", "elapsed_hour_{name}"),
+    (r"ap_50_(?P<name>.+)_trained", "class", "class {name}", "class_{name}"),
 )
-_OBJECTS = {"check": "check", "night": "replay_{name}", "hour": "{name}", "class": "class_{name}"}
+"""Figure of the candidate, kind, what people call it, and what counts its true boxes, after `objects_`."""
 
 
 def _check_set_asked_for(metrics: Mapping[str, float]) -> Check:

@@ -73,7 +73,9 @@ def decide(config: PromoteStudentConfig, inputs: Inputs, metrics: dict[str, floa
             )  # fmt: skip
         reference = _reference(champion, metrics, first_seen)
         if reference.map_50 is None and "frames" in inputs:
-            metrics = metrics | look_again(inputs, config.camera, config.registry, before, context)
+            # Not one figure of the champion that was is left: where the new one has none, nothing is compared.
+            metrics = {name: value for name, value in metrics.items() if not _of_champion(name)}
+            metrics |= look_again(inputs, config.camera, config.registry, before, context)
             reference = _reference(champion, metrics, first_seen)
         verdict = judge(metrics, config, reference)
         kept = verdict.trusted and config.mode != "dry-run"
@@ -95,6 +97,10 @@ def decide(config: PromoteStudentConfig, inputs: Inputs, metrics: dict[str, floa
         f"{config.registry}: expected the champion of camera '{config.camera}' to stay for a moment, found it moved "
         f"{_TRIES} times. Run one promotion of a camera at a time."
     )
+
+
+def _of_champion(name: str) -> bool:
+    return name.endswith("_champion") or name == CHAMPION_VERSION or "_over_champion_" in name
 
 
 def look_again(inputs: Inputs, camera: str, registry: str, version: int, context: StageContext) -> dict[str, float]:

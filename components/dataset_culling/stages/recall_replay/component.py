@@ -9,6 +9,7 @@ from dataset_culling.kubeflow.container import stage_container, text
 
 @dsl.container_component
 def recall_replay(
+    pool: dsl.Input[dsl.Dataset],
     heldout: dsl.Input[dsl.Dataset],
     replay: dsl.Output[dsl.Dataset],
     frames: dsl.Output[dsl.Dataset],
@@ -21,7 +22,8 @@ def recall_replay(
     """Bring what earlier nights of the camera left behind, and its human check set.
 
     Args:
-        heldout: frames/1, tonight's held-out part, by which tonight is told from earlier nights.
+        pool: frames/1, tonight's, by which tonight is told from earlier nights.
+        heldout: frames/1, tonight's held-out part.
         classes: The camera's classes.
         camera: The camera's name.
         registry: Folder or s3:// prefix of the registry.
@@ -36,6 +38,7 @@ def recall_replay(
         "recall-replay",
         config=config,
         settings={"classes": classes, "camera": text(camera), "registry": text(registry)},
+        pool=pool.path,
         heldout=heldout.path,
         replay=replay.path,
         frames=frames.path,

@@ -1,7 +1,7 @@
 """Recall: a few labelled frames of each earlier night, and the human check set, out of the registry.
 
 It happens once at the beginning of a run, so that training, evaluation and promotion see the same nights whatever other
-runs do meanwhile. Tonight's own footage, kept by an earlier run over the same frames, is left out.
+runs do meanwhile. Tonight's own footage, kept by an earlier run, is left out: none is judged on what it learned from.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from dataset_culling.artifacts.frames import FrameReader, FrameWriter
 from dataset_culling.artifacts.header import digest
@@ -43,8 +44,7 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
         champion = registry.champion(config.camera).version if config.champion else 0
         if champion:
             champion_digest = digest(registry.fetch_model(config.camera, champion, outputs["replay"] / CHAMPION))
-        tonight = name_of_night(inputs["heldout"])
-        found = [night for night in shelf.all(config.camera) if night.id != tonight]
+        found = [night for night in shelf.all(config.camera) if night.id != name_of_night(inputs["heldout"])]
         nights = found[max(0, len(found) - config.most_nights) :]
         check = shelf.check_set(config.camera)
         nights += [check] if check is not None else []
@@ -54,6 +54,7 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
                 f"left out {len(nights) - len(fitting)} kept nights: not labelled for all of {', '.join(classes)}"
             )
         nights = fitting
+    tonight = np.concatenate([FrameReader(inputs[part]).marks for part in ("pool", "heldout")])
     slices: list[Slice] = []
     labels: list[Detections] = []
     names = slice_names(nights)
@@ -67,6 +68,9 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
             assert registry is not None
             parts = Nights(registry).fetch(config.camera, night, Path(folder) / str(number))
             reader, known = FrameReader(parts["frames"]), read_labels(parts["labels"])
+            if night.kind == "night" and is_of_tonight(reader.marks, tonight):
+                notes.append(f"left out night {name}: it is tonight's footage, extracted in another way")
+                continue
             ids = reader.table.frame_ids
             moved = number * STRIDE + np.arange(len(ids), dtype=np.int64)
             for frame_id, jpeg in zip(moved.tolist(), reader.jpegs(ids), strict=True):
@@ -98,6 +102,16 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
         },
         notes=tuple(notes),
     )
+
+
+def is_of_tonight(kept: npt.NDArray[np.uint64], tonight: npt.NDArray[np.uint64]) -> bool:
+    """Whether a kept night is of the very footage that is trained on now: half of its frames or more are among it.
+
+    Args:
+        kept: Marks of the night's frames, shape (K,); see `FrameReader.marks`.
+        tonight: Marks of all of tonight's, shape (N,).
+    """
+    return len(kept) > 0 and 2 * int(np.isin(kept, tonight).sum()) >= len(kept)
 
 
 def slice_names(nights: Sequence[Night]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from dataset_culling.config import StageConfig
 from dataset_culling.detectors.base import Backend, DetectorRef, Precision
@@ -31,3 +33,33 @@ class ScoreFramesConfig(StageConfig):
         "auto",
         description="What the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",
     )
+    logged: str = Field(
+        "",
+        description="What the deployed student saw on the camera, as JSON lines: a file or s3://bucket/key. Frames "
+        "with a record are not looked at again. Empty: all are.",
+    )
+    logged_model: str = Field(
+        "",
+        description="Whose boxes count: the first letters of a model/1's digest, CAMERA@VERSION, or for Frigate's log "
+        "the camera's name there. Empty: the only one in the log.",
+    )
+    logged_min_score: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Least score in a log that does not say: Frigate's objects.filters.LABEL.min_score.",
+    )
+    logged_width_px: int = Field(
+        0,
+        ge=0,
+        description="Width of the pictures in a log that does not say (Frigate's detect.width); 0: the frames'.",
+    )
+    logged_tolerance_s: float = Field(
+        0.02, ge=0, le=1, description="A record belongs to a frame that is no further away in time than this."
+    )
+
+    @model_validator(mode="after")
+    def _a_log_has_no_features(self) -> Self:
+        if self.logged and self.features:
+            raise ValueError("features come from looking at every frame: set logged to '' or features to false")
+        return self

@@ -1,0 +1,71 @@
+"""The ways to choose frames that are compared, and what each would have paid for; and the variants beyond the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Labels = Literal["none", "kept", "pool", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A row of Table 2."""
+
+    name: str
+    title: str
+    first: Mapping[str, Any]  # settings of cull_confidence, without the budget
+    second: Mapping[str, Any]  # settings of cull_precision, without the budget
+    labels: Labels  # frames the teacher must label for it: those kept, pool_factor times as many, or all
+    scores: bool  # whether the student must look at every frame for it
+    sized: bool = True  # whether it keeps a number of frames that was asked for
+    trains: bool = True
+
+
+_KEEP = {"strategy": "full"}
+_ALL = (
+    Arm("untrained", "untrained", {}, {}, "none", scores=False, sized=False, trains=False),
+    Arm("uniform", "intermittent (uniform)", {"strategy": "uniform"}, _KEEP, "kept", scores=False),
+    Arm("random", "random", {"strategy": "random"}, _KEEP, "kept", scores=False),
+    Arm("entropy", "entropy", {"strategy": "entropy"}, _KEEP, "kept", scores=True),
+    Arm("confidence-sum", "confidence (sum)",
+        {"strategy": "confidence", "options": {"confidence": {"aggregation": "sum"}}}, _KEEP, "kept", scores=True),
+    Arm("confidence-mean", "confidence (mean)",
+        {"strategy": "confidence", "options": {"confidence": {"aggregation": "mean"}}}, _KEEP, "kept", scores=True),
+    Arm("precision", "precision", {"strategy": "full"}, {"strategy": "precision"}, "all", scores=True),
+    Arm("confidence+precision", "confidence + precision",
+        {"strategy": "confidence"}, {"strategy": "precision"}, "pool", scores=True),
+    Arm("coverage", "coverage, both stages", {"strategy": "coverage"}, {"strategy": "coverage"}, "pool", scores=True),
+    Arm("top-confidence", "top confidence", {"strategy": "top-confidence"}, _KEEP, "kept", scores=True),
+    Arm("full", "full data set", {"strategy": "full"}, _KEEP, "all", scores=False, sized=False),
+)  # fmt: skip
+ARMS: Mapping[str, Arm] = {arm.name: arm for arm in _ALL}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The same arm with something the paper does not have."""
+
+    name: str
+    title: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    gate: bool = False  # near-duplicates are dropped before anything costs
+    logged: bool = False  # scores come from a log
+    own_labels: bool = False  # the teacher labels for it alone, as it is asked otherwise
+    preset: str = ""  # whose recipe and share of labels it has
+
+
+_VARIANTS = (
+    Variant("plain", "as in the paper"),
+    Variant("gate", "near-duplicate gate", gate=True),
+    Variant("trust", "teacher trust (flip)", {"label_frames": {"trust": "flip"}}, own_labels=True),
+    Variant("distillation", "feature distillation", {"train_student": {"recipe": {"distillation": 1.0}}}),
+    Variant("logged", "scores from the camera's log", logged=True),
+    Variant("gate+logged", "gate and log", gate=True, logged=True),
+    Variant("paper", "`paper` preset: its recipe, its share of labels", preset="paper"),
+)
+VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in _VARIANTS}
+
+LOG_LEFT_OUT = 20
+"""Every this many frames the log of the variant `logged` has no record, so that the usual way is gone as well."""
