@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def print_range(
     if low >= high:
         raise ConfigError(f"--low {low:g}: expected a rate below --high, found {high:g} there. Swap them.")
     config = settings_of(run, changes)
-    with click.progressbar(length=steps, label="Rates", hidden=quiet, file=click.get_text_stream("stderr")) as bar:
+    with click.progressbar(length=steps, label="Rates", hidden=quiet, file=sys.stderr) as bar:
         found = rates_of(
             run, config, low=low, high=high, steps=steps, device=choose_device(device),
             progress=lambda done, total: bar.update(done - bar.pos),

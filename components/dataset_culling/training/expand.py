@@ -18,12 +18,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
-from torch.nn.utils.parametrize import cached, is_parametrized, register_parametrization, remove_parametrizations
+from torch.nn.utils.parametrize import (
+    ParametrizationList,
+    cached,
+    is_parametrized,
+    register_parametrization,
+    remove_parametrizations,
+)
 
 Kind = Literal["CL", "CK", "PW"]
 KINDS: tuple[Kind, ...] = ("CL", "CK", "PW")
@@ -87,7 +93,7 @@ def contract(module: nn.Module) -> tuple[str, ...]:
             weight = conv.weight.detach().clone()
             remove_parametrizations(conv, "weight", leave_parametrized=True)
         # Anew, as what torch leaves is no parameter where no gradients are recorded, and stands behind the bias.
-        bias = conv.bias
+        bias = cast("nn.Parameter | None", conv.bias)
         del conv.weight, conv.bias
         conv.register_parameter("weight", nn.Parameter(weight))
         conv.register_parameter("bias", bias)
@@ -107,7 +113,7 @@ def expanded(module: nn.Module) -> list[tuple[str, nn.Conv2d]]:
 
 def factors(conv: nn.Conv2d) -> list[Tensor]:
     """An expanded convolution's kernels, the one that meets the image first; each (outputs, inputs, height, width)."""
-    held = conv.parametrizations["weight"]  # type: ignore[index]
+    held = cast("ParametrizationList", conv.parametrizations["weight"])  # type: ignore[index]
     return [getattr(held, f"original{place}") for place in range(held.ntensors)]
 
 
@@ -186,9 +192,9 @@ def _split_1x1(weight: Tensor, rate: int, random: torch.Generator) -> Iterator[T
     before = _orthonormal(rate * weight.shape[1], weight.shape[1], random)
     after = _orthonormal(rate * weight.shape[0], weight.shape[0], random)
     middle = _mix(before, _mix(after, weight).transpose(0, 1)).transpose(0, 1)
-    yield (torch.block_diag(*before) * gain)[:, :, None, None]
+    yield (_diagonal(before) * gain)[:, :, None, None]
     yield middle / gain**2
-    yield (torch.block_diag(*after) * gain).T[:, :, None, None]
+    yield (_diagonal(after) * gain).T[:, :, None, None]
 
 
 def _split_3x3(weight: Tensor, rate: int, random: torch.Generator) -> Iterator[Tensor]:
@@ -231,7 +237,13 @@ def _orthonormal(rows: int, columns: int, random: torch.Generator) -> list[Tenso
     return found
 
 
+def _diagonal(blocks: list[Tensor]) -> Tensor:
+    """The matrix that has these blocks on its diagonal."""
+    whole: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+    return whole
+
+
 def _mix(blocks: list[Tensor], kernel: Tensor) -> Tensor:
     """The matrix of these blocks times a kernel's outputs; (rows, inputs, height, width)."""
-    parts = kernel.split([block.shape[1] for block in blocks])
+    parts = torch.split(kernel, [block.shape[1] for block in blocks])
     return torch.cat([torch.einsum("pn,nmyx->pmyx", *pair) for pair in zip(blocks, parts, strict=True)])
