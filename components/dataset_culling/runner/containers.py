@@ -29,6 +29,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from dataset_culling import __version__
@@ -36,7 +37,7 @@ from dataset_culling.artifacts.header import digest, verify, write_json
 from dataset_culling.artifacts.timing import Timing, read_timing
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import DESCRIBED, DETECTORS, torch_home, weights_at_hand
-from dataset_culling.errors import ConfigError, EngineError
+from dataset_culling.errors import ConfigError, EngineError, OutputError
 from dataset_culling.graph import STAGES, WIRING, PipelineConfig, TaskSpec, external_inputs
 from dataset_culling.runner.engine import (
     DONE,
@@ -60,6 +61,8 @@ IMAGE_VERSION = "org.opencontainers.image.version"
 RUN_LABEL = "org.dataset-culling.run"
 SHARED_MEMORY = "2g"
 """Limit of /dev/shm, through which training's processes hand on images; the engines' own 64 MB are too little."""
+FOLLOWING_S = 30.0
+"""How long the end of a container may take to reach who reads its log; then the whole log is asked for."""
 SCHEDULED = "{{$.pipeline_job_schedule_time_utc}}"
 KFP_FUNCTION = ("client", "image", "command", "volumes", "container_run_args")
 
@@ -231,11 +234,10 @@ class _Tasks:
         )
         try:
             container.start()
-            with log.open("wb", buffering=0) as file:
-                for chunk in container.logs(stream=True, follow=True):
-                    with writing_to(self.out):
-                        file.write(chunk)
-            return int(container.wait()["StatusCode"])
+            following = Following(container, log, self.out)
+            code = int(container.wait()["StatusCode"])
+            following.end()
+            return code
         finally:  # on Ctrl-C too
             container.remove(force=True)
 
@@ -249,6 +251,55 @@ class _Tasks:
         found = {name: digest(partial / name) for name in outputs}
         write_json(partial / DONE, {"identity": identity, "outputs": found})
         partial.rename(self.out / "tasks" / task.name)
+
+
+class Following:
+    """Copies what a container prints to a file while it runs.
+
+    In a thread: an engine that was too busy to see the end of a short container may leave its reader waiting for ever
+    (seen once with podman under load), so it is the exit code that is waited for.
+    """
+
+    def __init__(self, container: Any, log: Path, out: Path) -> None:
+        self._container, self._log, self._out = container, log, out
+        self._problem: OutputError | None = None
+        self._whole = False
+        self._thread = Thread(target=self._copy, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Once the container has ended: see that the file holds all that it printed.
+
+        Raises:
+            OutputError: If it could not be written; the container was stopped for that.
+        """
+        self._thread.join(FOLLOWING_S)
+        if self._problem is not None:
+            raise self._problem
+        if not self._whole:
+            beside = self._log.with_name(f".{self._log.name}.whole")
+            with writing_to(self._out):
+                beside.write_bytes(self._container.logs())
+                beside.replace(self._log)
+
+    def _copy(self) -> None:
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+
+        try:
+            with writing_to(self._out):
+                file = self._log.open("wb", buffering=0)
+            with file:
+                for chunk in self._container.logs(stream=True, follow=True):
+                    with writing_to(self._out):
+                        file.write(chunk)
+            self._whole = True
+        except OutputError as error:
+            self._problem = error
+            with contextlib.suppress(DockerException, RequestException):  # it ended meanwhile
+                self._container.kill()
+        except (DockerException, RequestException):
+            pass  # the whole is read in the end
 
 
 @dataclass(frozen=True, slots=True)
