@@ -14,6 +14,10 @@ Keys: evaluation_speedup_vs_pycocotools   seconds of pycocotools over ours, medi
       evaluation_max_abs_diff             largest difference of any class, area and IoU threshold    goal <= 1e-6
       evaluation_s, evaluation_pycocotools_s, evaluation_peak_mib   seconds, and ours' own memory at its peak
       evaluation_<other>_s, evaluation_<other>_max_abs_diff         where installed
+      evaluation_<other>_index_s                 from arrays to its index, once; what a user of ours pays besides
+      evaluation_awkward_max_abs_diff, evaluation_<other>_awkward_max_abs_diff
+                                        the same of ties, crowds, empty classes and more than maxDets boxes: the sets
+                                        of tests/awkward_boxes.py, three seeds each
 """
 
 from __future__ import annotations
@@ -26,9 +30,10 @@ import io
 import json
 import os
 import statistics
+import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +56,16 @@ def main() -> None:
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     student, teacher = six_hours(options.images)
-    contenders: dict[str, Callable[[], tuple[float, np.ndarray]]] = {
-        "pycocotools": reference(student, teacher, COCO, COCOeval)
-    }
+    contenders: dict[str, Callable[[], tuple[float, np.ndarray]]] = {}
+    index_s: dict[str, float] = {}
+    index_s["pycocotools"], contenders["pycocotools"] = reference(student, teacher, COCO, COCOeval)
+    others: list[tuple[str, Any, Any]] = []
     for name, module in (("hotcoco", "hotcoco"), ("faster_coco_eval", "faster_coco_eval")):
         with contextlib.suppress(ImportError):
             found = importlib.import_module(module)
             run = getattr(found, "COCOeval", None) or found.COCOeval_faster
-            contenders[name] = reference(student, teacher, found.COCO, run)
+            others.append((name, found.COCO, run))
+            index_s[name], contenders[name] = reference(student, teacher, found.COCO, run)
     ours_s: list[float] = []
     theirs_s: dict[str, list[float]] = {name: [] for name in contenders}
     tables: dict[str, np.ndarray] = {}
@@ -80,12 +87,32 @@ def main() -> None:
     }
     for name, seconds in theirs_s.items():
         figures[f"evaluation_{name}_s"] = statistics.median(seconds)
+        figures[f"evaluation_{name}_index_s"] = index_s[name]
         if name != "pycocotools":
             figures[f"evaluation_{name}_max_abs_diff"] = float(np.abs(tables[name] - tables["pycocotools"]).max())
+    for name, value in awkward(others).items():
+        figures[f"evaluation_{name}_awkward_max_abs_diff" if name else "evaluation_awkward_max_abs_diff"] = value
     for name, value in figures.items():
         print(f"{name:44} {value:.3g}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def awkward(others: Sequence[tuple[str, Any, Any]]) -> dict[str, float]:
+    """Largest difference of each from pycocotools on sets that are made to tell evaluations apart; "" is ours."""
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+    from awkward_boxes import AWKWARD, data
+
+    worst: dict[str, float] = {}
+    sets = [data(name, seed) for name in AWKWARD for seed in range(3)]
+    for student, teacher in [*sets, data("ordinary", 0, num_frames=10, false_per_frame=500)]:
+        _, right = reference(student, teacher, COCO, COCOeval)[1]()
+        found = {"": _ap_table(student, teacher)}
+        for name, coco_class, eval_class in others:
+            found[name] = reference(student, teacher, coco_class, eval_class)[1]()[1]
+        for name, table in found.items():
+            worst[name] = max(worst.get(name, 0.0), float(np.abs(table - right).max()))
+    return worst
 
 
 def six_hours(num_frames: int) -> tuple[Detections, Detections]:
@@ -110,8 +137,10 @@ def six_hours(num_frames: int) -> tuple[Detections, Detections]:
 
 def reference(
     student: Detections, teacher: Detections, coco_class: Any, eval_class: Any
-) -> Callable[[], tuple[float, np.ndarray]]:
-    """One run of a library with pycocotools' interface: its seconds, and AP by class, area and threshold."""
+) -> tuple[float, Callable[[], tuple[float, np.ndarray]]]:
+    """A library with pycocotools' interface: seconds from arrays to its index, and one run of it, which gives its own
+    seconds, and AP by class, area and threshold."""
+    started = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         sets = []
         for boxes in (teacher, student):
@@ -123,6 +152,7 @@ def reference(
             except (TypeError, AttributeError):
                 coco = coco_class(described)
             sets.append(coco)
+    index_s = time.perf_counter() - started
 
     def run() -> tuple[float, np.ndarray]:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -135,7 +165,7 @@ def reference(
         size = (len(one.params.iouThrs), 101, len(teacher.class_names), 4, len(one.params.maxDets))
         return seconds, precision.reshape(size)[..., -1].mean(axis=1).transpose(1, 2, 0)
 
-    return run
+    return index_s, run
 
 
 if __name__ == "__main__":
