@@ -1,0 +1,177 @@
+"""Labels mended by objects' lives, on tracks made by hand: a box moves 2 px a frame, one frame a second."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+
+from builders import footage, frame
+from dataset_culling.errors import ConfigError
+from dataset_culling.evaluation.linking import NEVER, LinkRules, link_cost
+from dataset_culling.evaluation.tracks import TrackRules, mend
+from dataset_culling.types import Detections
+
+pytest.importorskip("laptrack", reason="needs the extra tracks")
+PERSON, CAR = 0, 1
+RULES = TrackRules(enabled=True, max_gap_s=2.0, flicker_s=1.0)
+
+
+def at(second: float, score: float = 0.9, class_id: int = PERSON, x: float = 0.0) -> tuple[float, ...]:
+    """An object 10 px wide, 20 high, that moves 2 px a second."""
+    return (class_id, score, x + 2 * second, 0, x + 2 * second + 10, 20)
+
+
+def test_mend__a_box_missed_between_two_sightings_is_filled():
+    found = mend(footage(frame(at(0, 0.9)), frame(), frame(at(2, 0.7)), class_names=("person", "car")), RULES)
+    assert found.labels.offsets.tolist() == [0, 1, 2, 3]
+    assert found.labels.boxes_xyxy[1].tolist() == [2, 0, 12, 20]  # half way
+    assert found.source == ("teacher", "interpolated", "teacher")
+    assert found.labels.scores.tolist() == pytest.approx([0.9, 0.7, 0.7])  # as the less sure of its two neighbours
+    assert found.stands_on.tolist() == [0, 1, 1]
+    assert found.track.tolist() == [0, 0, 0]
+    assert found.counts["filled"] == 1
+
+
+def test_mend__nothing_is_filled_before_the_first_or_after_the_last_sighting():
+    labels = footage(frame(), frame(at(1)), frame(at(2)), frame())
+    assert mend(labels, RULES).labels.offsets.tolist() == [0, 0, 1, 2, 2]
+
+
+def test_mend__a_gap_longer_than_max_gap_s_stays():
+    labels = footage(frame(at(0)), frame(), frame(at(2)))
+    assert mend(labels, RULES.replace(max_gap_s=1.9)).counts["filled"] == 0
+
+
+def test_mend__something_parked_is_filled_over_a_long_gap():
+    still = (CAR, 0.9, 50, 50, 90, 70)
+    labels = footage(frame(still), *[frame()] * 4, frame(still), class_names=("person", "car"))
+    assert mend(labels, RULES).counts["filled"] == 4
+    assert mend(labels, RULES.replace(parked_gap_s=4.0)).counts["filled"] == 0
+    # four looks without it: it has driven off, and another one stands there
+    assert mend(labels, RULES.replace(max_misses=3)).counts["filled"] == 0
+
+
+def spread(*images: object, times_s: list[float]) -> Detections:
+    made = footage(*images)
+    return dataclasses.replace(
+        made, time_s=np.array(times_s), frame_ids=np.array([round(1000 * one) for one in times_s], np.int64)
+    )
+
+
+def test_mend__the_student_carries_a_life_between_labels_far_apart():
+    labels = spread(frame(at(0)), frame(), frame(at(8)), times_s=[0.0, 4.0, 8.0])
+    student = spread(*[frame(at(s, 0.5, x=0.5)) for s in range(9)], times_s=[float(s) for s in range(9)])
+    assert mend(labels, RULES).counts["filled"] == 0  # 8 px in 8 s and nobody looked in between
+    found = mend(labels, RULES, student=student)
+    assert found.source == ("teacher", "student", "teacher")
+    assert found.labels.boxes_xyxy[1].tolist() == [8.5, 0, 18.5, 20]  # where the student saw it
+    assert found.labels.frame_ids.tolist() == [0, 4000, 8000]  # frames that the teacher did not label stay out
+    assert mend(labels, RULES.replace(student_score=0.6), student=student).counts["filled"] == 0
+
+
+def test_mend__what_only_the_student_sees_is_no_label():
+    student = footage(*[frame(at(s)) for s in range(3)])
+    assert len(mend(footage(frame(), frame(), frame()), RULES, student=student).labels.scores) == 0
+
+
+def test_mend__a_doubtful_box_within_a_life_becomes_a_label_and_one_at_its_end_does_not():
+    labels = footage(frame(at(0)), frame(at(1, 0.35)), frame(at(2)), frame(at(3, 0.35)))
+    labels.ignore[:] = [False, True, False, True]
+    found = mend(labels, RULES)
+    assert found.labels.ignore.tolist() == [False, False, False, True]
+    assert found.source == ("teacher", "doubtful", "teacher", "teacher")
+    assert found.labels.scores[1] == pytest.approx(0.35)  # its own score: soft labels weigh by it
+
+
+def test_mend__one_class_a_life_by_the_sum_of_scores():
+    labels = footage(
+        frame(at(0, 0.9)), frame(at(1, 0.6, CAR)), frame(at(2, 0.8)), class_names=("person", "car")
+    )
+    assert mend(labels, RULES).labels.class_ids.tolist() == [PERSON] * 3  # 1.7 of 2.3 are 0.74
+    assert mend(labels, RULES.replace(class_share=0.8)).labels.class_ids.tolist() == [PERSON, CAR, PERSON]
+
+
+def test_mend__of_two_classes_in_one_place_the_better_stays_and_both_vote():
+    labels = footage(
+        frame(at(0, 0.55, CAR), at(0, 0.6)), frame(at(1, 0.9, CAR)), class_names=("person", "car")
+    )
+    found = mend(labels, RULES)
+    assert found.stands_on.tolist() == [1, 2]
+    assert found.labels.class_ids.tolist() == [CAR, CAR]  # 1.45 of 2.05 are 0.71
+    assert found.counts["duplicates"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rules", "boxes", "ignored"),
+    [
+        pytest.param({}, 1, 1, id="an ignore region"),
+        pytest.param({"flicker": "drop"}, 0, 0, id="dropped"),
+        pytest.param({"flicker": "keep"}, 1, 0, id="kept"),
+        pytest.param({"flicker_s": 0.5}, 1, 0, id="no labelled frame is near enough to say so"),
+        pytest.param({"flicker_score": 0.6}, 1, 0, id="sure enough to be believed once"),
+    ],
+)
+def test_mend__flicker(rules: dict[str, object], boxes: int, ignored: int):
+    found = mend(footage(frame(), frame(at(1, 0.6)), frame()), RULES.replace(**rules))
+    assert (len(found.labels.scores), int(found.labels.ignore.sum())) == (boxes, ignored)
+
+
+def test_mend__what_the_student_sees_too_is_no_flicker():
+    student = footage(frame(at(0, 0.5)), frame(), frame())
+    assert not mend(footage(frame(), frame(at(1, 0.6)), frame()), RULES, student=student).labels.ignore.any()
+
+
+def test_mend__hidden_behind_another_box_becomes_an_ignore_region():
+    van = (CAR, 0.9, 6, 0, 60, 40)  # at second 1 the person stands at 2..12: six of its ten pixels are behind the van
+    labels = footage(frame(at(0), van), frame(van), frame(at(2), van), class_names=("person", "car"))
+    found = mend(labels, RULES)
+    assert found.source == ("teacher", "teacher", "teacher", "hidden", "teacher", "teacher")
+    assert found.labels.ignore.tolist() == [False, False, False, True, False, False]
+    seen = mend(labels, RULES.replace(hidden_share=0.7))
+    assert not seen.labels.ignore.any()
+    assert seen.counts["filled"] == 1
+
+
+def test_mend__no_second_box_where_the_teacher_has_one():
+    # the middle box is doubtful and of another class, so dear to link, but it lies where the person would be
+    labels = footage(frame(at(0)), frame(at(1.8, 0.4, CAR)), frame(at(2)), class_names=("person", "car"))
+    labels.ignore[1] = True
+    found = mend(labels, RULES.replace(min_overlap=0.59))  # a change of class needs 0.99
+    assert found.counts["filled"] == 0
+
+
+def test_mend__two_that_pass_each_other_keep_their_lives():
+    left = [(PERSON, 0.9, 4 * s, 0, 4 * s + 10, 20) for s in range(5)]
+    right = [(PERSON, 0.9, 40 - 4 * s, 60, 50 - 4 * s, 80) for s in range(5)]
+    found = mend(footage(*[frame(a, b) for a, b in zip(left, right, strict=True)]), RULES)
+    assert found.track.tolist() == [0, 1] * 5
+
+
+def test_mend__no_boxes_and_other_classes():
+    assert mend(footage(frame(), frame()), RULES).labels.offsets.tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="the student's classes"):
+        mend(footage(frame()), RULES, student=footage(frame(), class_names=("cat",)))
+
+
+@pytest.mark.parametrize(
+    ("b", "cost"),
+    [
+        pytest.param((2, 0, 12, 20, 1, 0), 1 - 28 / 32, id="grown threefold: 30 wide, 28 in common"),
+        pytest.param((2, 0, 12, 20, 1, 1), 1 - 28 / 32 + 0.4, id="another class costs"),
+        pytest.param((2, 0, 12, 20, 3, 0), NEVER, id="out of sight for too long"),
+        pytest.param((0, 0, 10, 20, 30, 0), 0.0, id="parked"),
+        pytest.param((0, 0, 10, 20, 61, 0), NEVER, id="parked, but for too long"),
+        pytest.param((28, 0, 38, 20, 1, 0), NEVER, id="too far: 2 of 58"),
+    ],
+)
+def test_link_cost__worked_by_hand(b: tuple[float, ...], cost: float):
+    assert link_cost((0, 0, 10, 20, 0, 0), b, LinkRules()) == pytest.approx(cost)
+
+
+def test_link__without_laptrack_is_one_line_that_names_the_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "laptrack", None)
+    with pytest.raises(ConfigError, match=r"pip install 'dataset-culling\[tracks\]'"):
+        mend(footage(frame(at(0)), frame(at(1))), RULES)
