@@ -7,8 +7,8 @@
 
 The embedded teacher labels the frames that the confidence cull keeps of a simulated camera; on purpose it then misses a
 share: each box by lot (boxes), all of some objects (objects), or it sees each by lot with a score below the bar, of
-which some are left as doubtful (faint). The embedded student learns from the frames that the precision cull keeps by the
-labels as they were, so that all arms learn from the same frames, and is measured on later frames against the truth:
+which some are left as doubtful (faint). The embedded student learns from the frames that the precision cull keeps by
+the labels as they were, so that all arms learn from the same frames, and is measured on later frames against the truth:
     plain    sure boxes are objects, all else is background
     ignore   doubtful boxes are ignore regions: the job's default
     soft     doubtful boxes are objects too, and each counts by its score (recipe.soft_labels 1)
@@ -56,9 +56,7 @@ class InMemory:
         from dataset_culling.training.samples import Sample
 
         boxes = self.labels.image(row)
-        return Sample(
-            self.images[row], boxes.boxes_xyxy, boxes.class_ids, self.labels.image_ignore(row), boxes.scores
-        )
+        return Sample(self.images[row], boxes.boxes_xyxy, boxes.class_ids, self.labels.image_ignore(row), boxes.scores)
 
     def name(self, row: int) -> str:
         """The frame's number."""
@@ -105,7 +103,10 @@ def one_camera(scene: str, arms: list[str], options: argparse.Namespace) -> dict
     labelled, kept = culled(pool, options)
     images = [pool.camera.frame(float(pool.truth.time_s[row])).image for row in kept]
     figures = {f"{scene}_raw": judge(judged, judged.student)}
-    misses = [("none", 0), *((kind, int(one)) for kind in options.kinds.split(",") for one in options.misses.split(","))]
+    misses = [
+        ("none", 0),
+        *((kind, int(one)) for kind in options.kinds.split(",") for one in options.misses.split(",")),
+    ]
     for kind, percent in misses:
         cells = []
         for arm in arms:
@@ -117,7 +118,8 @@ def one_camera(scene: str, arms: list[str], options: argparse.Namespace) -> dict
                 found.append(learned(scene, samples, judged, arm, seed, options))
                 figures[f"{scene}_{kind}_{percent}_{arm}_{seed}"] = found[-1]
             cells.append(f"{np.mean(found):.1f} ({min(found):.1f} to {max(found):.1f})")
-        print(f"| {scene} | {'nothing' if kind == 'none' else f'{percent} % of {kind}'} | {' | '.join(cells)} |", flush=True)  # fmt: skip
+        missed = "nothing" if kind == "none" else f"{percent} % of {kind}"
+        print(f"| {scene} | {missed} | {' | '.join(cells)} |", flush=True)
     print(f"{scene}: {figures[f'{scene}_raw']:.1f} before training; {time.perf_counter() - started:.0f} s", flush=True)
     return figures
 
@@ -152,9 +154,7 @@ def prepared(labels: Detections, student: Detections, arm: str) -> Detections:
     return labels.keep_boxes(~doubtful)
 
 
-def learned(
-    scene: str, samples: InMemory, judged: Watched, arm: str, seed: int, options: argparse.Namespace
-) -> float:
+def learned(scene: str, samples: InMemory, judged: Watched, arm: str, seed: int, options: argparse.Namespace) -> float:
     """mAP@50 against the truth of a student that learned from the samples, 0..100."""
     import torch
 
@@ -177,9 +177,7 @@ def learned(
     truth = judged.truth
     return judge(
         judged,
-        Detections.from_images(
-            found, frame_ids=truth.frame_ids, time_s=truth.time_s, class_names=truth.class_names
-        ),
+        Detections.from_images(found, frame_ids=truth.frame_ids, time_s=truth.time_s, class_names=truth.class_names),
     )
 
 

@@ -104,7 +104,7 @@ def one_camera(scene: str, watched: Watched, options: argparse.Namespace) -> dic
                 for figure in FIGURES:
                     scale = 1 if figure == "class_errors" else 100
                     pair = [scale * float(getattr(side, figure)) for side in (before, after)]
-                    figures |= {f"{key}_{figure}_{when}": one for when, one in zip(("before", "after"), pair, strict=True)}  # fmt: skip
+                    figures[f"{key}_{figure}_before"], figures[f"{key}_{figure}_after"] = pair
                     cells.append(" → ".join(f"{one:.0f}" if scale == 1 else f"{one:.1f}" for one in pair))
                 figures |= {f"{key}_{what}": float(mended.counts[what]) for what in TOUCHED}
                 count = mended.counts

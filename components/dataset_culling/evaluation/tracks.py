@@ -1,4 +1,4 @@
-"""The teacher's labels mended by the lives of objects: what is missed in between filled, flicker marked, one class each.
+"""The teacher's labels mended by objects' lives: what is missed in between filled, flicker marked, one class each.
 
 N = labelled frames, T = all frames looked at by teacher or student, M = the teacher's boxes, S = sightings.
 
@@ -8,6 +8,7 @@ lookers' boxes, and the teacher's say what is an object: a life counts only betw
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -31,9 +32,14 @@ teacher saw none; between two sightings; the same where something else covers it
 class TrackRules(LinkRules):
     """How labels are mended by what was seen before and after."""
 
-    enabled: bool = Field(False, description="Whether the teacher's boxes are linked over time. Needs the extra tracks.")
+    enabled: bool = Field(
+        False, description="Whether the teacher's boxes are linked over time. Needs the extra tracks."
+    )
     student_score: float = Field(
-        0.4, ge=0, le=1, description="The student's boxes scoring this much help to link, and fill what the teacher missed."
+        0.4,
+        ge=0,
+        le=1,
+        description="The student's boxes scoring this much help to link, and fill what the teacher missed.",
     )
     max_misses: int = Field(
         5, ge=0, description="What the teacher misses on more labelled frames in a row is believed to be gone."
@@ -180,7 +186,7 @@ def _mend_one(
     own = boxes >= 0
     own[own] = ~labels.ignore[boxes[own]]
     sure = np.flatnonzero(own)
-    for first, last in zip(sure[:-1], sure[1:], strict=True):
+    for first, last in itertools.pairwise(sure):
         between = looked[(looked > rows[first]) & (looked < rows[last])]
         place = np.searchsorted(rows, between)  # the sighting at that frame, or the next one
         doubtful = (rows[place] == between) & (boxes[place] >= 0)
@@ -277,9 +283,7 @@ def _without_doubles(helping: Detections, where: IntArray, labels: Detections, l
         if other < box and kept[other]:
             kept[box] = False
     crowd = np.zeros(len(labels.scores), np.bool_)
-    taken = candidate_pairs(
-        keys, boxes, looked[labels.frame_rows()], labels.boxes_xyxy, crowd, min_iou=SAME_PLACE_IOU
-    )
+    taken = candidate_pairs(keys, boxes, looked[labels.frame_rows()], labels.boxes_xyxy, crowd, min_iou=SAME_PLACE_IOU)
     kept[taken.det] = False
     return np.sort(order[kept])
 

@@ -84,7 +84,8 @@ def ask_teacher(
         student: The student's boxes on the same footage, for tracks; None: the teacher's own are all there is.
 
     Raises:
-        ConfigError: If a threshold names a class that is none, laptrack is wanted and not installed, or the teacher knows none of a class's sources.
+        ConfigError: If a threshold names a class that is none, the teacher knows none of a class's sources, or laptrack
+            is wanted and not installed.
     """
     classes = parse_classes(config.classes)
     thresholds = _thresholds(config, classes)

@@ -87,17 +87,13 @@ def test_mend__a_doubtful_box_within_a_life_becomes_a_label_and_one_at_its_end_d
 
 
 def test_mend__one_class_a_life_by_the_sum_of_scores():
-    labels = footage(
-        frame(at(0, 0.9)), frame(at(1, 0.6, CAR)), frame(at(2, 0.8)), class_names=("person", "car")
-    )
+    labels = footage(frame(at(0, 0.9)), frame(at(1, 0.6, CAR)), frame(at(2, 0.8)), class_names=("person", "car"))
     assert mend(labels, RULES).labels.class_ids.tolist() == [PERSON] * 3  # 1.7 of 2.3 are 0.74
     assert mend(labels, RULES.replace(class_share=0.8)).labels.class_ids.tolist() == [PERSON, CAR, PERSON]
 
 
 def test_mend__of_two_classes_in_one_place_the_better_stays_and_both_vote():
-    labels = footage(
-        frame(at(0, 0.55, CAR), at(0, 0.6)), frame(at(1, 0.9, CAR)), class_names=("person", "car")
-    )
+    labels = footage(frame(at(0, 0.55, CAR), at(0, 0.6)), frame(at(1, 0.9, CAR)), class_names=("person", "car"))
     found = mend(labels, RULES)
     assert found.stands_on.tolist() == [1, 2]
     assert found.labels.class_ids.tolist() == [CAR, CAR]  # 1.45 of 2.05 are 0.71

@@ -20,9 +20,7 @@ def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: St
     if "selection" in inputs:
         frame_ids = np.sort(read_selection(inputs["selection"]).frame_ids)
     student = read_detections(inputs["detections"]) if config.tracks.enabled and "detections" in inputs else None
-    taught = ask_teacher(
-        config, frames, frame_ids, device=context.device, progress=context.progress, student=student
-    )
+    taught = ask_teacher(config, frames, frame_ids, device=context.device, progress=context.progress, student=student)
     mended = taught.mended
     labels, trust = taught.labels, taught.trust
     rows = np.searchsorted(frames.table.frame_ids, frame_ids)
