@@ -13,7 +13,7 @@ KIND and MISSED (%), each before and after:
     SCENE_SET_KIND_MISSED_precision_before, ..._after     at IoU 0.5, 0..100; ignore regions are left out
     ..._recall, ..._map_50                                the same; mAP with the labels' scores
     ..._class_errors                                      labels on an object of another class
-    ..._filled, _confirmed, _hidden, _flicker, _reclassed, _duplicates    boxes that were touched
+    ..._filled, _confirmed, _guessed, _flicker, _reclassed, _duplicates    boxes that were touched
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STREET = ("person", "bicycle", "car", "truck")
 DOUBTFUL_SCORE, MIN_SCORE = 0.3, 0.5
 """The defaults of label_frames."""
 FIGURES = ("precision", "recall", "map_50", "class_errors")
-TOUCHED = ("filled", "confirmed", "hidden", "flicker", "reclassed", "duplicates")
+TOUCHED = ("filled", "confirmed", "guessed", "flicker", "reclassed", "duplicates")
 
 
 @dataclass(frozen=True, slots=True)

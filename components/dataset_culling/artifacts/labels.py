@@ -4,7 +4,7 @@
 that was labelled is among the images, also one without boxes. Where the teacher was compared with itself, images and
 annotations carry `trust`, 0..1, and worst.json lists the boxes that a person should look at first. Where objects were
 linked over time, annotations carry `track`, the object's number, and `source`: teacher, doubtful (confirmed by its
-track), student, interpolated, or hidden (an ignore region); what the teacher did not see itself is thus told apart.
+track), student, interpolated, or guessed (an ignore region); what the teacher did not see itself is thus told apart.
 """
 
 from __future__ import annotations

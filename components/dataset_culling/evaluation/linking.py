@@ -2,14 +2,16 @@
 
 T = frames, S = sightings (boxes of any looker in any of those frames).
 
-Linking is done offline, over all frames at once: first from each frame to the next, then over the gaps, both as linear
-assignment problems (Jaqaman et al., Robust single-particle tracking in live-cell time-lapse sequences, Nature Methods
-2008, as laptrack, BSD-3-Clause, does it). What may be linked is decided here, by one cost.
+Linking is done offline, over all frames at once, and the surest links first: what hardly moved, then what stood still
+before it was out of sight for longer, then what moves. Otherwise whatever passes by would be linked to what stands and
+is not seen for a moment. Each time first from each frame to the next, then over the gaps, both as linear assignment
+problems (Jaqaman et al., Robust single-particle tracking in live-cell time-lapse sequences, Nature Methods 2008, as
+laptrack, BSD-3-Clause, does it). What may be linked is decided here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ from pydantic import Field
 
 from dataset_culling.config import StageConfig
 from dataset_culling.errors import ConfigError
-from dataset_culling.types import Float32Array, IntArray
+from dataset_culling.types import BoolArray, Float32Array, IntArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,26 +35,34 @@ class LinkRules(StageConfig):
     """Which two sightings may be the same object."""
 
     max_gap_s: float = Field(2.0, gt=0, description="Longest time out of sight after which something moving goes on.")
+    still_overlap: float = Field(
+        0.5, gt=0, le=1, description="Something hardly moved where it overlaps this much (IoU)."
+    )
     reach: float = Field(
         1.0, ge=0, le=10, description="How far an object may move, in box sizes a second: boxes are grown by it."
     )
     min_overlap: float = Field(0.1, gt=0, lt=1, description="Least IoU of the grown boxes.")
-    parked_overlap: float = Field(
-        0.8, gt=0, le=1, description="An object is parked where two sightings overlap this much (IoU, not grown)."
+    parked_gap_s: float = Field(
+        60.0, ge=0, description="Longest time out of sight for something parked: it stood still before or does after."
     )
-    parked_gap_s: float = Field(60.0, ge=0, description="Longest time out of sight for something parked.")
 
     def longest_gap_s(self) -> float:
         """No two sightings further apart are ever linked."""
         return max(self.max_gap_s, self.parked_gap_s)
 
 
-def link_cost(a: Sequence[float], b: Sequence[float], rules: LinkRules) -> float:
-    """What it costs to call two sightings one object: 1 - IoU of the grown boxes, more where the classes differ.
+How = Literal["near", "parked", "moving"]
+STEPS: tuple[How, ...] = ("near", "parked", "moving")
+
+
+def link_cost(a: Sequence[float], b: Sequence[float], how: How, rules: LinkRules) -> float:
+    """What it costs to call two sightings one object: 1 - IoU, more where the classes differ.
 
     Args:
-        a: x1, y1, x2, y2 in px, seconds, class id.
+        a: x1, y1, x2, y2 in px, seconds, class id, 1 if it stands still.
         b: The same, of another frame.
+        how: near: hardly moved, out of sight for `max_gap_s` at most; parked: the same over `parked_gap_s`, if one of
+            the two stands still; moving: boxes are grown by what an object may move in the time between.
         rules: What may be linked.
 
     Returns:
@@ -64,12 +74,12 @@ def link_cost(a: Sequence[float], b: Sequence[float], rules: LinkRules) -> float
     """
     gap_s = abs(b[4] - a[4])
     penalty = OTHER_CLASS if a[5] != b[5] else 0.0
-    if _iou(a, b, 0.0) >= rules.parked_overlap and gap_s <= rules.longest_gap_s():
-        return 1 - _iou(a, b, 0.0) + penalty
-    if gap_s > rules.max_gap_s:
-        return NEVER
-    overlap = _iou(a, b, min(max(rules.reach * gap_s, LEAST_REACH), MOST_REACH))
-    return 1 - overlap + penalty if overlap >= rules.min_overlap + penalty else NEVER
+    if how == "moving":
+        overlap, least = _iou(a, b, min(max(rules.reach * gap_s, LEAST_REACH), MOST_REACH)), rules.min_overlap + penalty
+    else:
+        overlap, least = _iou(a, b, 0.0), rules.still_overlap
+    longest_s = rules.parked_gap_s if how == "parked" and (a[6] or b[6]) else rules.max_gap_s
+    return 1 - overlap + penalty if overlap >= least and gap_s <= longest_s else NEVER
 
 
 def _iou(a: Sequence[float], b: Sequence[float], grown: float) -> float:
@@ -118,33 +128,64 @@ def _link_piece(
     rows: IntArray, time_s: Float64Array, boxes_xyxy: Float32Array, class_ids: IntArray, rules: LinkRules
 ) -> IntArray:
     """As `link`, without a gap that nothing can be linked over."""
+    after = np.full(len(rows), -1, np.int64)  # (S,) the next sighting of the same object
+    before = np.full(len(rows), -1, np.int64)
+    columns = [boxes_xyxy.astype(np.float64), time_s[rows], class_ids.astype(np.float64), np.zeros(len(rows))]
+    sightings = np.column_stack(columns)
+    for how in STEPS:
+        # What has both neighbours is settled: only the ends of what is linked so far go on.
+        open_ = np.flatnonzero((after < 0) | (before < 0))
+        ends = np.column_stack([sightings[open_], after[open_] < 0, before[open_] < 0])
+        for one, next_one in _assign(rows[open_], time_s, ends, how, rules):
+            after[open_[one]], before[open_[next_one]] = open_[next_one], open_[one]
+        if how == "near":
+            sightings[:, 6] = _stands_still(_tracks(before), sightings, rules)
+    return _tracks(before)
+
+
+def _tracks(before: IntArray) -> IntArray:
+    """Which track each sighting is of, from 0 in the order of first sighting, by who comes before whom; (S,)."""
+    track = np.zeros(len(before), np.int64)
+    num_tracks = 0
+    for sighting, earlier in enumerate(before.tolist()):
+        if earlier >= 0:
+            track[sighting] = track[earlier]
+        else:
+            track[sighting], num_tracks = num_tracks, num_tracks + 1
+    return track
+
+
+def _stands_still(track: IntArray, sightings: Float64Array, rules: LinkRules) -> BoolArray:
+    """Whether each sighting, (S,), is of a track of two or more whose last place is its first."""
+    _, first, num = np.unique(track, return_index=True, return_counts=True)
+    last = len(track) - 1 - np.unique(track[::-1], return_index=True)[1]
+    still = np.array([_iou(a, b, 0.0) >= rules.still_overlap
+                      for a, b in zip(sightings[first].tolist(), sightings[last].tolist(), strict=True)])  # fmt: skip
+    return np.asarray((still & (num > 1))[track], np.bool_)
+
+
+def _assign(
+    rows: IntArray, time_s: Float64Array, ends: Float64Array, how: How, rules: LinkRules
+) -> list[tuple[int, int]]:
+    """Links between ends: pairs of indices into `ends`, (E, 9): as for `link_cost`, then whether it may have a next
+    one and one before."""
     frames = np.arange(rows[0], rows[-1] + 1)
     start = np.searchsorted(rows, frames)
-    sightings = np.column_stack([boxes_xyxy.astype(np.float64), time_s[rows], class_ids.astype(np.float64)])
-    coords = np.split(sightings, start[1:])
-    most_frames = int(np.max(np.searchsorted(time_s[frames], time_s[frames] + rules.longest_gap_s(), side="right")
-                             - np.arange(len(frames))))  # fmt: skip
+    longest_s = rules.longest_gap_s() if how == "parked" else rules.max_gap_s
+    within = np.searchsorted(time_s[frames], time_s[frames] + longest_s, side="right") - np.arange(len(frames))
 
     def cost(a: Any, b: Any) -> float:
-        return link_cost(a.tolist(), b.tolist(), rules)
+        return link_cost(a.tolist(), b.tolist(), how, rules) if a[7] and b[8] else NEVER
 
     cutoff = 1.0 + OTHER_CLASS
     tracker = _laptrack()(
         metric=cost, cutoff=cutoff, gap_closing_metric=cost, gap_closing_cutoff=cutoff,
-        gap_closing_max_frame_count=most_frames,
+        gap_closing_max_frame_count=int(within.max()),
         # Not estimated from the data: any link that may be made beats none, whatever else is in the frame.
         track_start_cost=cutoff, track_end_cost=cutoff, segment_start_cost=cutoff, segment_end_cost=cutoff,
     )  # fmt: skip
-    follows = {int(start[later[0]] + later[1]): int(start[frame] + index)
-               for (frame, index), later in tracker.predict(coords).edges()}  # fmt: skip
-    track = np.zeros(len(rows), np.int64)
-    num_tracks = 0
-    for sighting in range(len(rows)):
-        if sighting in follows:
-            track[sighting] = track[follows[sighting]]
-        else:
-            track[sighting], num_tracks = num_tracks, num_tracks + 1
-    return track
+    found = tracker.predict(np.split(ends, start[1:])).edges()
+    return [(int(start[one[0]] + one[1]), int(start[other[0]] + other[1])) for one, other in found]
 
 
 def _laptrack() -> Any:

@@ -23,10 +23,11 @@ from dataset_culling.types import BoolArray, Detections, Float32Array, IntArray
 SAME_PLACE_IOU = 0.5  # a box there already is the object, whatever it is called
 STUDENT_NMS_IOU = 0.6  # two boxes of the student are one thing, whatever their classes
 
-Source = Literal["teacher", "doubtful", "student", "interpolated", "hidden"]
-SOURCES: tuple[Source, ...] = ("teacher", "doubtful", "student", "interpolated", "hidden")
-"""Where a box comes from: the teacher; the teacher, not sure, confirmed by the track; the student's box where the
-teacher saw none; between two sightings; the same where something else covers it, so an ignore region."""
+Source = Literal["teacher", "doubtful", "student", "interpolated", "guessed"]
+SOURCES: tuple[Source, ...] = ("teacher", "doubtful", "student", "interpolated", "guessed")
+"""Where a box comes from: the teacher; the teacher, not sure, confirmed by the track; the student, where the teacher saw
+none; between two sightings; the same as an ignore region, as something else covers it or it moved too far to say where
+it was."""
 
 
 class TrackRules(LinkRules):
@@ -41,14 +42,30 @@ class TrackRules(LinkRules):
         le=1,
         description="The student's boxes scoring this much help to link, and fill what the teacher missed.",
     )
+    life_score: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="Mean score of the teacher's boxes of a life, doubtful ones among them, from which it is believed: "
+        "only such lives are filled. Scores of different teachers do not compare.",
+    )
+    doubted_from: int = Field(
+        5,
+        ge=0,
+        description="A life with so many of the teacher's boxes that is not believed becomes doubtful; 0: none.",
+    )
     max_misses: int = Field(
         5, ge=0, description="What the teacher misses on more labelled frames in a row is believed to be gone."
     )
     flicker: Literal["ignore", "drop", "keep"] = Field(
         "ignore", description="What becomes of a box seen once only, while frames just before and after lack it."
     )
-    flicker_s: float = Field(1.0, ge=0, description="Labelled frames no further away than this say that it flickers.")
-    flicker_score: float = Field(0.8, ge=0, le=1, description="Boxes scoring this much are never called flicker.")
+    flicker_s: float = Field(
+        0.5, ge=0, description="Labelled frames no further away than this say that it flickers, not that it passed."
+    )
+    sure_score: float = Field(
+        0.9, ge=0, le=1, description="Boxes scoring this much are no flicker and stay labels, whatever their life says."
+    )
     class_share: float = Field(
         0.6, ge=0.5, le=1, description="Share of a life's summed scores that makes its class that of all its boxes."
     )
@@ -68,7 +85,9 @@ class Mended:
     source: tuple[Source, ...]  # (M',) where each box comes from
     track: IntArray  # (M',) which object it is of
     stands_on: IntArray  # (M',) the teacher's box, an index into those given: itself, or the less sure neighbour
-    counts: Mapping[str, int]  # filled, confirmed, hidden, flicker, reclassed, duplicates: boxes; tracks: lives
+    counts: Mapping[
+        str, int
+    ]  # confirmed, filled, hidden, doubted, flicker, reclassed, duplicates: boxes; tracks: lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +106,16 @@ def mend(labels: Detections, rules: TrackRules, *, student: Detections | None = 
     In this order:
         1. Of two of the teacher's boxes of different classes in one place the better stays; both vote.
         2. One class a life: the class with `class_share` of the teacher's summed scores becomes that of all boxes.
-        3. Between two successive sure boxes of a life, on frames that the teacher looked at: a doubtful box becomes a
-           label; where there is none, the student's box of that life, or else one between the sightings before and
-           after, is filled in. Not where the teacher misses it more than `max_misses` times, nor where it has another
-           box already.
-        4. What would be filled in, is seen by nobody and is covered by another label becomes an ignore region.
-        5. A sure box of little score that is its life's only sighting, with labelled frames close before and after,
+        3. A life is believed by the mean score of the teacher's boxes of it, doubtful ones too: what a teacher is now
+           sure of and now not, in one place, is mostly no object. Sure boxes below `sure_score` of a life that is
+           long enough and not believed become doubtful.
+        4. Between two successive sure boxes of a believed life, on frames that the teacher looked at: a doubtful box
+           becomes a label; where there is none, the student's box of that life, or else one between the sightings before
+           and after, is filled in. Not where the teacher misses it more than `max_misses` times, nor where it has
+           another box already.
+        5. What would be filled in and is seen by nobody becomes an ignore region where another label covers it, or
+           where it moved so far since its nearest sighting that nobody can say where it is.
+        6. A sure box of little score that is its life's only sighting, with labelled frames close before and after,
            is flicker.
     A filled box scores as the less sure of the two boxes it stands between.
 
@@ -116,26 +139,31 @@ def mend(labels: Detections, rules: TrackRules, *, student: Detections | None = 
     shadow_of = _shadows(labels, rules.duplicate_overlap)
     seen = _gather(labels, student, frame_ids, looked, shadow_of, rules)
     track = link(seen.rows, time_s, seen.boxes_xyxy, seen.class_ids, rules)
+    num_tracks = int(track.max(initial=-1)) + 1
     life = np.full(len(labels.scores), -1, np.int64)  # (M,) the track of each of the teacher's boxes
     life[seen.teacher[seen.teacher >= 0]] = track[seen.teacher >= 0]
     kept = shadow_of < 0
     life[~kept] = life[shadow_of[~kept]]
     class_ids = _one_class(labels, life, rules.class_share)
     flicker = _flicker(labels, life, np.bincount(track, minlength=1), kept, rules)
-    new_ignore = labels.ignore | (flicker if rules.flicker == "ignore" else False)
+    believed, doubted = _believed(labels, life, kept, num_tracks, rules)
+    new_ignore = labels.ignore | doubted | (flicker if rules.flicker == "ignore" else False)
     if rules.flicker == "drop":
         kept &= ~flicker
     source: list[Source] = ["teacher"] * len(labels.scores)
     filled = _Filled()
     by_track = np.argsort(track, kind="stable")
     for sightings in np.split(by_track, np.flatnonzero(np.diff(track[by_track])) + 1):
-        _mend_one(sightings, int(track[sightings[0]]) if len(sightings) else -1, labels, kept, class_ids, new_ignore,
+        if len(sightings) == 0 or not believed[track[sightings[0]]]:
+            continue
+        _mend_one(sightings, int(track[sightings[0]]), labels, kept, class_ids, new_ignore,
                   source, filled, seen, time_s, looked, rules)  # fmt: skip
     counts = {
         "tracks": len(np.unique(life[kept & ~new_ignore])),
         "confirmed": source.count("doubtful"),
-        "filled": len(filled.source) - filled.source.count("hidden"),
-        "hidden": filled.source.count("hidden"),
+        "filled": len(filled.source) - filled.source.count("guessed"),
+        "guessed": filled.source.count("guessed"),
+        "doubted": int(doubted.sum()),
         "flicker": int(flicker.sum()),
         "reclassed": int((class_ids != labels.class_ids)[kept].sum()),
         "duplicates": int((shadow_of >= 0).sum()),
@@ -180,7 +208,7 @@ def _mend_one(
     looked: IntArray,
     rules: TrackRules,
 ) -> None:
-    """Step 3 and 4 for one life, whose sightings ascend in time; `ignore`, `source` and `filled` are changed."""
+    """Steps 4 and 5 for one life, whose sightings ascend in time; `ignore`, `source` and `filled` are changed."""
     boxes = seen.teacher[sightings]
     rows = seen.rows[sightings]
     own = boxes >= 0
@@ -197,14 +225,16 @@ def _mend_one(
         ends = boxes[[first, last]]
         stands_on = int(ends[np.argmin(labels.scores[ends])])
         for row, at in zip(between[~doubtful], place[~doubtful], strict=True):
-            by_student = rows[at] == row
+            by_student, lost = rows[at] == row, False
             if by_student:
                 box = seen.boxes_xyxy[sightings[at]].astype(np.float64)
             else:
                 before, after = sightings[at - 1], sightings[at]
                 start_s, end_s = time_s[rows[at - 1]], time_s[rows[at]]
                 share = (time_s[row] - start_s) / (end_s - start_s)
+                nearest = seen.boxes_xyxy[before if share <= 0.5 else after]
                 box = (1 - share) * seen.boxes_xyxy[before] + share * seen.boxes_xyxy[after].astype(np.float64)
+                lost = iou_matrix(box[None], nearest[None])[0, 0] < rules.still_overlap
             frame = int(np.searchsorted(looked, row))
             teachers = np.arange(labels.offsets[frame], labels.offsets[frame + 1])
             teachers = teachers[kept[teachers]]
@@ -212,7 +242,7 @@ def _mend_one(
             if iou_matrix(box[None], there).max(initial=0.0) >= SAME_PLACE_IOU:
                 continue
             covered = _covered(box, labels.boxes_xyxy[teachers[~ignore[teachers]]]) >= rules.hidden_share
-            how: Source = "student" if by_student else "hidden" if covered else "interpolated"
+            how: Source = "student" if by_student else "guessed" if covered or lost else "interpolated"
             filled.put(frame, box, int(class_ids[stands_on]), stands_on, how, track)
 
 
@@ -298,6 +328,25 @@ def _one_class(labels: Detections, life: IntArray, share: float) -> IntArray:
     return np.where(clear[life], winner[life], labels.class_ids).astype(np.int64)
 
 
+def _believed(
+    labels: Detections, life: IntArray, kept: BoolArray, num_tracks: int, rules: TrackRules
+) -> tuple[BoolArray, BoolArray]:
+    """Whether each track, (tracks,), is believed; which sure boxes, (M,), are of lives that are not."""
+    own = life[kept]
+    num = np.bincount(own, minlength=num_tracks)
+    total = np.bincount(own, weights=labels.scores[kept].astype(np.float64), minlength=num_tracks)
+    believed = total >= rules.life_score * num
+    long = (num >= rules.doubted_from) & (rules.doubted_from > 0)
+    doubted: BoolArray = (~believed & long)[life] & kept & ~labels.ignore & _unsure(labels, rules)
+    return believed & (num > 0), doubted
+
+
+def _unsure(labels: Detections, rules: TrackRules) -> BoolArray:
+    """Boxes that do not stay labels whatever their life says, shape (M,)."""
+    found: BoolArray = labels.scores < np.float32(rules.sure_score)
+    return found
+
+
 def _flicker(
     labels: Detections, life: IntArray, num_sightings: IntArray, kept: BoolArray, rules: TrackRules
 ) -> BoolArray:
@@ -307,7 +356,7 @@ def _flicker(
     gap_s = np.concatenate([[np.inf], np.diff(labels.time_s), [np.inf]])
     watched = (gap_s[:-1] <= rules.flicker_s) & (gap_s[1:] <= rules.flicker_s)
     alone = (num_sightings[life] == 1) & watched[labels.frame_rows()]
-    found: BoolArray = alone & kept & ~labels.ignore & (labels.scores < np.float32(rules.flicker_score))
+    found: BoolArray = alone & kept & ~labels.ignore & _unsure(labels, rules)
     return found
 
 
@@ -335,7 +384,7 @@ def _assemble(
         boxes_xyxy=boxes[order],
         scores=labels.scores[stands_on],
         class_ids=np.concatenate([class_ids[own], np.array(filled.class_ids, np.int64)])[order],
-        ignore=np.concatenate([ignore[own], np.array([how == "hidden" for how in filled.source], np.bool_)])[order],
+        ignore=np.concatenate([ignore[own], np.array([how == "guessed" for how in filled.source], np.bool_)])[order],
     )
     tracks = np.concatenate([life[own], np.array(filled.tracks, np.int64)])[order].astype(np.int64)
     return Mended(mended, tuple(sources[at] for at in order), tracks, stands_on, counts)

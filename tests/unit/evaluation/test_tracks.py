@@ -10,13 +10,13 @@ import pytest
 
 from builders import footage, frame
 from dataset_culling.errors import ConfigError
-from dataset_culling.evaluation.linking import NEVER, LinkRules, link_cost
+from dataset_culling.evaluation.linking import NEVER, How, LinkRules, link_cost
 from dataset_culling.evaluation.tracks import TrackRules, mend
 from dataset_culling.types import Detections
 
 pytest.importorskip("laptrack", reason="needs the extra tracks")
 PERSON, CAR = 0, 1
-RULES = TrackRules(enabled=True, max_gap_s=2.0, flicker_s=1.0)
+RULES = TrackRules(enabled=True, max_gap_s=2.0, flicker_s=1.0, life_score=0.5, sure_score=0.8)
 
 
 def at(second: float, score: float = 0.9, class_id: int = PERSON, x: float = 0.0) -> tuple[float, ...]:
@@ -47,7 +47,7 @@ def test_mend__a_gap_longer_than_max_gap_s_stays():
 
 def test_mend__something_parked_is_filled_over_a_long_gap():
     still = (CAR, 0.9, 50, 50, 90, 70)
-    labels = footage(frame(still), *[frame()] * 4, frame(still), class_names=("person", "car"))
+    labels = footage(frame(still), frame(still), *[frame()] * 4, frame(still))
     assert mend(labels, RULES).counts["filled"] == 4
     assert mend(labels, RULES.replace(parked_gap_s=4.0)).counts["filled"] == 0
     # four looks without it: it has driven off, and another one stands there
@@ -101,13 +101,32 @@ def test_mend__of_two_classes_in_one_place_the_better_stays_and_both_vote():
 
 
 @pytest.mark.parametrize(
+    ("rules", "filled", "ignored"),
+    [
+        pytest.param({"life_score": 0.7, "doubted_from": 3}, 1, [1, 0, 0, 0], id="the mean, 0.7, is believed"),
+        pytest.param(
+            {"life_score": 0.71, "doubted_from": 3}, 0, [1, 1, 0], id="not believed and long enough, but one is sure"
+        ),
+        pytest.param({"life_score": 0.71, "doubted_from": 4}, 0, [1, 0, 0], id="too short to be doubted"),
+        pytest.param({"life_score": 0.71, "doubted_from": 0}, 0, [1, 0, 0], id="never doubted"),
+    ],
+)
+def test_mend__a_life_is_believed_by_its_mean_score(rules: dict[str, object], filled: int, ignored: list[int]):
+    labels = footage(frame(at(0, 0.4)), frame(at(1, 0.75)), frame(), frame(at(3, 0.95)), ignore=[0])
+    found = mend(labels, RULES.replace(**rules))
+    assert found.counts["filled"] == filled
+    assert found.labels.ignore.tolist() == ignored
+    assert found.counts["doubted"] == (sum(ignored) - 1)
+
+
+@pytest.mark.parametrize(
     ("rules", "boxes", "ignored"),
     [
         pytest.param({}, 1, 1, id="an ignore region"),
         pytest.param({"flicker": "drop"}, 0, 0, id="dropped"),
         pytest.param({"flicker": "keep"}, 1, 0, id="kept"),
         pytest.param({"flicker_s": 0.5}, 1, 0, id="no labelled frame is near enough to say so"),
-        pytest.param({"flicker_score": 0.6}, 1, 0, id="sure enough to be believed once"),
+        pytest.param({"sure_score": 0.6}, 1, 0, id="sure enough to be believed once"),
     ],
 )
 def test_mend__flicker(rules: dict[str, object], boxes: int, ignored: int):
@@ -124,18 +143,26 @@ def test_mend__hidden_behind_another_box_becomes_an_ignore_region():
     van = (CAR, 0.9, 6, 0, 60, 40)  # at second 1 the person stands at 2..12: six of its ten pixels are behind the van
     labels = footage(frame(at(0), van), frame(van), frame(at(2), van), class_names=("person", "car"))
     found = mend(labels, RULES)
-    assert found.source == ("teacher", "teacher", "teacher", "hidden", "teacher", "teacher")
+    assert found.source == ("teacher", "teacher", "teacher", "guessed", "teacher", "teacher")
     assert found.labels.ignore.tolist() == [False, False, False, True, False, False]
     seen = mend(labels, RULES.replace(hidden_share=0.7))
     assert not seen.labels.ignore.any()
     assert seen.counts["filled"] == 1
 
 
+def test_mend__what_moved_too_far_to_say_where_becomes_an_ignore_region():
+    far = (PERSON, 0.9, 14, 0, 24, 20)  # half way it lies at 7..17: 3 of 17 in common with either
+    found = mend(footage(frame(at(0)), frame(), frame(far)), RULES)
+    assert found.source == ("teacher", "guessed", "teacher")
+    assert found.labels.ignore.tolist() == [False, True, False]
+    assert mend(footage(frame(at(0)), frame(), frame(far)), RULES.replace(still_overlap=0.15)).counts["filled"] == 1
+
+
 def test_mend__no_second_box_where_the_teacher_has_one():
     # the middle box is doubtful and of another class, so dear to link, but it lies where the person would be
     labels = footage(frame(at(0)), frame(at(1.8, 0.4, CAR)), frame(at(2)), class_names=("person", "car"))
     labels.ignore[1] = True
-    found = mend(labels, RULES.replace(min_overlap=0.59))  # a change of class needs 0.99
+    found = mend(labels, RULES.replace(min_overlap=0.59, still_overlap=0.99))
     assert found.counts["filled"] == 0
 
 
@@ -152,19 +179,39 @@ def test_mend__no_boxes_and_other_classes():
         mend(footage(frame()), RULES, student=footage(frame(), class_names=("cat",)))
 
 
+STANDS = (0, 0, 10, 20, 0, 0, 1)
+
+
 @pytest.mark.parametrize(
-    ("b", "cost"),
+    ("how", "b", "cost"),
     [
-        pytest.param((2, 0, 12, 20, 1, 0), 1 - 28 / 32, id="grown threefold: 30 wide, 28 in common"),
-        pytest.param((2, 0, 12, 20, 1, 1), 1 - 28 / 32 + 0.4, id="another class costs"),
-        pytest.param((2, 0, 12, 20, 3, 0), NEVER, id="out of sight for too long"),
-        pytest.param((0, 0, 10, 20, 30, 0), 0.0, id="parked"),
-        pytest.param((0, 0, 10, 20, 61, 0), NEVER, id="parked, but for too long"),
-        pytest.param((28, 0, 38, 20, 1, 0), NEVER, id="too far: 2 of 58"),
+        pytest.param("near", (2, 0, 12, 20, 1, 0, 0), 1 - 8 / 12, id="8 of 12 px in common"),
+        pytest.param("near", (2, 0, 12, 20, 1, 1, 0), 1 - 8 / 12 + 0.4, id="another class costs"),
+        pytest.param("near", (2, 0, 12, 20, 3, 0, 0), NEVER, id="out of sight for too long"),
+        pytest.param("near", (4, 0, 14, 20, 1, 0, 0), NEVER, id="6 of 14: it moved"),
+        pytest.param("parked", (2, 0, 12, 20, 60, 0, 0), 1 - 8 / 12, id="it stood before"),
+        pytest.param("parked", (2, 0, 12, 20, 61, 0, 0), NEVER, id="but for too long"),
+        pytest.param("moving", (2, 0, 12, 20, 1, 0, 0), 1 - 28 / 32, id="grown threefold: 30 wide, 28 in common"),
+        pytest.param("moving", (28, 0, 38, 20, 1, 0, 0), NEVER, id="too far: 2 of 58"),
+        pytest.param("moving", (10, 0, 20, 20, 1, 1, 0), 1 - 20 / 40 + 0.4, id="another class, half in common: just"),
+        pytest.param("moving", (11, 0, 21, 20, 1, 1, 0), NEVER, id="another class, less than half in common"),
     ],
 )
-def test_link_cost__worked_by_hand(b: tuple[float, ...], cost: float):
-    assert link_cost((0, 0, 10, 20, 0, 0), b, LinkRules()) == pytest.approx(cost)
+def test_link_cost__worked_by_hand(how: How, b: tuple[float, ...], cost: float):
+    assert link_cost(STANDS, b, how, LinkRules()) == pytest.approx(cost)
+
+
+def test_link_cost__parked_needs_one_that_stands():
+    passing, later = (*STANDS[:6], 0), (2, 0, 12, 20, 30, 0, 0)
+    assert link_cost(passing, later, "parked", LinkRules()) == NEVER
+    assert link_cost(later, STANDS, "parked", LinkRules()) == pytest.approx(1 - 8 / 12)
+
+
+def test_mend__who_passes_by_is_not_linked_to_what_stands_and_is_missed():
+    stands, walks = (CAR, 0.9, 100, 0, 140, 20), (CAR, 0.9, 130, 0, 170, 20)
+    labels = footage(frame(stands), frame(stands), frame(walks), frame(stands))
+    assert mend(labels, RULES).track[[0, 1, 3]].tolist() == [0, 0, 0]
+    assert mend(labels, RULES).track.tolist() == [0, 0, 1, 0]
 
 
 def test_link__without_laptrack_is_one_line_that_names_the_extra(monkeypatch: pytest.MonkeyPatch):

@@ -96,7 +96,7 @@ def test_run__tracks_are_written_beside_the_boxes(frames: Path, tmp_path: Path):
     assert lives[0] & lives[1] & lives[2]
     after = read_labels(out)
     assert len(read_box_trust(out)) == len(after.scores)
-    filled = sum(one["source"] in ("student", "interpolated", "hidden") for one in coco["annotations"])
+    filled = sum(one["source"] in ("student", "interpolated", "guessed") for one in coco["annotations"])
     was = read_labels(before)
     dropped = report.counts["track_duplicates"]
     assert len(after.scores) == len(was.scores) + filled - dropped
