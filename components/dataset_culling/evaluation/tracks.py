@@ -25,9 +25,9 @@ STUDENT_NMS_IOU = 0.6  # two boxes of the student are one thing, whatever their 
 
 Source = Literal["teacher", "doubtful", "student", "interpolated", "guessed"]
 SOURCES: tuple[Source, ...] = ("teacher", "doubtful", "student", "interpolated", "guessed")
-"""Where a box comes from: the teacher; the teacher, not sure, confirmed by the track; the student, where the teacher saw
-none; between two sightings; the same as an ignore region, as something else covers it or it moved too far to say where
-it was."""
+"""Where a box comes from: the teacher; the teacher, not sure, confirmed by the track; the student, where the teacher
+saw none; between two sightings; the same as an ignore region, as something else covers it or it moved too far to say
+where it was."""
 
 
 class TrackRules(LinkRules):
@@ -110,9 +110,9 @@ def mend(labels: Detections, rules: TrackRules, *, student: Detections | None = 
            sure of and now not, in one place, is mostly no object. Sure boxes below `sure_score` of a life that is
            long enough and not believed become doubtful.
         4. Between two successive sure boxes of a believed life, on frames that the teacher looked at: a doubtful box
-           becomes a label; where there is none, the student's box of that life, or else one between the sightings before
-           and after, is filled in. Not where the teacher misses it more than `max_misses` times, nor where it has
-           another box already.
+           becomes a label; where there is none, the student's box of that life, or else one between the sightings
+           before and after, is filled in. Not where the teacher misses it more than `max_misses` times, nor where it
+           has another box already.
         5. What would be filled in and is seen by nobody becomes an ignore region where another label covers it, or
            where it moved so far since its nearest sighting that nobody can say where it is.
         6. A sure box of little score that is its life's only sighting, with labelled frames close before and after,
