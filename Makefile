@@ -60,7 +60,7 @@ image: ## Build the image of every stage (ARGS="--target gpu", --local-base wher
 	@scripts/image/build.sh $(ARGS)
 
 image-lock: $(READY) ## Resolve what the image installs (WHEEL_INDEX=ADDRESS LOCK=FILE for other wheels)
-	@$(BIN)/uv pip compile pyproject.toml --extra torch --extra store --constraint requirements.lock --generate-hashes \
+	@$(BIN)/uv pip compile pyproject.toml --extra torch --extra store --extra tracks --constraint requirements.lock --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make image-lock" -q $(if $(WHEEL_INDEX),--index $(WHEEL_INDEX)) \
 		-o $(or $(LOCK),docker/requirements-image.lock)
 

@@ -140,7 +140,8 @@ def build(profile: Profile, image: str) -> Any:
             detections=detections, pool=pool, strategy=pool_strategy, config=cull_confidence_config
         )
         selection = on(confidence, "Confidence cull", "small").outputs["selection"]
-        label = label_selection(frames=frames["pool"], selection=selection, config=label_frames_config, **believe)
+        pooled = {"frames": frames["pool"], "detections": detections}
+        label = label_selection(**pooled, selection=selection, config=label_frames_config, **believe)
         labels = on(label, "Teacher labeling", "network").outputs["labels"]
         compared = {"detections": detections, "labels": labels, "selection": selection}
         precision = cull_precision(**compared, target=target, strategy=target_strategy, config=cull_precision_config)
@@ -153,7 +154,7 @@ def build(profile: Profile, image: str) -> Any:
         model = on(train, "Student training", "train").outputs["model"]
         same = {"label_frames_config": label_frames_config, "train_student_config": train_student_config}
         lot = {
-            "frames": frames["pool"],
+            **pooled,
             "selection": kept,
             "resolution": resolution,
             "epochs": epochs,

@@ -48,7 +48,7 @@ EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meani
 EXTRAS = {
     "torch": "torch", "torchvision": "torch", "safetensors": "torch", "onnx": "torch", "onnxruntime": "torch",
     "openvino": "torch", "minio": "store", "kfp": "kubeflow", "kfp_kubernetes": "kubeflow",
-    "docker": "kubeflow",
+    "docker": "kubeflow", "laptrack": "tracks",
 }  # fmt: skip
 """Modules that only some commands need -> the extra that brings them."""
 

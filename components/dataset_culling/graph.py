@@ -82,7 +82,7 @@ _ALL = (
         LabelFramesConfig,
         {"frames": "frames/1"},
         {"labels": "labels/1"},
-        optional_reads={"selection": "selection/1"},
+        optional_reads={"selection": "selection/1", "detections": "detections/1"},
     ),
     _stage(
         "cull-precision",
@@ -108,7 +108,7 @@ _ALL = (
         TrainControlConfig,
         {"frames": "frames/1", "selection": "selection/1", "resolution": "resolution/1"},
         {"control": "control/1"},
-        optional_reads=_REPLAY,
+        optional_reads={"detections": "detections/1", **_REPLAY},
     ),
     _stage(
         "evaluate-student",
@@ -192,7 +192,11 @@ WIRING: tuple[TaskSpec, ...] = (
         "label-selection",
         "label-frames",
         "Teacher labeling",
-        {"frames": "extract-frames.pool", "selection": "cull-confidence.selection"},
+        {
+            "frames": "extract-frames.pool",
+            "selection": "cull-confidence.selection",
+            "detections": "score-frames.detections",
+        },
     ),
     TaskSpec(
         "cull-precision",
@@ -234,6 +238,7 @@ WIRING: tuple[TaskSpec, ...] = (
             "frames": "extract-frames.pool",
             "selection": "cull-precision.kept",
             "resolution": "choose-resolution.resolution",
+            "detections": "score-frames.detections",
             **_RECALLED,
         },
     ),

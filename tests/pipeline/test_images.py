@@ -74,7 +74,7 @@ def test_image_lock__is_the_projects_lock_without_what_stages_do_not_need():
     assert not [name for name in image if name.startswith(("kfp", "kubernetes", "pytest", "mypy", "ruff", "uv"))]
     declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = declared["optional-dependencies"]
-    wanted = [*declared["dependencies"], *extras["torch"], *extras["store"]]
+    wanted = [*declared["dependencies"], *extras["torch"], *extras["store"], *extras["tracks"]]
     assert {re.split(r"[<>=!~;\[ ]", each)[0].lower() for each in wanted} <= set(image)
 
 

@@ -2,7 +2,9 @@
 
 `score` is the teacher's confidence; a doubtful box has iscrowd 1 and ignore 1. image_id is the frame_id; every frame
 that was labelled is among the images, also one without boxes. Where the teacher was compared with itself, images and
-annotations carry `trust`, 0..1, and worst.json lists the boxes that a person should look at first.
+annotations carry `trust`, 0..1, and worst.json lists the boxes that a person should look at first. Where objects were
+linked over time, annotations carry `track`, the object's number, and `source`: teacher, doubtful (confirmed by its
+track), student, interpolated, or guessed (an ignore region); what the teacher did not see itself is thus told apart.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ def coco_json(
     *,
     box_trust: FloatArray | None = None,
     frame_trust: FloatArray | None = None,
+    box_source: Sequence[str] | None = None,
+    box_track: IntArray | None = None,
 ) -> dict[str, Any]:
     """Boxes as a COCO ground-truth object; boxes become (x, y, width, height).
 
@@ -52,6 +56,8 @@ def coco_json(
         height_px: Height of each frame, shape (N,).
         box_trust: How far each box is believed, shape (M,); None: not known, and then not written.
         frame_trust: The same of each frame, shape (N,).
+        box_source: Where each box comes from, M words; None: from the teacher, and then not written.
+        box_track: Which object each box is of, shape (M,); None: not known, and then not written.
     """
     rows = labels.frame_rows()
     images = [
@@ -80,6 +86,8 @@ def coco_json(
                 "ignore": doubtful,
                 "score": float(labels.scores[box]),
                 **({} if box_trust is None else {"trust": float(box_trust[box])}),
+                **({} if box_source is None else {"source": box_source[box]}),
+                **({} if box_track is None else {"track": int(box_track[box])}),
             }
         )
     categories = [{"id": index + 1, "name": name} for index, name in enumerate(labels.class_names)]
@@ -142,6 +150,8 @@ def write_labels(
     box_trust: FloatArray | None = None,
     frame_trust: FloatArray | None = None,
     worst: Sequence[WorstBox] = (),
+    box_source: Sequence[str] | None = None,
+    box_track: IntArray | None = None,
 ) -> None:
     """Write labels into the directory `path`; see `coco_json` for the shapes. `worst` is listed in the order given.
 
@@ -149,7 +159,11 @@ def write_labels(
         OutputError: If it cannot be written.
     """
     with write_artifact(path, SCHEMA, origin) as artifact:
-        artifact.json(FILE, coco_json(labels, width_px, height_px, box_trust=box_trust, frame_trust=frame_trust))
+        coco = coco_json(
+            labels, width_px, height_px,
+            box_trust=box_trust, frame_trust=frame_trust, box_source=box_source, box_track=box_track,
+        )  # fmt: skip
+        artifact.json(FILE, coco)
         artifact.file(WORST).unlink(missing_ok=True)  # an earlier list must not pass for this one
         if worst:
             artifact.json(WORST, {"boxes": [asdict(box) for box in worst]})

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from dataset_culling.config import StageConfig
 from dataset_culling.detectors.base import Backend, DetectorRef, Precision
+from dataset_culling.evaluation.tracks import TrackRules
 
 
 class Labelling(StageConfig):
@@ -43,6 +44,7 @@ class Labelling(StageConfig):
     trust_scale: float = Field(0.7, ge=0.2, le=0.95, description="Size of the frames' content in the smaller view.")
     trust_gap_s: float = Field(2.0, gt=0, description="Frames further away than this are no neighbours.")
     list_worst: int = Field(20, ge=0, description="Most boxes listed for a person to look at; of little trust first.")
+    tracks: TrackRules = Field(TrackRules(), description="How labels are mended by what was seen before and after.")
     batch_size: int = Field(4, ge=1, description="Images that go through the network at once.")
     backend: Backend = Field(
         "auto",

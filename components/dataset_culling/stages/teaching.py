@@ -19,6 +19,7 @@ from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_detector, load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError
+from dataset_culling.evaluation.tracks import Mended, mend
 from dataset_culling.evaluation.trust import (
     Float64Array,
     agreement,
@@ -37,7 +38,7 @@ from dataset_culling.stages.learning import Learning
 from dataset_culling.stages.together import LabelledFrames, Lesson, learn, learn_together, num_processes
 from dataset_culling.training.checkpoint import Checkpoints
 from dataset_culling.training.loop import TrainingRecord, TrainingSet
-from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
+from dataset_culling.types import BoolArray, ClassMap, Detections, IntArray, parse_classes
 
 Progress = Callable[[int, int], None]
 
@@ -59,13 +60,20 @@ class Taught:
     trust: Trust | None  # None where it was not asked for
     seconds_per_look: float  # the teacher on one frame, once
     num_looks: int  # frames that the teacher looked at, other views of them counted
+    mended: Mended | None  # None where objects were not linked over time
     notes: tuple[str, ...] = ()  # what a person should know of how it looked
 
 
 def ask_teacher(
-    config: Labelling, frames: FrameReader, frame_ids: IntArray, *, device: str, progress: Progress
+    config: Labelling,
+    frames: FrameReader,
+    frame_ids: IntArray,
+    *,
+    device: str,
+    progress: Progress,
+    student: Detections | None = None,
 ) -> Taught:
-    """The teacher's labels of the named frames, doubtful ones marked.
+    """The teacher's labels of the named frames, doubtful ones marked, mended by objects' tracks where that is on.
 
     Args:
         config: Which teacher, and how far it is believed.
@@ -73,9 +81,11 @@ def ask_teacher(
         frame_ids: Which to label, ascending, shape (N,).
         device: "cpu", "cuda" or "cuda:N".
         progress: Told how many of all looks are done.
+        student: The student's boxes on the same footage, for tracks; None: the teacher's own are all there is.
 
     Raises:
-        ConfigError: If a threshold names a class that is none, or the teacher knows none of a class's sources.
+        ConfigError: If a threshold names a class that is none, the teacher knows none of a class's sources, or laptrack
+            is wanted and not installed.
     """
     classes = parse_classes(config.classes)
     thresholds = _thresholds(config, classes)
@@ -88,9 +98,12 @@ def ask_teacher(
     log = ScanLog()
     watch = Stopwatch()
 
-    def taught(labels: Detections, trust: Trust | None) -> Taught:
+    def taught(labels: Detections, of_boxes: Float64Array | None) -> Taught:
         seconds_per_look = watch.seconds() / max(log.num_looked, 1)
-        return Taught(labels, trust, seconds_per_look, total, tuple(dict.fromkeys(log.notes)))
+        mended = mend(labels, config.tracks, student=student) if config.tracks.enabled else None
+        trust = None if of_boxes is None else _trust(config, labels, of_boxes, sure, mended)
+        notes = tuple(dict.fromkeys(log.notes))
+        return Taught(labels if mended is None else mended.labels, trust, seconds_per_look, total, mended, notes)
 
     def look(ids: IntArray, view: View | None = None, *, min_score: float) -> Detections:
         nonlocal done
@@ -118,9 +131,23 @@ def ask_teacher(
         beside = [side.take(side.rows_of(frame_ids)) for side in both]
     of_boxes = agreement(boxes, again, near=beside)
     marked = mark_doubtful(labels, of_boxes, least=config.min_trust, by_class=config.min_trust_by_class)
-    worst = _describe(marked, of_boxes, worst_boxes(boxes, of_boxes, sure, most=config.list_worst))
-    trust = Trust(of_boxes, frame_trust(boxes, of_boxes, sure), worst)
-    return taught(marked, trust)
+    return taught(marked, of_boxes)
+
+
+def _trust(
+    config: Labelling, labels: Detections, of_boxes: Float64Array, sure: BoolArray, mended: Mended | None
+) -> Trust:
+    """Trust as it is written: of frames by the teacher's own boxes, a filled box as the one it stands on."""
+    of_frames = frame_trust(labels, of_boxes, sure)
+    if mended is None:
+        worst = worst_boxes(labels, of_boxes, sure, most=config.list_worst)
+        return Trust(of_boxes, of_frames, _describe(labels, of_boxes, worst))
+    own = np.array([source in ("teacher", "doubtful") for source in mended.source], np.bool_)
+    after = labels.ignore.copy()
+    after[mended.stands_on[own]] = mended.labels.ignore[own]
+    there = np.isin(np.arange(len(sure)), mended.stands_on[own])  # what was dropped is nobody's to look at
+    worst = worst_boxes(labels, of_boxes, sure & there, most=config.list_worst)
+    return Trust(of_boxes[mended.stands_on], of_frames, _describe(replace(labels, ignore=after), of_boxes, worst))
 
 
 def _views(config: Labelling) -> list[View]:

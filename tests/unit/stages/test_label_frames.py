@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from camera_frames import CLASSES, ORIGIN, write_camera_frames
-from dataset_culling.artifacts.labels import FILE, read_frame_trust, read_labels, read_worst
+from dataset_culling.artifacts.detections import write_detections
+from dataset_culling.artifacts.labels import FILE, read_box_trust, read_frame_trust, read_labels, read_worst
 from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError
+from dataset_culling.evaluation.tracks import SOURCES
 from dataset_culling.stages.base import StageContext, StageReport
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
 from dataset_culling.stages.label_frames.stage import run
@@ -28,8 +31,8 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def label(frames: Path, out: Path, *ids: int, **config: object) -> StageReport:
-    inputs = {"frames": frames}
+def label(frames: Path, out: Path, *ids: int, detections: Path | None = None, **config: object) -> StageReport:
+    inputs = {"frames": frames} | ({} if detections is None else {"detections": detections})
     if ids:
         inputs["selection"] = out.with_name("selection")
         chosen = Selection(np.array(ids), np.zeros(len(ids)), ("by hand",) * len(ids))
@@ -78,6 +81,37 @@ def test_run__neighbours_are_looked_at_though_they_are_not_labelled(frames: Path
     alone = label(frames, tmp_path / "alone", 41_000, 60_000, 90_000, trust="neighbours", trust_gap_s=0.5)
     assert alone.counts["looks"] == 3
     assert read_frame_trust(tmp_path / "alone").tolist() == [1, 1, 1]
+
+
+def test_run__tracks_are_written_beside_the_boxes(frames: Path, tmp_path: Path):
+    pytest.importorskip("laptrack", reason="needs the extra tracks")
+    before, out = tmp_path / "plain", tmp_path / "labels"
+    label(frames, before)
+    report = label(frames, out, tracks={"enabled": True, "max_gap_s": 2.0}, trust="flip")
+    coco = json.loads((out / FILE).read_text())
+    assert report.counts["track_tracks"] > 0
+    assert {one["source"] for one in coco["annotations"]} <= set(SOURCES)
+    # frames at 40, 41 and 42 s follow one another, 90 s is far from all: what is parked alone is there again
+    lives = [{one["track"] for one in coco["annotations"] if one["image_id"] == t} for t in (40_000, 41_000, 42_000)]
+    assert lives[0] & lives[1] & lives[2]
+    after = read_labels(out)
+    assert len(read_box_trust(out)) == len(after.scores)
+    filled = sum(one["source"] in ("student", "interpolated", "guessed") for one in coco["annotations"])
+    was = read_labels(before)
+    dropped = report.counts["track_duplicates"]
+    assert len(after.scores) == len(was.scores) + filled - dropped
+    assert not [one for one in json.loads((before / FILE).read_text())["annotations"] if "track" in one]
+
+
+def test_run__tracks_use_the_students_boxes_on_frames_between(frames: Path, tmp_path: Path):
+    pytest.importorskip("laptrack", reason="needs the extra tracks")
+    label(frames, tmp_path / "all")
+    everywhere = read_labels(tmp_path / "all")
+    write_detections(tmp_path / "detections", replace(everywhere, ignore=np.zeros_like(everywhere.ignore)), ORIGIN)
+    rules = {"enabled": True, "max_gap_s": 1.5, "parked_gap_s": 1.5, "student_score": 0.3}
+    alone = label(frames, tmp_path / "alone", 40_000, 42_000, tracks=rules)
+    helped = label(frames, tmp_path / "helped", 40_000, 42_000, tracks=rules, detections=tmp_path / "detections")
+    assert helped.counts["track_tracks"] < alone.counts["track_tracks"]  # at 41 s only the student looked
 
 
 def test_run__thresholds_per_class(frames: Path, tmp_path: Path):

@@ -11,6 +11,7 @@ from dataset_culling.kubeflow.container import stage_container, text
 def label_selection(
     frames: dsl.Input[dsl.Dataset],
     selection: dsl.Input[dsl.Dataset],
+    detections: dsl.Input[dsl.Dataset],
     labels: dsl.Output[dsl.Dataset],
     classes: list[str],
     teacher: str,
@@ -22,6 +23,7 @@ def label_selection(
     Args:
         frames: frames/1, the pool.
         selection: selection/1, the frames to label.
+        detections: detections/1, the student's boxes on the pool, for linking objects over time.
         classes: The camera's classes.
         teacher: The detector.
         teacher_weights: Its weights.
@@ -36,6 +38,7 @@ def label_selection(
         settings={"classes": classes, "teacher.name": text(teacher), "teacher.weights": text(teacher_weights)},
         frames=frames.path,
         selection=selection.path,
+        detections=detections.path,
         labels=labels.path,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dataset_culling.artifacts.detections import read_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import write_labels
 from dataset_culling.artifacts.selection import read_selection
@@ -18,7 +19,9 @@ def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: St
     frame_ids = frames.table.frame_ids
     if "selection" in inputs:
         frame_ids = np.sort(read_selection(inputs["selection"]).frame_ids)
-    taught = ask_teacher(config, frames, frame_ids, device=context.device, progress=context.progress)
+    student = read_detections(inputs["detections"]) if config.tracks.enabled and "detections" in inputs else None
+    taught = ask_teacher(config, frames, frame_ids, device=context.device, progress=context.progress, student=student)
+    mended = taught.mended
     labels, trust = taught.labels, taught.trust
     rows = np.searchsorted(frames.table.frame_ids, frame_ids)
     write_labels(
@@ -30,12 +33,15 @@ def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: St
         box_trust=None if trust is None else trust.of_boxes,
         frame_trust=None if trust is None else trust.of_frames,
         worst=() if trust is None else trust.worst,
+        box_source=None if mended is None else mended.source,
+        box_track=None if mended is None else mended.track,
     )
     counts = {
         "frames": len(labels),
         "boxes": int((~labels.ignore).sum()),
         "doubtful_boxes": int(labels.ignore.sum()),
         "looks": taught.num_looks,
+        **({} if mended is None else {f"track_{name}": count for name, count in mended.counts.items()}),
     }
     # What one look at one frame costs: the cost model multiplies it by frames that would be looked at once.
     figures = {"seconds_per_frame": taught.seconds_per_look}

@@ -12,6 +12,7 @@ def train_control(
     frames: dsl.Input[dsl.Dataset],
     selection: dsl.Input[dsl.Dataset],
     resolution: dsl.Input[dsl.Dataset],
+    detections: dsl.Input[dsl.Dataset],
     replay: dsl.Input[dsl.Dataset],
     replay_frames: dsl.Input[dsl.Dataset],
     replay_labels: dsl.Input[dsl.Dataset],
@@ -33,6 +34,7 @@ def train_control(
         frames: frames/1, the pool.
         selection: selection/1, the culled frames: as many are drawn.
         resolution: resolution/1, the size to train at.
+        detections: detections/1, the student's boxes on the pool, for linking objects over time.
         replay: replay/1, what earlier nights left.
         replay_frames: frames/1 of those nights.
         replay_labels: labels/1 of the same frames.
@@ -70,6 +72,7 @@ def train_control(
         frames=frames.path,
         selection=selection.path,
         resolution=resolution.path,
+        detections=detections.path,
         replay=replay.path,
         replay_frames=replay_frames.path,
         replay_labels=replay_labels.path,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from dataset_culling.artifacts.control import Control, write_control
+from dataset_culling.artifacts.detections import read_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
@@ -32,7 +33,11 @@ def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: S
     frames = FrameReader(inputs["frames"])
     side_px = read_resolution(inputs["resolution"]).side_px
     drawn = draw(frames, num=len(read_selection(inputs["selection"])), seed=config.seed)
-    taught = ask_teacher(config.labelling, frames, drawn, device=context.device, progress=lambda done, total: None)
+    linked = config.labelling.tracks.enabled and "detections" in inputs
+    taught = ask_teacher(
+        config.labelling, frames, drawn, device=context.device, progress=lambda done, total: None,
+        student=read_detections(inputs["detections"]) if linked else None,
+    )  # fmt: skip
     samples, num_replayed = with_replay(
         config.training, inputs, LabelledFrames(frames, taught.labels, np.arange(len(drawn)))
     )

@@ -1,0 +1,200 @@
+"""Boxes of successive frames linked into the lives of objects, by laptrack.
+
+T = frames, S = sightings (boxes of any looker in any of those frames).
+
+Linking is done offline, over all frames at once, and the surest links first: what hardly moved, then what stood still
+before it was out of sight for longer, then what moves. Otherwise whatever passes by would be linked to what stands and
+is not seen for a moment. Each time first from each frame to the next, then over the gaps, both as linear assignment
+problems (Jaqaman et al., Robust single-particle tracking in live-cell time-lapse sequences, Nature Methods 2008, as
+laptrack, BSD-3-Clause, does it). What may be linked is decided here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from dataset_culling.config import StageConfig
+from dataset_culling.errors import ConfigError
+from dataset_culling.types import BoolArray, Float32Array, IntArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Float64Array = npt.NDArray[np.float64]
+
+NEVER = 1e6  # a cost that is never paid
+OTHER_CLASS = 0.4  # what a change of class costs: a rider is not to become the bicycle
+LEAST_REACH, MOST_REACH = 0.1, 1.5  # box sizes; further than the upper one everything would overlap everything
+
+
+class LinkRules(StageConfig):
+    """Which two sightings may be the same object."""
+
+    max_gap_s: float = Field(2.0, gt=0, description="Longest time out of sight after which something moving goes on.")
+    still_overlap: float = Field(
+        0.5, gt=0, le=1, description="Something hardly moved where it overlaps this much (IoU)."
+    )
+    reach: float = Field(
+        1.0, ge=0, le=10, description="How far an object may move, in box sizes a second: boxes are grown by it."
+    )
+    min_overlap: float = Field(0.1, gt=0, lt=1, description="Least IoU of the grown boxes.")
+    parked_gap_s: float = Field(
+        60.0, ge=0, description="Longest time out of sight for something parked: it stood still before or does after."
+    )
+
+    def longest_gap_s(self) -> float:
+        """No two sightings further apart are ever linked."""
+        return max(self.max_gap_s, self.parked_gap_s)
+
+
+How = Literal["near", "parked", "moving"]
+STEPS: tuple[How, ...] = ("near", "parked", "moving")
+
+
+def link_cost(a: Sequence[float], b: Sequence[float], how: How, rules: LinkRules) -> float:
+    """What it costs to call two sightings one object: 1 - IoU, more where the classes differ.
+
+    Args:
+        a: x1, y1, x2, y2 in px, seconds, class id, 1 if it stands still.
+        b: The same, of another frame.
+        how: near: hardly moved, out of sight for `max_gap_s` at most; parked: the same over `parked_gap_s`, if one of
+            the two stands still; moving: boxes are grown by what an object may move in the time between.
+        rules: What may be linked.
+
+    Returns:
+        0..1.4, or `NEVER`.
+
+    Source:
+        Grown boxes: Yang et al., Hard to Track Objects with Irregular Motions and Similar Appearances? Make It Easier
+        by Buffering the Matching Space, WACV 2023; there the buffer is a constant, here it grows with the time.
+    """
+    gap_s = abs(b[4] - a[4])
+    penalty = OTHER_CLASS if a[5] != b[5] else 0.0
+    if how == "moving":
+        overlap, least = _iou(a, b, min(max(rules.reach * gap_s, LEAST_REACH), MOST_REACH)), rules.min_overlap + penalty
+    else:
+        overlap, least = _iou(a, b, 0.0), rules.still_overlap
+    longest_s = rules.parked_gap_s if how == "parked" and (a[6] or b[6]) else rules.max_gap_s
+    return 1 - overlap + penalty if overlap >= least and gap_s <= longest_s else NEVER
+
+
+def _iou(a: Sequence[float], b: Sequence[float], grown: float) -> float:
+    """Overlap of two boxes grown by `grown` times their size on every side."""
+    aw, ah, bw, bh = grown * (a[2] - a[0]), grown * (a[3] - a[1]), grown * (b[2] - b[0]), grown * (b[3] - b[1])
+    width = min(a[2] + aw, b[2] + bw) - max(a[0] - aw, b[0] - bw)
+    height = min(a[3] + ah, b[3] + bh) - max(a[1] - ah, b[1] - bh)
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    side = (1 + 2 * grown) ** 2
+    total = side * ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]))
+    return shared / (total - shared)
+
+
+def link(
+    rows: IntArray, time_s: Float64Array, boxes_xyxy: Float32Array, class_ids: IntArray, rules: LinkRules
+) -> IntArray:
+    """Which object each sighting is of.
+
+    Args:
+        rows: The frame of each sighting, ascending, shape (S,).
+        time_s: Of each frame, ascending, shape (T,).
+        boxes_xyxy: Shape (S, 4), px.
+        class_ids: Shape (S,); sightings of different classes may be linked, at a price.
+        rules: What may be linked.
+
+    Returns:
+        Track of each sighting, from 0 in the order of first sighting, shape (S,); at most one sighting a frame.
+
+    Raises:
+        ConfigError: If laptrack is not installed.
+    """
+    track = np.full(len(rows), -1, np.int64)
+    # Cut where nothing can be linked over: assignment problems stay small.
+    piece = np.concatenate([[0], np.cumsum(np.diff(time_s[rows]) > rules.longest_gap_s())]).astype(np.int64)
+    for number in np.unique(piece[: len(rows)]):
+        of_piece = np.flatnonzero(piece[: len(rows)] == number)
+        track[of_piece] = _link_piece(rows[of_piece], time_s, boxes_xyxy[of_piece], class_ids[of_piece], rules) + (
+            track.max(initial=-1) + 1
+        )
+    return track
+
+
+def _link_piece(
+    rows: IntArray, time_s: Float64Array, boxes_xyxy: Float32Array, class_ids: IntArray, rules: LinkRules
+) -> IntArray:
+    """As `link`, without a gap that nothing can be linked over."""
+    after = np.full(len(rows), -1, np.int64)  # (S,) the next sighting of the same object
+    before = np.full(len(rows), -1, np.int64)
+    columns = [boxes_xyxy.astype(np.float64), time_s[rows], class_ids.astype(np.float64), np.zeros(len(rows))]
+    sightings = np.column_stack(columns)
+    for how in STEPS:
+        # What has both neighbours is settled: only the ends of what is linked so far go on.
+        open_ = np.flatnonzero((after < 0) | (before < 0))
+        ends = np.column_stack([sightings[open_], after[open_] < 0, before[open_] < 0])
+        for one, next_one in _assign(rows[open_], time_s, ends, how, rules):
+            after[open_[one]], before[open_[next_one]] = open_[next_one], open_[one]
+        if how == "near":
+            sightings[:, 6] = _stands_still(_tracks(before), sightings, rules)
+    return _tracks(before)
+
+
+def _tracks(before: IntArray) -> IntArray:
+    """Which track each sighting is of, from 0 in the order of first sighting, by who comes before whom; (S,)."""
+    track = np.zeros(len(before), np.int64)
+    num_tracks = 0
+    for sighting, earlier in enumerate(before.tolist()):
+        if earlier >= 0:
+            track[sighting] = track[earlier]
+        else:
+            track[sighting], num_tracks = num_tracks, num_tracks + 1
+    return track
+
+
+def _stands_still(track: IntArray, sightings: Float64Array, rules: LinkRules) -> BoolArray:
+    """Whether each sighting, (S,), is of a track of two or more whose last place is its first."""
+    _, first, num = np.unique(track, return_index=True, return_counts=True)
+    last = len(track) - 1 - np.unique(track[::-1], return_index=True)[1]
+    still = np.array([_iou(a, b, 0.0) >= rules.still_overlap
+                      for a, b in zip(sightings[first].tolist(), sightings[last].tolist(), strict=True)])  # fmt: skip
+    return np.asarray((still & (num > 1))[track], np.bool_)
+
+
+def _assign(
+    rows: IntArray, time_s: Float64Array, ends: Float64Array, how: How, rules: LinkRules
+) -> list[tuple[int, int]]:
+    """Links between ends: pairs of indices into `ends`, (E, 9): as for `link_cost`, then whether it may have a next
+    one and one before."""
+    frames = np.arange(rows[0], rows[-1] + 1)
+    start = np.searchsorted(rows, frames)
+    longest_s = rules.longest_gap_s() if how == "parked" else rules.max_gap_s
+    within = np.searchsorted(time_s[frames], time_s[frames] + longest_s, side="right") - np.arange(len(frames))
+
+    def cost(a: Any, b: Any) -> float:
+        return link_cost(a.tolist(), b.tolist(), how, rules) if a[7] and b[8] else NEVER
+
+    cutoff = 1.0 + OTHER_CLASS
+    tracker = _laptrack()(
+        metric=cost, cutoff=cutoff, gap_closing_metric=cost, gap_closing_cutoff=cutoff,
+        gap_closing_max_frame_count=int(within.max()),
+        # Not estimated from the data: any link that may be made beats none, whatever else is in the frame.
+        track_start_cost=cutoff, track_end_cost=cutoff, segment_start_cost=cutoff, segment_end_cost=cutoff,
+    )  # fmt: skip
+    found = tracker.predict(np.split(ends, start[1:])).edges()
+    return [(int(start[one[0]] + one[1]), int(start[other[0]] + other[1])) for one, other in found]
+
+
+def _laptrack() -> Any:
+    """The class LapTrack: its import takes seconds, so only where objects are linked."""
+    try:
+        from laptrack import LapTrack
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"tracks.enabled: linking objects over time needs laptrack, and there is no package {error.name}. "
+            f"Install it: pip install 'dataset-culling[tracks]', or set tracks.enabled to false."
+        ) from None
+    return LapTrack
