@@ -42,6 +42,7 @@ from dataset_culling.runner.lr_range import lr_range
 from dataset_culling.runner.models import models
 from dataset_culling.runner.predict import predict
 from dataset_culling.runner.propose import propose_command
+from dataset_culling.runner.students import students
 from dataset_culling.runner.submit import submit
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -501,6 +502,7 @@ cli.add_command(predict)
 cli.add_command(propose_command)
 cli.add_command(compare_command)
 cli.add_command(lr_range)
+cli.add_command(students)
 fleet.add_command(fleet_report_command, "report")
 cli.add_command(fleet)
 cli.add_command(submit)

@@ -1,0 +1,592 @@
+"""Candidates for a camera's student: trained briefly on a finished run's culled set, judged on its held-out frames,
+timed on this machine.
+
+    students.csv     a line for each candidate
+    students.json    the same with the settings and the choice; what is in it is not tried again
+    students.svg     mAP@50 over milliseconds
+
+Source of the idea: Hirner, Transfer Learning for Fun and Profit (2017): choose the model on the task's own data along
+the Pareto curve of accuracy and compute.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import numpy as np
+import torch
+from pydantic import Field
+
+from dataset_culling import __version__
+from dataset_culling.artifacts.frames import FrameReader
+from dataset_culling.artifacts.header import digest
+from dataset_culling.artifacts.labels import read_labels
+from dataset_culling.config import did_you_mean, parse_config, read_yaml
+from dataset_culling.detectors.base import Detector, DetectorRef
+from dataset_culling.detectors.table import DETECTORS, files_of, weights_at_hand
+from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.errors import ConfigError, CullingError, InputError, WeightsError
+from dataset_culling.evaluation.choice import ChoiceRule, choose_student, pareto_front
+from dataset_culling.evaluation.coco import evaluate
+from dataset_culling.report.students import Dot, students_svg
+from dataset_culling.runner.entry import choose_device
+from dataset_culling.runner.finished import TRAINING, config_of, inputs_of, settings_of
+from dataset_culling.runner.writing import write_page
+from dataset_culling.stages.base import Stopwatch
+from dataset_culling.stages.detecting import ScanLog, local_file, scan
+from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
+from dataset_culling.stages.evaluate_student.stage import read_truth
+from dataset_culling.stages.teaching import teach_student
+from dataset_culling.stages.train_student.config import TrainStudentConfig
+from dataset_culling.stages.train_student.stage import Material, read_material
+from dataset_culling.training.loop import TrainingDiverged
+from dataset_culling.types import ClassMap, Detections, ImageArray, parse_classes
+
+CSV, JSON, SVG = "students.csv", "students.json", "students.svg"
+WARM_UP, ROUNDS = 10, 60
+"""Images that are looked at before the clock counts, and those that count."""
+TIMED_FRAMES = 12
+"""Different frames that are timed in turn: an R-CNN takes longer where it sees more."""
+
+Judge = Literal["agreement", "truth"]
+
+
+class StudentsConfig(ChoiceRule):
+    """Who is tried, how long, and by what one is taken."""
+
+    candidates: tuple[str, ...] = Field(
+        (), description="Detectors, NAME or NAME=WEIGHTS; none: the run's student and all whose weights are at hand."
+    )
+    epochs: int = Field(5, ge=1, le=1000, description="Passes over the culled set for each candidate.")
+    seed: int = Field(0, ge=0, description="Of every training.")
+    judge: Judge = Field("agreement", description="What the rule goes by: the teacher's labels or true boxes.")
+    engine: Literal["torch", "openvino"] = Field("torch", description="What runs the network while it is timed.")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A detector to try."""
+
+    name: str  # as a person names it
+    ref: DetectorRef
+    is_teacher: bool  # whether the run's labels are its own
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What came of a candidate; figures of quality are 0..1."""
+
+    student: str
+    is_teacher: bool
+    map_50_agreement: float
+    map_50_95_agreement: float
+    map_50_truth: float | None  # None where no true boxes are known
+    map_50_95_truth: float | None
+    latency_ms: float  # median
+    latency_p90_ms: float
+    gflops: float
+    million_parameters: float
+    input_height_px: int
+    input_width_px: int
+    train_s: float
+    steps: int
+    key: str  # digest of all that decides these figures
+
+    def quality(self, judge: Judge) -> float:
+        """What the rule goes by."""
+        found = self.map_50_truth if judge == "truth" else self.map_50_agreement
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all candidates are trained on, judged on and timed with."""
+
+    training: TrainStudentConfig
+    material: Material
+    evaluation: EvaluateStudentConfig
+    heldout: FrameReader
+    labels: Detections
+    truth: Detections | None
+    device: str
+    engine: str  # what is timed on, in words
+    key: str  # digest of all that is the same for every candidate
+    notes: tuple[str, ...]
+
+
+def read_settings(file: str, given: Mapping[str, object]) -> StudentsConfig:
+    """Settings from a YAML file, if one is named, with options laid over it.
+
+    Raises:
+        ConfigError: If one is wrong.
+    """
+    values = {**(read_yaml(Path(file)) if file else {}), **given}
+    return parse_config(StudentsConfig, values, where=file or "students")
+
+
+def print_students(
+    run: Path,
+    config: StudentsConfig,
+    *,
+    changes: Sequence[tuple[str, str]],
+    out: Path,
+    again: bool,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Try every candidate that was not tried yet, write what came of it, print it; see `culling students --help`.
+
+    Raises:
+        ConfigError: If a setting is wrong, a candidate is none, or no student is within the budget.
+        InputError: If the run has not trained a student, or no candidate could be tried.
+        OutputError: If the files cannot be written.
+    """
+    training = settings_of(run, changes)
+    candidates, left_out = candidates_of(config.candidates, training.student, teacher_of_labels(run))
+    ground = read_ground(run, training, config, device=choose_device(device))
+    done = {} if again else read_rows(out / JSON)
+    rows: list[Row] = []
+    for candidate in candidates:
+        key = key_of(ground, candidate)
+        row = done.get(key)
+        if row is None:
+            try:
+                row = try_candidate(candidate, ground, config, key=key, quiet=quiet)
+            except (WeightsError, ConfigError, TrainingDiverged) as error:
+                left_out[candidate.name] = str(error)
+                continue
+        rows.append(row)
+        write_rows(out, run, rows, ground, config, left_out)
+    if not rows:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise InputError(f"{run}: expected a candidate that can be tried, found none ({reasons})")
+    chosen = write_rows(out, run, rows, ground, config, left_out)
+    if as_json:
+        click.echo((out / JSON).read_text(encoding="utf-8"), nl=False)
+    else:
+        click.echo("\n".join(lines(rows, ground, config, left_out, chosen)))
+        click.echo(f"all of it: {out / CSV}, {out / JSON}, {out / SVG}")
+    if chosen is None:
+        _choose(rows, config)  # says what is wrong with the budget
+
+
+def teacher_of_labels(run: Path) -> DetectorRef:
+    """Who labelled the run's held-out frames.
+
+    Raises:
+        InputError: If the run has not labelled any.
+    """
+    config = config_of(run, "label-heldout", "labels").get("teacher", {})
+    return parse_config(DetectorRef, config, where="label-heldout.teacher")
+
+
+def candidates_of(
+    names: Sequence[str], student: DetectorRef, teacher: DetectorRef
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Who is tried, and who is left out, with the reason.
+
+    Args:
+        names: NAME or NAME=WEIGHTS; none: the run's student and all others whose weights are at hand.
+        student: The run's; it keeps its weights where it is named without any.
+        teacher: Whose labels the run has.
+
+    Raises:
+        ConfigError: If a name is no student's, or comes twice.
+    """
+    left_out: dict[str, str] = {}
+    if not names:
+        rest = [name for name in DETECTORS if name != student.name]
+        names = [student.name, *(name for name in rest if weights_at_hand(name))]
+        left_out = {name: no_weights(name) for name in rest if not weights_at_hand(name)}
+    known = [name for name, spec in DETECTORS.items() if spec.trainable]
+    found: dict[str, Candidate] = {}
+    for named in names:
+        name, _, weights = named.partition("=")
+        if name not in known:
+            raise ConfigError(
+                f"--candidate {named}: expected a detector that can learn, found '{name}'.{did_you_mean(name, known)} "
+                f"Known: {', '.join(known)}."
+            )
+        if named in found:
+            raise ConfigError(f"--candidate {named}: expected every candidate once, found it twice. Name it once.")
+        ref = DetectorRef(name=name, weights=weights)
+        if name == student.name and not weights:
+            ref = student
+        same = ref.name == teacher.name and _weights_meant(ref) == _weights_meant(teacher)
+        found[named] = Candidate(named, ref, same)
+    return list(found.values()), left_out
+
+
+def no_weights(name: str) -> str:
+    """Why a detector of the table is not tried by default."""
+    if DETECTORS[name].default_weights:
+        return f"its weights are not in torch's cache: --candidate {name} fetches them"
+    return f"no weights of it are published here: --candidate {name}=FILE names some"
+
+
+def _weights_meant(ref: DetectorRef) -> str:
+    spec = DETECTORS.get(ref.name)
+    return ref.weights or (spec.default_weights if spec is not None else "")
+
+
+def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig, *, device: str) -> Ground:
+    """All that the candidates share: the culled set, the held-out frames with labels, true boxes where known.
+
+    Raises:
+        InputError: If an artifact is gone, no frame was kept, or there is nothing on the held-out frames.
+        ConfigError: If true boxes are to be gone by and the run has none, or the engine cannot run there.
+    """
+    if config.engine == "openvino" and device != "cpu":
+        raise ConfigError(f"--engine openvino: expected --device cpu, which it runs on, found {device}. Pass that.")
+    recipe = training.recipe.replace(
+        epochs=config.epochs,
+        seed=config.seed,
+        early_stop_share=0.0,  # so few epochs need no early stop, and all train on all
+    )
+    # One process: several would share this machine's cores, or its GPUs, with what is measured.
+    training = training.replace(recipe=recipe, processes=1, start="base", checkpoints="")
+    inputs = inputs_of(run, TRAINING)
+    heldout_inputs = inputs_of(run, "evaluate-student")
+    settings = {**config_of(run, "evaluate-student", "metrics"), "classes": list(training.classes)}
+    evaluation = parse_config(EvaluateStudentConfig, settings, where="evaluate-student")
+    heldout, labels = FrameReader(heldout_inputs["frames"]), read_labels(heldout_inputs["labels"])
+    if not np.any(~labels.ignore):
+        raise InputError(f"{heldout_inputs['labels']}: expected objects on the held-out frames, found none.")
+    notes: list[str] = []
+    truth = None
+    if evaluation.truth:
+        try:
+            table = heldout.table
+            truth = read_truth(
+                local_file(evaluation.truth), parse_classes(training.classes), table.time_s, table.frame_ids
+            )
+        except CullingError as error:
+            notes.append(f"no accuracy: {error}")
+    if config.judge == "truth" and truth is None:
+        raise ConfigError(f"--judge truth: expected a run with true boxes, found none in {run}. Use agreement.")
+    engine = engine_of(config.engine, device)
+    shared = {
+        "version": __version__,
+        "training": training.replace(student=DetectorRef(name="tiny")).model_dump(mode="json"),
+        "inputs": {name: digest(place) for name, place in sorted(inputs.items())},
+        "heldout": [digest(heldout_inputs[name]) for name in ("frames", "labels")],
+        "evaluation": [evaluation.min_score, evaluation.batch_size, evaluation.precision],
+        "truth": evaluation.truth if truth is not None else "",
+        "engine": engine,
+        "rounds": [WARM_UP, ROUNDS, TIMED_FRAMES],
+    }
+    key = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+    material = read_material(training, inputs)
+    return Ground(training, material, evaluation, heldout, labels, truth, device, engine, key, tuple(notes))
+
+
+def key_of(ground: Ground, candidate: Candidate) -> str:
+    """A digest of all that decides a candidate's figures; of files their size and time count."""
+    files: list[object] = []
+    for file in files_of(candidate.ref):
+        place = Path(file)
+        files.append([file, place.stat().st_size, place.stat().st_mtime_ns] if place.is_file() else file)
+    text = json.dumps([ground.key, candidate.name, candidate.ref.model_dump(mode="json"), files])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def engine_of(engine: str, device: str) -> str:
+    """What is timed on: library, device and threads, in words."""
+    if engine == "openvino":
+        import openvino
+
+        library = f"OpenVINO {openvino.__version__.split('-')[0]}"
+    else:
+        library = f"torch {torch.__version__.split('+')[0]}"
+    if device.startswith("cuda"):
+        return f"{library}, {torch.cuda.get_device_name(torch.device(device))}"
+    cores = len(os.sched_getaffinity(0))
+    # OpenVINO takes the cores that it may use; torch has a number of its own.
+    threads = cores if engine == "openvino" else torch.get_num_threads()
+    return f"{library}, {_processor()}, {threads} of {cores} cores"
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    named = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    return next(named, "") or platform.machine()
+
+
+def try_candidate(candidate: Candidate, ground: Ground, config: StudentsConfig, *, key: str, quiet: bool) -> Row:
+    """Train a candidate, look at the held-out frames with it, time it.
+
+    Raises:
+        WeightsError: If its weights cannot be had.
+        ConfigError: If it has none of the camera's classes, or cannot be trained or exported as configured.
+        TrainingDiverged: If its loss is not finite.
+    """
+    training, material = ground.training, ground.material
+    side_px = material.side_px
+    with click.progressbar(length=100, label=f"{candidate.name}: training", hidden=quiet, file=sys.stderr) as bar:
+
+        def told(done: int, total: int) -> None:
+            bar.update(100 * done // max(total, 1) - bar.pos)
+
+        learning = training.replace(student=candidate.ref)
+        taught = teach_student(learning, material.samples, side_px=side_px, device=ground.device, progress=told)
+    student = taught.student
+    log = ScanLog()
+    same = ClassMap({name: (name,) for name in student.class_names})
+    with click.progressbar(length=len(ground.heldout), label=f"{candidate.name}: judging", hidden=quiet,
+                           file=sys.stderr) as bar:  # fmt: skip
+        found = scan(
+            ground.heldout, ground.heldout.table.frame_ids, student, same,
+            side_px=side_px, min_score=ground.evaluation.min_score, batch_size=ground.evaluation.batch_size, log=log,
+            precision=ground.evaluation.precision, progress=lambda done, _: bar.update(done - bar.pos),
+        )  # fmt: skip
+    agreement = evaluate(found, ground.labels)
+    accuracy = evaluate(found, ground.truth) if ground.truth is not None else None
+    height_px, width_px = _usual_size(ground.heldout)
+    median_ms, p90_ms = latency_of(
+        _served(student, config.engine, height_px, width_px, side_px, ground.evaluation.min_score),
+        _timed_images(ground.heldout),
+        side_px=side_px,
+        min_score=ground.evaluation.min_score,
+    )
+    input_height, input_width = student.network_size(height_px, width_px, side_px)
+    return Row(
+        student=candidate.name,
+        is_teacher=candidate.is_teacher,
+        map_50_agreement=float(agreement.map_50),
+        map_50_95_agreement=float(agreement.map_50_95),
+        map_50_truth=_there(accuracy.map_50 if accuracy is not None else -1),
+        map_50_95_truth=_there(accuracy.map_50_95 if accuracy is not None else -1),
+        latency_ms=median_ms,
+        latency_p90_ms=p90_ms,
+        gflops=student.gflops(height_px, width_px, side_px),
+        million_parameters=student.num_parameters() / 1e6,
+        input_height_px=input_height,
+        input_width_px=input_width,
+        train_s=taught.seconds,
+        steps=taught.record.steps,
+        key=key,
+    )
+
+
+def _there(value: float) -> float | None:
+    return float(value) if value >= 0 else None
+
+
+def _served(
+    student: TorchDetector, engine: str, height_px: int, width_px: int, side_px: int, min_score: float
+) -> Detector:
+    if engine == "torch":
+        return student
+    from dataset_culling.detectors.accelerated import AcceleratedDetector
+
+    return AcceleratedDetector(student, height_px=height_px, width_px=width_px, side_px=side_px, min_score=min_score)
+
+
+def _usual_size(frames: FrameReader) -> tuple[int, int]:
+    sizes = np.stack([frames.table.height_px, frames.table.width_px])
+    found, counts = np.unique(sizes, axis=1, return_counts=True)
+    height_px, width_px = (int(side) for side in found[:, counts.argmax()])
+    return height_px, width_px
+
+
+def _timed_images(frames: FrameReader) -> list[ImageArray]:
+    """Frames of the usual size, spread over the held-out ones."""
+    height_px, width_px = _usual_size(frames)
+    usual = np.flatnonzero((frames.table.height_px == height_px) & (frames.table.width_px == width_px))
+    rows = usual[np.unique(np.linspace(0, len(usual) - 1, TIMED_FRAMES).astype(np.int64))]
+    return [frames.image(int(frames.table.frame_ids[row])) for row in rows]
+
+
+def latency_of(
+    detector: Detector, images: Sequence[ImageArray], *, side_px: int, min_score: float
+) -> tuple[float, float]:
+    """Milliseconds from an image at the network's size to its boxes, one image at a time; decoding and resizing are not
+    in it, copying to a GPU and back is.
+
+    Args:
+        detector: As it would be served.
+        images: Shown in turn, at least one.
+        side_px: Short side of the network's input.
+        min_score: Boxes scoring less are dropped.
+
+    Returns:
+        The median of `ROUNDS` looks after `WARM_UP`, and the 90th percentile.
+    """
+    detector.ready()
+    inputs = [[detector.prepare(image, side_px=side_px)] for image in images]
+    taken = []
+    for place in range(WARM_UP + ROUNDS):
+        watch = Stopwatch()
+        detector.detect(inputs[place % len(inputs)], min_score=min_score)
+        taken.append(1000 * watch.seconds())
+    median, p90 = np.percentile(taken[WARM_UP:], [50, 90])
+    return float(median), float(p90)
+
+
+def read_rows(file: Path) -> dict[str, Row]:
+    """The rows of an earlier students.json by their keys; none where it is not there or cannot be read."""
+    try:
+        rows = [Row(**{key: one[key] for key in Row.__slots__}) for one in json.loads(file.read_text("utf-8"))["rows"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {row.key: row for row in rows}
+
+
+def _choosable(rows: Sequence[Row], config: StudentsConfig) -> list[Row]:
+    """Rows that the rule looks at: a teacher agrees with itself, which says nothing, unless truth is what counts."""
+    usable = [row for row in rows if config.judge == "truth" or not row.is_teacher]
+    return [row for row in usable if config.judge == "agreement" or row.map_50_truth is not None]
+
+
+def _choose(rows: Sequence[Row], config: StudentsConfig) -> Row | None:
+    """The student that the rule takes, None where there is none to choose among.
+
+    Raises:
+        ConfigError: If none is within the budget.
+    """
+    usable = _choosable(rows, config)
+    if not usable:
+        return None
+    latency_ms = np.array([row.latency_ms for row in usable])
+    quality = np.array([row.quality(config.judge) for row in usable])
+    rule = ChoiceRule(rule=config.rule, within_points=config.within_points, budget_ms=config.budget_ms)
+    return usable[choose_student(latency_ms, quality, rule)]
+
+
+def front_of(rows: Sequence[Row], config: StudentsConfig) -> list[str]:
+    """Names on the Pareto front of those that the rule looks at."""
+    usable = _choosable(rows, config)
+    latency_ms = np.array([row.latency_ms for row in usable], np.float64)
+    quality = np.array([row.quality(config.judge) for row in usable], np.float64)
+    return [row.student for row, on in zip(usable, pareto_front(latency_ms, quality), strict=True) if on]
+
+
+def write_rows(
+    out: Path,
+    run: Path,
+    rows: Sequence[Row],
+    ground: Ground,
+    config: StudentsConfig,
+    left_out: Mapping[str, str],
+) -> str | None:
+    """Write the three files anew, each whole or not at all.
+
+    Returns:
+        The student that the rule takes; None where none is within the budget.
+
+    Raises:
+        OutputError: If they cannot be written.
+    """
+    try:
+        taken = _choose(rows, config)
+    except ConfigError:
+        taken = None
+    chosen = taken.student if taken is not None else None
+    front = front_of(rows, config)
+    values = {
+        "run": str(run),
+        "chosen": chosen,
+        "front": front,
+        "engine": ground.engine,
+        "side_px": ground.material.side_px,
+        "frames": len(ground.material.samples),
+        "heldout_frames": len(ground.heldout),
+        "settings": config.model_dump(mode="json"),
+        "left_out": dict(left_out),
+        "notes": list(ground.notes),
+        "rows": [asdict(row) for row in rows],
+    }
+    write_page(out / CSV, as_csv(rows, front, chosen))
+    drawn = students_svg(
+        _dots(rows, front),
+        chosen=chosen or "",
+        engine=ground.engine,
+        budget_ms=config.budget_ms,
+        judged_by_truth=config.judge == "truth",
+    )
+    write_page(out / SVG, drawn)
+    write_page(out / JSON, json.dumps(values, indent=1) + "\n")  # last: what it lists is not tried again
+    return chosen
+
+
+def _dots(rows: Sequence[Row], front: Sequence[str]) -> list[Dot]:
+    return [
+        Dot(row.student, row.latency_ms, row.map_50_agreement, row.map_50_truth, row.student in front, row.is_teacher)
+        for row in rows
+    ]
+
+
+def as_csv(rows: Sequence[Row], front: Sequence[str], chosen: str | None) -> str:
+    """Every figure of every candidate; what is not known is empty."""
+    out = io.StringIO()
+    names = [name for name in Row.__slots__ if name != "key"]
+    lines = csv.writer(out, lineterminator="\n")
+    lines.writerow([*names, "on_front", "chosen"])
+    for row in rows:
+        values = ["" if getattr(row, name) is None else _written(getattr(row, name)) for name in names]
+        lines.writerow([*values, _written(row.student in front), _written(row.student == chosen)])
+    return out.getvalue()
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def lines(
+    rows: Sequence[Row], ground: Ground, config: StudentsConfig, left_out: Mapping[str, str], chosen: str | None
+) -> list[str]:
+    """What the terminal shows, quickest first."""
+    front = front_of(rows, config)
+    wide = max([len("student"), *(len(row.student) + 2 * row.is_teacher for row in rows)])
+    truth = ground.truth is not None
+    heads = ["ms/image", "90th", "agreement", *(["accuracy"] if truth else []), "GFLOPs", "Mparam", "trained"]
+    text = [f"{'student':{wide}}" + "".join(f"{head:>11}" for head in heads)]
+    for row in sorted(rows, key=lambda one: one.latency_ms):
+        cells = [f"{row.latency_ms:.1f}", f"{row.latency_p90_ms:.1f}", f"{100 * row.map_50_agreement:.1f}"]
+        if truth:
+            cells.append(f"{100 * row.map_50_truth:.1f}" if row.map_50_truth is not None else "n/a")
+        cells += [f"{row.gflops:.2f}", f"{row.million_parameters:.2f}", f"{row.train_s:.0f} s"]
+        mark = "chosen" if row.student == chosen else "front" if row.student in front else ""
+        name = f"{row.student} *" if row.is_teacher else row.student
+        text.append(f"{name:{wide}}" + "".join(f"{cell:>11}" for cell in cells) + (f"  {mark}" if mark else ""))
+    by = "accuracy" if config.judge == "truth" else "agreement"
+    text += [
+        f"Median of {ROUNDS} images, one at a time, {ground.material.side_px} px short side, {ground.engine}.",
+        f"Agreement: mAP@50 against the teacher's labels of {len(ground.heldout)} held-out frames"
+        + (", accuracy: against true boxes." if truth else "; true boxes are not known."),
+        f"{config.epochs} epochs on {len(ground.material.samples)} frames each: a ranking, not what a full training "
+        f"gives.",
+    ]
+    if any(row.is_teacher for row in rows):
+        where = "" if config.judge == "truth" else ", and is not chosen by that"
+        text.append(f"* the run's teacher: it agrees with itself{where}.")
+    text += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
+    text += list(ground.notes)
+    if chosen is None:
+        return text
+    budget = f" under {config.budget_ms:g} ms" if config.budget_ms else ""
+    who = f"the best{budget} in {by}"
+    if config.rule == "cheapest-within":
+        who = f"the quickest within {config.within_points:g} points of {who}"
+    name, _, weights = chosen.partition("=")
+    text.append(f"Chosen: {chosen}, {who}.")
+    text.append(f"  culling run --student {name}" + (f" --student-weights {weights}" if weights else "") + " ...")
+    return text
