@@ -32,14 +32,16 @@ from dataset_culling import __version__
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.header import digest
 from dataset_culling.artifacts.labels import read_labels
-from dataset_culling.config import did_you_mean, parse_config, read_yaml
+from dataset_culling.config import parse_config, read_yaml
 from dataset_culling.detectors.base import Detector, DetectorRef
-from dataset_culling.detectors.table import DETECTORS, files_of, weights_at_hand
+from dataset_culling.detectors.table import files_of
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError, CullingError, InputError, WeightsError
 from dataset_culling.evaluation.choice import ChoiceRule, choose_student, pareto_front
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.report.students import Dot, students_svg
+from dataset_culling.report.words import plural
+from dataset_culling.runner.candidates import Candidate, by_reason, candidates_of, teacher_of_labels
 from dataset_culling.runner.entry import choose_device
 from dataset_culling.runner.finished import TRAINING, config_of, inputs_of, settings_of
 from dataset_culling.runner.writing import write_page
@@ -72,15 +74,6 @@ class StudentsConfig(ChoiceRule):
     seed: int = Field(0, ge=0, description="Of every training.")
     judge: Judge = Field("agreement", description="What the rule goes by: the teacher's labels or true boxes.")
     engine: Literal["torch", "openvino"] = Field("torch", description="What runs the network while it is timed.")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A detector to try."""
-
-    name: str  # as a person names it
-    ref: DetectorRef
-    is_teacher: bool  # whether the run's labels are its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,65 +174,6 @@ def print_students(
         click.echo(f"all of it: {out / CSV}, {out / JSON}, {out / SVG}")
     if chosen is None:
         _choose(rows, config)  # says what is wrong with the budget
-
-
-def teacher_of_labels(run: Path) -> DetectorRef:
-    """Who labelled the run's held-out frames.
-
-    Raises:
-        InputError: If the run has not labelled any.
-    """
-    config = config_of(run, "label-heldout", "labels").get("teacher", {})
-    return parse_config(DetectorRef, config, where="label-heldout.teacher")
-
-
-def candidates_of(
-    names: Sequence[str], student: DetectorRef, teacher: DetectorRef
-) -> tuple[list[Candidate], dict[str, str]]:
-    """Who is tried, and who is left out, with the reason.
-
-    Args:
-        names: NAME or NAME=WEIGHTS; none: the run's student and all others whose weights are at hand.
-        student: The run's; it keeps its weights where it is named without any.
-        teacher: Whose labels the run has.
-
-    Raises:
-        ConfigError: If a name is no student's, or comes twice.
-    """
-    left_out: dict[str, str] = {}
-    if not names:
-        rest = [name for name in DETECTORS if name != student.name]
-        names = [student.name, *(name for name in rest if weights_at_hand(name))]
-        left_out = {name: no_weights(name) for name in rest if not weights_at_hand(name)}
-    known = [name for name, spec in DETECTORS.items() if spec.trainable]
-    found: dict[str, Candidate] = {}
-    for named in names:
-        name, _, weights = named.partition("=")
-        if name not in known:
-            raise ConfigError(
-                f"--candidate {named}: expected a detector that can learn, found '{name}'.{did_you_mean(name, known)} "
-                f"Known: {', '.join(known)}."
-            )
-        if named in found:
-            raise ConfigError(f"--candidate {named}: expected every candidate once, found it twice. Name it once.")
-        ref = DetectorRef(name=name, weights=weights)
-        if name == student.name and not weights:
-            ref = student
-        same = ref.name == teacher.name and _weights_meant(ref) == _weights_meant(teacher)
-        found[named] = Candidate(named, ref, same)
-    return list(found.values()), left_out
-
-
-def no_weights(name: str) -> str:
-    """Why a detector of the table is not tried by default."""
-    if DETECTORS[name].default_weights:
-        return f"its weights are not in torch's cache: --candidate {name} fetches them"
-    return f"no weights of it are published here: --candidate {name}=FILE names some"
-
-
-def _weights_meant(ref: DetectorRef) -> str:
-    spec = DETECTORS.get(ref.name)
-    return ref.weights or (spec.default_weights if spec is not None else "")
 
 
 def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig, *, device: str) -> Ground:
@@ -572,13 +506,13 @@ def lines(
         f"Median of {ROUNDS} images, one at a time, {ground.material.side_px} px short side, {ground.engine}.",
         f"Agreement: mAP@50 against the teacher's labels of {len(ground.heldout)} held-out frames"
         + (", accuracy: against true boxes." if truth else "; true boxes are not known."),
-        f"{config.epochs} epochs on {len(ground.material.samples)} frames each: a ranking, not what a full training "
-        f"gives.",
+        f"{plural(config.epochs, 'epoch')} on {len(ground.material.samples)} frames each: a ranking, not what a full "
+        f"training gives.",
     ]
     if any(row.is_teacher for row in rows):
         where = "" if config.judge == "truth" else ", and is not chosen by that"
         text.append(f"* the run's teacher: it agrees with itself{where}.")
-    text += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
+    text += by_reason(left_out)
     text += list(ground.notes)
     if chosen is None:
         return text
