@@ -70,14 +70,15 @@ def embed_crops(
         all maps' global means together, which is what student scoring keeps of a frame.
     """
     parts: dict[Layer, list[Float32Array]] = {}
-    side_px = crops[0].shape[0]
+    side_px, _ = detector.network_size(*crops[0].shape[:2], crops[0].shape[0])  # some take no smaller one
     was_training = detector.module.training
     detector.module.eval()
     try:
         with torch.inference_mode():
             for start in range(0, len(crops), batch_size):
-                stacked = torch.from_numpy(np.stack(crops[start : start + batch_size])).permute(0, 3, 1, 2)
-                maps = [one.float() for one in detector.feature_maps(stacked.contiguous().to(detector.device))]
+                batch = np.stack([detector.prepare(crop, side_px).image for crop in crops[start : start + batch_size]])
+                stacked = torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous()
+                maps = [one.float() for one in detector.feature_maps(stacked.to(detector.device))]
                 for layer, values in _pooled(maps, side_px):
                     parts.setdefault(layer, []).append(values.cpu().numpy())
     finally:

@@ -69,7 +69,8 @@ def students(
     culling students runs/demo --rule most-accurate --budget-ms 40
     culling students runs/demo --within 1 --json
     """
-    from dataset_culling.runner.trying_students import print_students, read_settings
+    from dataset_culling.runner.students_results import read_settings
+    from dataset_culling.runner.trying_students import print_students
 
     given = {key: value for key, value in settings.items() if value is not None}
     if candidates:

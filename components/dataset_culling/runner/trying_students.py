@@ -1,50 +1,50 @@
 """Candidates for a camera's student: trained briefly on a finished run's culled set, judged on its held-out frames,
 timed on this machine.
 
-    students.csv     a line for each candidate
-    students.json    the same with the settings and the choice; what is in it is not tried again
-    students.svg     mAP@50 over milliseconds
-
 Source of the idea: Hirner, Transfer Learning for Fun and Profit (2017): choose the model on the task's own data along
 the Pareto curve of accuracy and compute.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import click
 import numpy as np
 import torch
-from pydantic import Field
 
 from dataset_culling import __version__
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.header import digest
 from dataset_culling.artifacts.labels import read_labels
-from dataset_culling.config import parse_config, read_yaml
-from dataset_culling.detectors.base import Detector, DetectorRef
+from dataset_culling.config import parse_config
+from dataset_culling.detectors.base import Detector, DetectorRef, Precision
 from dataset_culling.detectors.table import files_of
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError, CullingError, InputError, WeightsError
-from dataset_culling.evaluation.choice import ChoiceRule, choose_student, pareto_front
 from dataset_culling.evaluation.coco import evaluate
-from dataset_culling.report.students import Dot, students_svg
-from dataset_culling.report.words import plural
-from dataset_culling.runner.candidates import Candidate, by_reason, candidates_of, teacher_of_labels
+from dataset_culling.runner.candidates import Candidate, candidates_of, teacher_of_labels
 from dataset_culling.runner.entry import choose_device
 from dataset_culling.runner.finished import TRAINING, config_of, inputs_of, settings_of
-from dataset_culling.runner.writing import write_page
+from dataset_culling.runner.students_results import (
+    CSV,
+    JSON,
+    SVG,
+    Facts,
+    Row,
+    StudentsConfig,
+    choose,
+    lines,
+    read_rows,
+    write_rows,
+)
 from dataset_culling.stages.base import Stopwatch
 from dataset_culling.stages.detecting import ScanLog, local_file, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
@@ -55,52 +55,10 @@ from dataset_culling.stages.train_student.stage import Material, read_material
 from dataset_culling.training.loop import TrainingDiverged
 from dataset_culling.types import ClassMap, Detections, ImageArray, parse_classes
 
-CSV, JSON, SVG = "students.csv", "students.json", "students.svg"
 WARM_UP, ROUNDS = 10, 60
 """Images that are looked at before the clock counts, and those that count."""
 TIMED_FRAMES = 12
 """Different frames that are timed in turn: an R-CNN takes longer where it sees more."""
-
-Judge = Literal["agreement", "truth"]
-
-
-class StudentsConfig(ChoiceRule):
-    """Who is tried, how long, and by what one is taken."""
-
-    candidates: tuple[str, ...] = Field(
-        (), description="Detectors, NAME or NAME=WEIGHTS; none: the run's student and all whose weights are at hand."
-    )
-    epochs: int = Field(5, ge=1, le=1000, description="Passes over the culled set for each candidate.")
-    seed: int = Field(0, ge=0, description="Of every training.")
-    judge: Judge = Field("agreement", description="What the rule goes by: the teacher's labels or true boxes.")
-    engine: Literal["torch", "openvino"] = Field("torch", description="What runs the network while it is timed.")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What came of a candidate; figures of quality are 0..1."""
-
-    student: str
-    is_teacher: bool
-    map_50_agreement: float
-    map_50_95_agreement: float
-    map_50_truth: float | None  # None where no true boxes are known
-    map_50_95_truth: float | None
-    latency_ms: float  # median
-    latency_p90_ms: float
-    gflops: float
-    million_parameters: float
-    input_height_px: int
-    input_width_px: int
-    train_s: float
-    steps: int
-    key: str  # digest of all that decides these figures
-
-    def quality(self, judge: Judge) -> float:
-        """What the rule goes by."""
-        found = self.map_50_truth if judge == "truth" else self.map_50_agreement
-        assert found is not None
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +72,7 @@ class Ground:
     labels: Detections
     truth: Detections | None
     device: str
-    engine: str  # what is timed on, in words
-    key: str  # digest of all that is the same for every candidate
-    notes: tuple[str, ...]
-
-
-def read_settings(file: str, given: Mapping[str, object]) -> StudentsConfig:
-    """Settings from a YAML file, if one is named, with options laid over it.
-
-    Raises:
-        ConfigError: If one is wrong.
-    """
-    values = {**(read_yaml(Path(file)) if file else {}), **given}
-    return parse_config(StudentsConfig, values, where=file or "students")
+    facts: Facts
 
 
 def print_students(
@@ -150,11 +96,12 @@ def print_students(
     training = settings_of(run, changes)
     candidates, left_out = candidates_of(config.candidates, training.student, teacher_of_labels(run))
     ground = read_ground(run, training, config, device=choose_device(device))
-    done = {} if again else read_rows(out / JSON)
+    wanted = {key_of(ground, candidate): candidate for candidate in candidates}
+    found = {row.key: row for row in read_rows(out / JSON, ground.facts)}
+    earlier = [row for key, row in found.items() if key not in wanted]
     rows: list[Row] = []
-    for candidate in candidates:
-        key = key_of(ground, candidate)
-        row = done.get(key)
+    for key, candidate in wanted.items():
+        row = None if again else found.get(key)
         if row is None:
             try:
                 row = try_candidate(candidate, ground, config, key=key, quiet=quiet)
@@ -162,18 +109,19 @@ def print_students(
                 left_out[candidate.name] = str(error)
                 continue
         rows.append(row)
-        write_rows(out, run, rows, ground, config, left_out)
+        # Those that follow may have been tried before: what stops this now must not lose them.
+        later = [one for other, one in found.items() if other in wanted and one not in rows and other != key]
+        write_rows(out, run, rows, ground.facts, config, left_out, earlier=[*earlier, *later])
     if not rows:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise InputError(f"{run}: expected a candidate that can be tried, found none ({reasons})")
-    chosen = write_rows(out, run, rows, ground, config, left_out)
+    chosen = write_rows(out, run, rows, ground.facts, config, left_out, earlier=earlier)
     if as_json:
         click.echo((out / JSON).read_text(encoding="utf-8"), nl=False)
     else:
-        click.echo("\n".join(lines(rows, ground, config, left_out, chosen)))
+        click.echo("\n".join(lines(rows, ground.facts, config, left_out, chosen)))
         click.echo(f"all of it: {out / CSV}, {out / JSON}, {out / SVG}")
-    if chosen is None:
-        _choose(rows, config)  # says what is wrong with the budget
+    choose(rows, config)  # says what is wrong with the budget
 
 
 def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig, *, device: str) -> Ground:
@@ -211,7 +159,7 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
             notes.append(f"no accuracy: {error}")
     if config.judge == "truth" and truth is None:
         raise ConfigError(f"--judge truth: expected a run with true boxes, found none in {run}. Use agreement.")
-    engine = engine_of(config.engine, device)
+    engine = engine_of(config.engine, device, evaluation.precision)
     shared = {
         "version": __version__,
         "training": training.replace(student=DetectorRef(name="tiny")).model_dump(mode="json"),
@@ -224,7 +172,17 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
     }
     key = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
     material = read_material(training, inputs)
-    return Ground(training, material, evaluation, heldout, labels, truth, device, engine, key, tuple(notes))
+    facts = Facts(
+        side_px=material.side_px,
+        frames=len(material.samples),
+        heldout_frames=len(heldout),
+        rounds=ROUNDS,
+        knows_truth=truth is not None,
+        engine=engine,
+        notes=tuple(notes),
+        key=key,
+    )
+    return Ground(training, material, evaluation, heldout, labels, truth, device, facts)
 
 
 def key_of(ground: Ground, candidate: Candidate) -> str:
@@ -233,12 +191,12 @@ def key_of(ground: Ground, candidate: Candidate) -> str:
     for file in files_of(candidate.ref):
         place = Path(file)
         files.append([file, place.stat().st_size, place.stat().st_mtime_ns] if place.is_file() else file)
-    text = json.dumps([ground.key, candidate.name, candidate.ref.model_dump(mode="json"), files])
+    text = json.dumps([ground.facts.key, candidate.name, candidate.ref.model_dump(mode="json"), files])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def engine_of(engine: str, device: str) -> str:
-    """What is timed on: library, device and threads, in words."""
+def engine_of(engine: str, device: str, precision: Precision) -> str:
+    """What is timed on: library, device, threads or precision, in words."""
     if engine == "openvino":
         import openvino
 
@@ -246,7 +204,9 @@ def engine_of(engine: str, device: str) -> str:
     else:
         library = f"torch {torch.__version__.split('+')[0]}"
     if device.startswith("cuda"):
-        return f"{library}, {torch.cuda.get_device_name(torch.device(device))}"
+        half = "bfloat16" if precision == "bfloat16" or torch.cuda.is_bf16_supported() else "float16"
+        numbers = "float32" if precision == "float32" else half
+        return f"{library}, {torch.cuda.get_device_name(torch.device(device))}, {numbers}"
     cores = len(os.sched_getaffinity(0))
     # OpenVINO takes the cores that it may use; torch has a number of its own.
     threads = cores if engine == "openvino" else torch.get_num_threads()
@@ -297,6 +257,7 @@ def try_candidate(candidate: Candidate, ground: Ground, config: StudentsConfig, 
         _timed_images(ground.heldout),
         side_px=side_px,
         min_score=ground.evaluation.min_score,
+        precision=ground.evaluation.precision,
     )
     input_height, input_width = student.network_size(height_px, width_px, side_px)
     return Row(
@@ -348,7 +309,7 @@ def _timed_images(frames: FrameReader) -> list[ImageArray]:
 
 
 def latency_of(
-    detector: Detector, images: Sequence[ImageArray], *, side_px: int, min_score: float
+    detector: Detector, images: Sequence[ImageArray], *, side_px: int, min_score: float, precision: Precision = "auto"
 ) -> tuple[float, float]:
     """Milliseconds from an image at the network's size to its boxes, one image at a time; decoding and resizing are not
     in it, copying to a GPU and back is.
@@ -358,11 +319,12 @@ def latency_of(
         images: Shown in turn, at least one.
         side_px: Short side of the network's input.
         min_score: Boxes scoring less are dropped.
+        precision: What it computes in.
 
     Returns:
         The median of `ROUNDS` looks after `WARM_UP`, and the 90th percentile.
     """
-    detector.ready()
+    detector.ready(precision)
     inputs = [[detector.prepare(image, side_px=side_px)] for image in images]
     taken = []
     for place in range(WARM_UP + ROUNDS):
@@ -371,156 +333,3 @@ def latency_of(
         taken.append(1000 * watch.seconds())
     median, p90 = np.percentile(taken[WARM_UP:], [50, 90])
     return float(median), float(p90)
-
-
-def read_rows(file: Path) -> dict[str, Row]:
-    """The rows of an earlier students.json by their keys; none where it is not there or cannot be read."""
-    try:
-        rows = [Row(**{key: one[key] for key in Row.__slots__}) for one in json.loads(file.read_text("utf-8"))["rows"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return {row.key: row for row in rows}
-
-
-def _choosable(rows: Sequence[Row], config: StudentsConfig) -> list[Row]:
-    """Rows that the rule looks at: a teacher agrees with itself, which says nothing, unless truth is what counts."""
-    usable = [row for row in rows if config.judge == "truth" or not row.is_teacher]
-    return [row for row in usable if config.judge == "agreement" or row.map_50_truth is not None]
-
-
-def _choose(rows: Sequence[Row], config: StudentsConfig) -> Row | None:
-    """The student that the rule takes, None where there is none to choose among.
-
-    Raises:
-        ConfigError: If none is within the budget.
-    """
-    usable = _choosable(rows, config)
-    if not usable:
-        return None
-    latency_ms = np.array([row.latency_ms for row in usable])
-    quality = np.array([row.quality(config.judge) for row in usable])
-    rule = ChoiceRule(rule=config.rule, within_points=config.within_points, budget_ms=config.budget_ms)
-    return usable[choose_student(latency_ms, quality, rule)]
-
-
-def front_of(rows: Sequence[Row], config: StudentsConfig) -> list[str]:
-    """Names on the Pareto front of those that the rule looks at."""
-    usable = _choosable(rows, config)
-    latency_ms = np.array([row.latency_ms for row in usable], np.float64)
-    quality = np.array([row.quality(config.judge) for row in usable], np.float64)
-    return [row.student for row, on in zip(usable, pareto_front(latency_ms, quality), strict=True) if on]
-
-
-def write_rows(
-    out: Path,
-    run: Path,
-    rows: Sequence[Row],
-    ground: Ground,
-    config: StudentsConfig,
-    left_out: Mapping[str, str],
-) -> str | None:
-    """Write the three files anew, each whole or not at all.
-
-    Returns:
-        The student that the rule takes; None where none is within the budget.
-
-    Raises:
-        OutputError: If they cannot be written.
-    """
-    try:
-        taken = _choose(rows, config)
-    except ConfigError:
-        taken = None
-    chosen = taken.student if taken is not None else None
-    front = front_of(rows, config)
-    values = {
-        "run": str(run),
-        "chosen": chosen,
-        "front": front,
-        "engine": ground.engine,
-        "side_px": ground.material.side_px,
-        "frames": len(ground.material.samples),
-        "heldout_frames": len(ground.heldout),
-        "settings": config.model_dump(mode="json"),
-        "left_out": dict(left_out),
-        "notes": list(ground.notes),
-        "rows": [asdict(row) for row in rows],
-    }
-    write_page(out / CSV, as_csv(rows, front, chosen))
-    drawn = students_svg(
-        _dots(rows, front),
-        chosen=chosen or "",
-        engine=ground.engine,
-        budget_ms=config.budget_ms,
-        judged_by_truth=config.judge == "truth",
-    )
-    write_page(out / SVG, drawn)
-    write_page(out / JSON, json.dumps(values, indent=1) + "\n")  # last: what it lists is not tried again
-    return chosen
-
-
-def _dots(rows: Sequence[Row], front: Sequence[str]) -> list[Dot]:
-    return [
-        Dot(row.student, row.latency_ms, row.map_50_agreement, row.map_50_truth, row.student in front, row.is_teacher)
-        for row in rows
-    ]
-
-
-def as_csv(rows: Sequence[Row], front: Sequence[str], chosen: str | None) -> str:
-    """Every figure of every candidate; what is not known is empty."""
-    out = io.StringIO()
-    names = [name for name in Row.__slots__ if name != "key"]
-    lines = csv.writer(out, lineterminator="\n")
-    lines.writerow([*names, "on_front", "chosen"])
-    for row in rows:
-        values = ["" if getattr(row, name) is None else _written(getattr(row, name)) for name in names]
-        lines.writerow([*values, _written(row.student in front), _written(row.student == chosen)])
-    return out.getvalue()
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def lines(
-    rows: Sequence[Row], ground: Ground, config: StudentsConfig, left_out: Mapping[str, str], chosen: str | None
-) -> list[str]:
-    """What the terminal shows, quickest first."""
-    front = front_of(rows, config)
-    wide = max([len("student"), *(len(row.student) + 2 * row.is_teacher for row in rows)])
-    truth = ground.truth is not None
-    heads = ["ms/image", "90th", "agreement", *(["accuracy"] if truth else []), "GFLOPs", "Mparam", "trained"]
-    text = [f"{'student':{wide}}" + "".join(f"{head:>11}" for head in heads)]
-    for row in sorted(rows, key=lambda one: one.latency_ms):
-        cells = [f"{row.latency_ms:.1f}", f"{row.latency_p90_ms:.1f}", f"{100 * row.map_50_agreement:.1f}"]
-        if truth:
-            cells.append(f"{100 * row.map_50_truth:.1f}" if row.map_50_truth is not None else "n/a")
-        cells += [f"{row.gflops:.2f}", f"{row.million_parameters:.2f}", f"{row.train_s:.0f} s"]
-        mark = "chosen" if row.student == chosen else "front" if row.student in front else ""
-        name = f"{row.student} *" if row.is_teacher else row.student
-        text.append(f"{name:{wide}}" + "".join(f"{cell:>11}" for cell in cells) + (f"  {mark}" if mark else ""))
-    by = "accuracy" if config.judge == "truth" else "agreement"
-    text += [
-        f"Median of {ROUNDS} images, one at a time, {ground.material.side_px} px short side, {ground.engine}.",
-        f"Agreement: mAP@50 against the teacher's labels of {len(ground.heldout)} held-out frames"
-        + (", accuracy: against true boxes." if truth else "; true boxes are not known."),
-        f"{plural(config.epochs, 'epoch')} on {len(ground.material.samples)} frames each: a ranking, not what a full "
-        f"training gives.",
-    ]
-    if any(row.is_teacher for row in rows):
-        where = "" if config.judge == "truth" else ", and is not chosen by that"
-        text.append(f"* the run's teacher: it agrees with itself{where}.")
-    text += by_reason(left_out)
-    text += list(ground.notes)
-    if chosen is None:
-        return text
-    budget = f" under {config.budget_ms:g} ms" if config.budget_ms else ""
-    who = f"the best{budget} in {by}"
-    if config.rule == "cheapest-within":
-        who = f"the quickest within {config.within_points:g} points of {who}"
-    name, _, weights = chosen.partition("=")
-    text.append(f"Chosen: {chosen}, {who}.")
-    text.append(f"  culling run --student {name}" + (f" --student-weights {weights}" if weights else "") + " ...")
-    return text

@@ -64,7 +64,9 @@ def test_detect__features_of_some_maps_are_those_maps_means():
     whole = detector.detect(batch, min_score=0.5, features=True)[0].features
     last = detector.detect(batch, min_score=0.5, features=(2,))[0].features
     turned = detector.detect(batch, min_score=0.5, features=(2, 0))[0].features
-    assert whole is not None and last is not None and turned is not None
+    assert whole is not None
+    assert last is not None
+    assert turned is not None
     width = len(whole) // 3
     assert np.array_equal(last, whole[2 * width :])
     assert np.array_equal(turned, np.concatenate([whole[2 * width :], whole[:width]]))
