@@ -205,7 +205,7 @@ def read_crops(run: Path, *, most: int, crop_px: int, gap_s: float, place_s: flo
     )  # fmt: skip
     class_ids = labels.class_ids[picked]
     same = class_ids[:, None] == class_ids[None, :]
-    if not ((~excluded & same).any(axis=1, initial=False) & (~excluded & ~same).any(axis=1, initial=False)).any():
+    if not ((~excluded & same).any(axis=1) & (~excluded & ~same).any(axis=1)).any():
         counts = np.bincount(class_ids, minlength=len(labels.class_names))
         named = ", ".join(f"{count} {name}" for name, count in zip(labels.class_names, counts, strict=True))
         raise InputError(
