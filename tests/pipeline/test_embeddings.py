@@ -21,7 +21,7 @@ def test_embeddings__ranks_them_on_the_runs_crops(tiny_run: Path, tmp_path: Path
     assert {row["model"] for row in values["rows"]} == {"tiny", "tiny=none"}
     assert values["best"] == values["rows"][0]
     assert (values["coverage"]["model"], values["coverage"]["pooling"]) == ("tiny", "global")
-    assert "--set score_frames.feature_maps [" in values["coverage"]["set"]
+    assert "--set score_frames.feature_maps '[" in values["coverage"]["set"]
     table = list(csv.DictReader((tmp_path / "embeddings.csv").open()))
     assert len(table) == len(ranked)
     page = (tmp_path / "embeddings.html").read_text()

@@ -249,7 +249,7 @@ def for_coverage(rows: Sequence[Row], student: str) -> Row | None:
 
 def coverage_options(row: Row) -> str:
     """What makes the strategy coverage go by this embedding."""
-    maps = "[]" if row.layer.layer == "all" else f"[{row.layer.layer}]"
+    maps = "'[]'" if row.layer.layer == "all" else f"'[{row.layer.layer}]'"  # quoted, as shells look for such files
     return (
         f"--set score_frames.features true --set score_frames.feature_maps {maps} "
         f"--set cull_precision.strategy coverage"
