@@ -34,6 +34,7 @@ from dataset_culling.runner.command import (
 )
 from dataset_culling.runner.compare import compare_command
 from dataset_culling.runner.complete import completion, detector_names, preset_names, profile_names, scene_names
+from dataset_culling.runner.embeddings import embeddings
 from dataset_culling.runner.entry import choose_device, die_with_parent, run_stage, stage_config
 from dataset_culling.runner.fleet import fleet
 from dataset_culling.runner.fleet_report import fleet_report_command
@@ -42,6 +43,7 @@ from dataset_culling.runner.lr_range import lr_range
 from dataset_culling.runner.models import models
 from dataset_culling.runner.predict import predict
 from dataset_culling.runner.propose import propose_command
+from dataset_culling.runner.students import students
 from dataset_culling.runner.submit import submit
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -501,6 +503,8 @@ cli.add_command(predict)
 cli.add_command(propose_command)
 cli.add_command(compare_command)
 cli.add_command(lr_range)
+cli.add_command(students)
+cli.add_command(embeddings)
 fleet.add_command(fleet_report_command, "report")
 cli.add_command(fleet)
 cli.add_command(submit)

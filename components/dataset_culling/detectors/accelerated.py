@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from dataset_culling.detectors.base import NetworkInput, Precision
+from dataset_culling.detectors.base import Features, NetworkInput, Precision
 from dataset_culling.detectors.export import export_onnx
 from dataset_culling.detectors.exported import load_exported
 from dataset_culling.detectors.torch_base import TorchDetector
@@ -58,7 +58,7 @@ class AcceleratedDetector:
         return self._network.predict(images, side_px=side_px, min_score=min_score, batch_size=batch_size)
 
     def detect(
-        self, batch: Sequence[NetworkInput], *, min_score: float, features: bool = False
+        self, batch: Sequence[NetworkInput], *, min_score: float, features: Features = False
     ) -> list[ImageDetections]:
         """See `Detector.detect`."""
         return self._network.detect(batch, min_score=min_score, features=features)

@@ -54,6 +54,10 @@ Backend = Literal["auto", "torch", "openvino"]
 """What runs a torch detector on a CPU; auto: OpenVINO where exporting to it pays."""
 
 
+Features = bool | tuple[int, ...]
+"""Whether to tell what an image looks like to the network: False; True, by all of its feature maps; or by those."""
+
+
 class Detector(Protocol):
     """Looks at images and returns boxes."""
 
@@ -87,7 +91,7 @@ class Detector(Protocol):
         """Bring an original (H, W, 3) uint8 RGB to the network's input size. May be called from several threads."""
 
     def detect(
-        self, batch: Sequence[NetworkInput], *, min_score: float, features: bool = False
+        self, batch: Sequence[NetworkInput], *, min_score: float, features: Features = False
     ) -> list[ImageDetections]:
         """What `predict` gives, of prepared images of one network size, all at once.
 

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from dataset_culling.boxes import iou_matrix
 from dataset_culling.config import StageConfig, parse_config, read_yaml
-from dataset_culling.detectors.base import Detector, DetectorRef, NetworkInput, Precision
+from dataset_culling.detectors.base import Detector, DetectorRef, Features, NetworkInput, Precision
 from dataset_culling.errors import ConfigError
 from dataset_culling.types import ImageArray, ImageDetections, parse_classes
 
@@ -132,7 +132,7 @@ class EnsembleDetector:
         return NetworkInput(image, 1.0, 1.0, image.shape[0], image.shape[1])
 
     def detect(
-        self, batch: Sequence[NetworkInput], *, min_score: float, features: bool = False
+        self, batch: Sequence[NetworkInput], *, min_score: float, features: Features = False
     ) -> list[ImageDetections]:
         """See `Detector.detect`. Members are asked for more than `min_score`: what two see weakly may be strong."""
         del features  # of which member?

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from dataset_culling.config import StageConfig, did_you_mean, parse_config, read_yaml
-from dataset_culling.detectors.base import NetworkInput, Precision
+from dataset_culling.detectors.base import Features, NetworkInput, Precision
 from dataset_culling.errors import ConfigError, WeightsError
 from dataset_culling.types import Float32Array, ImageArray, ImageDetections, IntArray
 
@@ -386,7 +386,7 @@ class ExportedDetector:
         return found
 
     def detect(
-        self, batch: Sequence[NetworkInput], *, min_score: float, features: bool = False
+        self, batch: Sequence[NetworkInput], *, min_score: float, features: Features = False
     ) -> list[ImageDetections]:
         """See `Detector.detect`."""
         del features  # an exported network gives boxes alone

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dataset_culling.detectors.base import NetworkInput, Precision
+from dataset_culling.detectors.base import Features, NetworkInput, Precision
+from dataset_culling.errors import ConfigError
 from dataset_culling.types import ClassMap, Float32Array, ImageArray, ImageDetections
 
 
@@ -119,7 +120,7 @@ class TorchDetector(ABC):
         return found
 
     def detect(
-        self, batch: Sequence[NetworkInput], *, min_score: float, features: bool = False
+        self, batch: Sequence[NetworkInput], *, min_score: float, features: Features = False
     ) -> list[ImageDetections]:
         """See `Detector.detect`. Batches are channels-last, as decoded images are: no copy turns them round.
 
@@ -127,7 +128,10 @@ class TorchDetector(ABC):
             batch: Prepared images of one network size.
             min_score: Boxes scoring less are dropped.
             features: Whether to tell, from the same forward pass, what each image looks like to the network: the mean
-                over each map that the backbone gives, one map's channels after the other's.
+                over each map that the backbone gives, one map's channels after the other's; or over some of them.
+
+        Raises:
+            ConfigError: If the backbone does not give one of the maps.
         """
         stacked = torch.from_numpy(np.stack([prepared.image for prepared in batch]))
         device = self.device
@@ -145,7 +149,7 @@ class TorchDetector(ABC):
                 torch.autocast(device.type, self._compute, enabled=self._compute is not None),
             ):
                 images = self.forward(pixels, min_score=min_score)
-                looks = _looks(maps) if features else [None] * len(batch)
+                looks = _looks(self._chosen(maps, features)) if features else [None] * len(batch)
         finally:
             self.module.train(was_training)
         return [_in_original(boxes, prepared, look) for boxes, prepared, look in zip(images, batch, looks, strict=True)]
@@ -159,6 +163,17 @@ class TorchDetector(ABC):
             yield
         finally:
             hook.remove()
+
+    def _chosen(self, maps: Sequence[Tensor], features: Features) -> Sequence[Tensor]:
+        """The maps asked for, all for True."""
+        if isinstance(features, bool):
+            return maps
+        if unknown := [number for number in features if not 0 <= number < len(maps)]:
+            raise ConfigError(
+                f"feature_maps: expected maps 0 to {len(maps) - 1}, which {self.name} gives, found {unknown[0]}. "
+                f"An empty list means all."
+            )
+        return [maps[number] for number in features]
 
     def feature_maps(self, batch: Tensor) -> list[Tensor]:
         """The backbone's feature maps, each (B, C, h', w'), of a batch (B, 3, h, w) uint8 RGB; no more is run."""

@@ -11,13 +11,11 @@ from pathlib import Path
 
 import click
 
-from dataset_culling.artifacts.header import read_header
-from dataset_culling.config import parse_config
 from dataset_culling.detectors.table import load_trainable
-from dataset_culling.errors import ConfigError, InputError
-from dataset_culling.graph import STAGES, WIRING
+from dataset_culling.errors import ConfigError
 from dataset_culling.report.rates import rates_svg
-from dataset_culling.runner.entry import choose_device, stage_config
+from dataset_culling.runner.entry import choose_device
+from dataset_culling.runner.finished import TRAINING, inputs_of, settings_of
 from dataset_culling.runner.writing import write_page
 from dataset_culling.stages.detecting import local_weights
 from dataset_culling.stages.rehearsal import start_of
@@ -28,7 +26,6 @@ from dataset_culling.training.loop import try_rates
 from dataset_culling.training.range_test import RangeTest, range_rates
 from dataset_culling.types import parse_classes
 
-TASK = next(task for task in WIRING if task.name == "train-student")
 LINES = 12
 """Rates that are printed; the others are in the file."""
 
@@ -79,21 +76,6 @@ def print_range(
     click.echo("\n".join([*lines(found, config.recipe.learning_rate), f"all of it: {files[0]}, {files[1]}"]))
 
 
-def settings_of(run: Path, changes: Sequence[tuple[str, str]] = ()) -> TrainStudentConfig:
-    """How the run's student was trained, with changes laid over it.
-
-    Raises:
-        InputError: If the run has no trained student.
-        ConfigError: If a change is none.
-    """
-    model = run / "tasks" / TASK.name / "model"
-    if not model.is_dir():
-        raise InputError(f"{run}: expected a finished run with tasks/{TASK.name}, found none. Pass its --out.")
-    config = read_header(model, "model/1").config
-    changed = stage_config(STAGES[TASK.stage], json.dumps(config), changes)
-    return parse_config(TrainStudentConfig, changed.model_dump(mode="json"), where=TASK.name)
-
-
 def rates_of(
     run: Path,
     config: TrainStudentConfig,
@@ -110,11 +92,7 @@ def rates_of(
         InputError: If an artifact that it read is gone, or no frame was kept.
         TrainingDiverged: If the loss is not finite at the first rate.
     """
-    spec = STAGES[TASK.stage]
-    places = {name: run / "tasks" / Path(*source.split(".")) for name, source in TASK.inputs.items()}
-    inputs = {name: place for name, place in places.items() if name in spec.reads or place.is_dir()}
-    for name, place in inputs.items():
-        read_header(place, {**spec.reads, **spec.optional_reads}[name])
+    inputs = inputs_of(run, TRAINING)
     material = read_material(config, inputs)
     student = load_trainable(local_weights(start_of(config, inputs).student), device=device)
     teacher = local_weights(config.teacher) if config.recipe.distillation else config.teacher

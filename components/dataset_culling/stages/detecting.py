@@ -22,6 +22,7 @@ from dataset_culling.detectors.base import (
     Backend,
     Detector,
     DetectorRef,
+    Features,
     NetworkInput,
     Precision,
     free_memory,
@@ -111,7 +112,7 @@ def scan(
     log: ScanLog,
     precision: Precision = "auto",
     view: View | None = None,
-    features: bool = False,
+    features: Features = False,
     backend: Backend = "torch",
 ) -> Detections:
     """A detector's boxes, in the camera's classes, for the named frames.
@@ -135,7 +136,8 @@ def scan(
         log: Told what a person should know, and how many frames were looked at.
         precision: What the network computes in.
         view: Changes each image before it is looked at; boxes are then in px of what it gives.
-        features: Whether to keep what each frame looks like to the network; only torch detectors can tell.
+        features: Whether to keep what each frame looks like to the network, and by which of its maps; only torch
+            detectors can tell.
         backend: What computes: torch, or OpenVINO where it can (a torch detector on a CPU, in float32, without
             features, frames of one size, no other view); auto: OpenVINO for many frames.
 
@@ -245,7 +247,7 @@ def _count_from(progress: Callable[[int, int], None], start: int, total: int, do
 class _Looker:
     """Puts prepared images into batches of one size and halves the batch when memory does not suffice."""
 
-    def __init__(self, detector: Detector, min_score: float, batch_size: int, *, features: bool) -> None:
+    def __init__(self, detector: Detector, min_score: float, batch_size: int, *, features: Features) -> None:
         self._detector, self._min_score, self._features = detector, min_score, features
         self._wanted = self._batch_size = batch_size
 

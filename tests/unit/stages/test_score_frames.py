@@ -6,10 +6,13 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from camera_frames import CLASSES, write_camera_frames
 from dataset_culling.artifacts.detections import read_detections
 from dataset_culling.artifacts.selection import read_selection
+from dataset_culling.config import parse_config
+from dataset_culling.errors import ConfigError
 from dataset_culling.stages.base import StageContext
 from dataset_culling.stages.cull_confidence.config import CullConfidenceConfig
 from dataset_culling.stages.cull_confidence.stage import run as cull
@@ -47,3 +50,24 @@ def test_run__features_are_kept_on_request_and_reach_the_cull(tmp_path: Path):
     assert chosen != layout.frame_ids.tolist()
     score(tmp_path / "frames", tmp_path / "seen", features=False)  # into the same directory: they go
     assert read_detections(tmp_path / "seen", features=True).features is None
+
+
+def test_config__feature_maps_need_features_and_come_once():
+    assert ScoreFramesConfig(features=True, feature_maps=(2, 0)).feature_maps == (2, 0)
+    with pytest.raises(ConfigError, match="set features to true"):
+        parse_config(ScoreFramesConfig, {"feature_maps": [1]}, where="score-frames")
+    with pytest.raises(ConfigError, match="each map once"):
+        parse_config(ScoreFramesConfig, {"features": True, "feature_maps": [1, 1]}, where="score-frames")
+
+
+def test_run__one_map_alone_is_part_of_all(tmp_path: Path):
+    write_camera_frames(tmp_path / "frames", [40.0, 45.0])
+    score(tmp_path / "frames", tmp_path / "all", features=True)
+    config = ScoreFramesConfig(classes=CLASSES, features=True, feature_maps=(1,))
+    run(config, {"frames": tmp_path / "frames"}, {"detections": tmp_path / "one"}, StageContext("score-frames"))
+    whole = read_detections(tmp_path / "all", features=True).features
+    one = read_detections(tmp_path / "one", features=True).features
+    assert whole is not None
+    assert one is not None
+    width = whole.shape[1] // 3
+    assert np.array_equal(one, whole[:, width : 2 * width])

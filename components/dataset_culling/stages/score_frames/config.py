@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,11 @@ class ScoreFramesConfig(StageConfig):
         False,
         description="Whether to keep what each frame looks like to the student, for the strategy coverage; it costs no "
         "second look, and a kilobyte or so a frame.",
+    )
+    feature_maps: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (),
+        description="Which of the student's feature maps `features` are the means of, counted from 0; empty: all. "
+        "`culling embeddings` says which tell a camera's classes apart.",
     )
     batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")
     backend: Backend = Field(
@@ -62,4 +67,12 @@ class ScoreFramesConfig(StageConfig):
     def _a_log_has_no_features(self) -> Self:
         if self.logged and self.features:
             raise ValueError("features come from looking at every frame: set logged to '' or features to false")
+        return self
+
+    @model_validator(mode="after")
+    def _maps_are_of_features(self) -> Self:
+        if self.feature_maps and not self.features:
+            raise ValueError("feature_maps says what features are made of: set features to true, or feature_maps to []")
+        if len(set(self.feature_maps)) < len(self.feature_maps):
+            raise ValueError(f"feature_maps must name each map once, found {list(self.feature_maps)}")
         return self

@@ -39,7 +39,7 @@ def run(config: ScoreFramesConfig, inputs: Inputs, outputs: Outputs, context: St
             progress=context.progress,
             log=log,
             precision=config.precision,
-            features=config.features,
+            features=config.feature_maps or True if config.features else False,
             backend=config.backend,
         )
         seconds = watch.seconds()

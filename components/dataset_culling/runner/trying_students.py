@@ -1,0 +1,335 @@
+"""Candidates for a camera's student: trained briefly on a finished run's culled set, judged on its held-out frames,
+timed on this machine.
+
+Source of the idea: Hirner, Transfer Learning for Fun and Profit (2017): choose the model on the task's own data along
+the Pareto curve of accuracy and compute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from dataset_culling import __version__
+from dataset_culling.artifacts.frames import FrameReader
+from dataset_culling.artifacts.header import digest
+from dataset_culling.artifacts.labels import read_labels
+from dataset_culling.config import parse_config
+from dataset_culling.detectors.base import Detector, DetectorRef, Precision
+from dataset_culling.detectors.table import files_of
+from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.errors import ConfigError, CullingError, InputError, WeightsError
+from dataset_culling.evaluation.coco import evaluate
+from dataset_culling.runner.candidates import Candidate, candidates_of, teacher_of_labels
+from dataset_culling.runner.entry import choose_device
+from dataset_culling.runner.finished import TRAINING, config_of, inputs_of, settings_of
+from dataset_culling.runner.students_results import (
+    CSV,
+    JSON,
+    SVG,
+    Facts,
+    Row,
+    StudentsConfig,
+    choose,
+    lines,
+    read_rows,
+    write_rows,
+)
+from dataset_culling.stages.base import Stopwatch
+from dataset_culling.stages.detecting import ScanLog, local_file, scan
+from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
+from dataset_culling.stages.evaluate_student.stage import read_truth
+from dataset_culling.stages.teaching import teach_student
+from dataset_culling.stages.train_student.config import TrainStudentConfig
+from dataset_culling.stages.train_student.stage import Material, read_material
+from dataset_culling.training.loop import TrainingDiverged
+from dataset_culling.types import ClassMap, Detections, ImageArray, parse_classes
+
+WARM_UP, ROUNDS = 10, 60
+"""Images that are looked at before the clock counts, and those that count."""
+TIMED_FRAMES = 12
+"""Different frames that are timed in turn: an R-CNN takes longer where it sees more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all candidates are trained on, judged on and timed with."""
+
+    training: TrainStudentConfig
+    material: Material
+    evaluation: EvaluateStudentConfig
+    heldout: FrameReader
+    labels: Detections
+    truth: Detections | None
+    device: str
+    facts: Facts
+
+
+def print_students(
+    run: Path,
+    config: StudentsConfig,
+    *,
+    changes: Sequence[tuple[str, str]],
+    out: Path,
+    again: bool,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Try every candidate that was not tried yet, write what came of it, print it; see `culling students --help`.
+
+    Raises:
+        ConfigError: If a setting is wrong, a candidate is none, or no student is within the budget.
+        InputError: If the run has not trained a student, or no candidate could be tried.
+        OutputError: If the files cannot be written.
+    """
+    training = settings_of(run, changes)
+    candidates, left_out = candidates_of(config.candidates, training.student, teacher_of_labels(run))
+    ground = read_ground(run, training, config, device=choose_device(device))
+    wanted = {key_of(ground, candidate): candidate for candidate in candidates}
+    found = {row.key: row for row in read_rows(out / JSON, ground.facts)}
+    earlier = [row for key, row in found.items() if key not in wanted]
+    rows: list[Row] = []
+    for key, candidate in wanted.items():
+        row = None if again else found.get(key)
+        if row is None:
+            try:
+                row = try_candidate(candidate, ground, config, key=key, quiet=quiet)
+            except (WeightsError, ConfigError, TrainingDiverged) as error:
+                left_out[candidate.name] = str(error)
+                continue
+        rows.append(row)
+        # Those that follow may have been tried before: what stops this now must not lose them.
+        later = [one for other, one in found.items() if other in wanted and one not in rows and other != key]
+        write_rows(out, run, rows, ground.facts, config, left_out, earlier=[*earlier, *later])
+    if not rows:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise InputError(f"{run}: expected a candidate that can be tried, found none ({reasons})")
+    chosen = write_rows(out, run, rows, ground.facts, config, left_out, earlier=earlier)
+    if as_json:
+        click.echo((out / JSON).read_text(encoding="utf-8"), nl=False)
+    else:
+        click.echo("\n".join(lines(rows, ground.facts, config, left_out, chosen)))
+        click.echo(f"all of it: {out / CSV}, {out / JSON}, {out / SVG}")
+    choose(rows, config)  # says what is wrong with the budget
+
+
+def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig, *, device: str) -> Ground:
+    """All that the candidates share: the culled set, the held-out frames with labels, true boxes where known.
+
+    Raises:
+        InputError: If an artifact is gone, no frame was kept, or there is nothing on the held-out frames.
+        ConfigError: If true boxes are to be gone by and the run has none, or the engine cannot run there.
+    """
+    if config.engine == "openvino" and device != "cpu":
+        raise ConfigError(f"--engine openvino: expected --device cpu, which it runs on, found {device}. Pass that.")
+    recipe = training.recipe.replace(
+        epochs=config.epochs,
+        seed=config.seed,
+        early_stop_share=0.0,  # so few epochs need no early stop, and all train on all
+    )
+    # One process: several would share this machine's cores, or its GPUs, with what is measured.
+    training = training.replace(recipe=recipe, processes=1, start="base", checkpoints="")
+    inputs = inputs_of(run, TRAINING)
+    heldout_inputs = inputs_of(run, "evaluate-student")
+    settings = {**config_of(run, "evaluate-student", "metrics"), "classes": list(training.classes)}
+    evaluation = parse_config(EvaluateStudentConfig, settings, where="evaluate-student")
+    heldout, labels = FrameReader(heldout_inputs["frames"]), read_labels(heldout_inputs["labels"])
+    if not np.any(~labels.ignore):
+        raise InputError(f"{heldout_inputs['labels']}: expected objects on the held-out frames, found none.")
+    notes: list[str] = []
+    truth = None
+    if evaluation.truth:
+        try:
+            table = heldout.table
+            truth = read_truth(
+                local_file(evaluation.truth), parse_classes(training.classes), table.time_s, table.frame_ids
+            )
+        except CullingError as error:
+            notes.append(f"no accuracy: {error}")
+    if config.judge == "truth" and truth is None:
+        raise ConfigError(f"--judge truth: expected a run with true boxes, found none in {run}. Use agreement.")
+    engine = engine_of(config.engine, device, evaluation.precision)
+    shared = {
+        "version": __version__,
+        "training": training.replace(student=DetectorRef(name="tiny")).model_dump(mode="json"),
+        "inputs": {name: digest(place) for name, place in sorted(inputs.items())},
+        "heldout": [digest(heldout_inputs[name]) for name in ("frames", "labels")],
+        "evaluation": [evaluation.min_score, evaluation.batch_size, evaluation.precision],
+        "truth": evaluation.truth if truth is not None else "",
+        "engine": engine,
+        "rounds": [WARM_UP, ROUNDS, TIMED_FRAMES],
+    }
+    key = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+    material = read_material(training, inputs)
+    facts = Facts(
+        side_px=material.side_px,
+        frames=len(material.samples),
+        heldout_frames=len(heldout),
+        rounds=ROUNDS,
+        knows_truth=truth is not None,
+        engine=engine,
+        notes=tuple(notes),
+        key=key,
+    )
+    return Ground(training, material, evaluation, heldout, labels, truth, device, facts)
+
+
+def key_of(ground: Ground, candidate: Candidate) -> str:
+    """A digest of all that decides a candidate's figures; of files their size and time count."""
+    files: list[object] = []
+    for file in files_of(candidate.ref):
+        place = Path(file)
+        files.append([file, place.stat().st_size, place.stat().st_mtime_ns] if place.is_file() else file)
+    text = json.dumps([ground.facts.key, candidate.name, candidate.ref.model_dump(mode="json"), files])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def engine_of(engine: str, device: str, precision: Precision) -> str:
+    """What is timed on: library, device, threads or precision, in words."""
+    if engine == "openvino":
+        import openvino
+
+        library = f"OpenVINO {openvino.__version__.split('-')[0]}"
+    else:
+        library = f"torch {torch.__version__.split('+')[0]}"
+    if device.startswith("cuda"):
+        half = "bfloat16" if precision == "bfloat16" or torch.cuda.is_bf16_supported() else "float16"
+        numbers = "float32" if precision == "float32" else half
+        return f"{library}, {torch.cuda.get_device_name(torch.device(device))}, {numbers}"
+    cores = len(os.sched_getaffinity(0))
+    # OpenVINO takes the cores that it may use; torch has a number of its own.
+    threads = cores if engine == "openvino" else torch.get_num_threads()
+    return f"{library}, {_processor()}, {threads} of {cores} cores"
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    named = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    return next(named, "") or platform.machine()
+
+
+def try_candidate(candidate: Candidate, ground: Ground, config: StudentsConfig, *, key: str, quiet: bool) -> Row:
+    """Train a candidate, look at the held-out frames with it, time it.
+
+    Raises:
+        WeightsError: If its weights cannot be had.
+        ConfigError: If it has none of the camera's classes, or cannot be trained or exported as configured.
+        TrainingDiverged: If its loss is not finite.
+    """
+    training, material = ground.training, ground.material
+    side_px = material.side_px
+    with click.progressbar(length=100, label=f"{candidate.name}: training", hidden=quiet, file=sys.stderr) as bar:
+
+        def told(done: int, total: int) -> None:
+            bar.update(100 * done // max(total, 1) - bar.pos)
+
+        learning = training.replace(student=candidate.ref)
+        taught = teach_student(learning, material.samples, side_px=side_px, device=ground.device, progress=told)
+    student = taught.student
+    log = ScanLog()
+    same = ClassMap({name: (name,) for name in student.class_names})
+    with click.progressbar(length=len(ground.heldout), label=f"{candidate.name}: judging", hidden=quiet,
+                           file=sys.stderr) as bar:  # fmt: skip
+        found = scan(
+            ground.heldout, ground.heldout.table.frame_ids, student, same,
+            side_px=side_px, min_score=ground.evaluation.min_score, batch_size=ground.evaluation.batch_size, log=log,
+            precision=ground.evaluation.precision, progress=lambda done, _: bar.update(done - bar.pos),
+        )  # fmt: skip
+    agreement = evaluate(found, ground.labels)
+    accuracy = evaluate(found, ground.truth) if ground.truth is not None else None
+    height_px, width_px = _usual_size(ground.heldout)
+    median_ms, p90_ms = latency_of(
+        _served(student, config.engine, height_px, width_px, side_px, ground.evaluation.min_score),
+        _timed_images(ground.heldout),
+        side_px=side_px,
+        min_score=ground.evaluation.min_score,
+        precision=ground.evaluation.precision,
+    )
+    input_height, input_width = student.network_size(height_px, width_px, side_px)
+    return Row(
+        student=candidate.name,
+        is_teacher=candidate.is_teacher,
+        map_50_agreement=float(agreement.map_50),
+        map_50_95_agreement=float(agreement.map_50_95),
+        map_50_truth=_there(accuracy.map_50 if accuracy is not None else -1),
+        map_50_95_truth=_there(accuracy.map_50_95 if accuracy is not None else -1),
+        latency_ms=median_ms,
+        latency_p90_ms=p90_ms,
+        gflops=student.gflops(height_px, width_px, side_px),
+        million_parameters=student.num_parameters() / 1e6,
+        input_height_px=input_height,
+        input_width_px=input_width,
+        train_s=taught.seconds,
+        steps=taught.record.steps,
+        key=key,
+    )
+
+
+def _there(value: float) -> float | None:
+    return float(value) if value >= 0 else None
+
+
+def _served(
+    student: TorchDetector, engine: str, height_px: int, width_px: int, side_px: int, min_score: float
+) -> Detector:
+    if engine == "torch":
+        return student
+    from dataset_culling.detectors.accelerated import AcceleratedDetector
+
+    return AcceleratedDetector(student, height_px=height_px, width_px=width_px, side_px=side_px, min_score=min_score)
+
+
+def _usual_size(frames: FrameReader) -> tuple[int, int]:
+    sizes = np.stack([frames.table.height_px, frames.table.width_px])
+    found, counts = np.unique(sizes, axis=1, return_counts=True)
+    height_px, width_px = (int(side) for side in found[:, counts.argmax()])
+    return height_px, width_px
+
+
+def _timed_images(frames: FrameReader) -> list[ImageArray]:
+    """Frames of the usual size, spread over the held-out ones."""
+    height_px, width_px = _usual_size(frames)
+    usual = np.flatnonzero((frames.table.height_px == height_px) & (frames.table.width_px == width_px))
+    rows = usual[np.unique(np.linspace(0, len(usual) - 1, TIMED_FRAMES).astype(np.int64))]
+    return [frames.image(int(frames.table.frame_ids[row])) for row in rows]
+
+
+def latency_of(
+    detector: Detector, images: Sequence[ImageArray], *, side_px: int, min_score: float, precision: Precision = "auto"
+) -> tuple[float, float]:
+    """Milliseconds from an image at the network's size to its boxes, one image at a time; decoding and resizing are not
+    in it, copying to a GPU and back is.
+
+    Args:
+        detector: As it would be served.
+        images: Shown in turn, at least one.
+        side_px: Short side of the network's input.
+        min_score: Boxes scoring less are dropped.
+        precision: What it computes in.
+
+    Returns:
+        The median of `ROUNDS` looks after `WARM_UP`, and the 90th percentile.
+    """
+    detector.ready(precision)
+    inputs = [[detector.prepare(image, side_px=side_px)] for image in images]
+    taken = []
+    for place in range(WARM_UP + ROUNDS):
+        watch = Stopwatch()
+        detector.detect(inputs[place % len(inputs)], min_score=min_score)
+        taken.append(1000 * watch.seconds())
+    median, p90 = np.percentile(taken[WARM_UP:], [50, 90])
+    return float(median), float(p90)

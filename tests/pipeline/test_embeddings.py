@@ -1,0 +1,45 @@
+"""`culling embeddings` on a finished run."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from conftest import culling
+
+
+def test_embeddings__ranks_them_on_the_runs_crops(tiny_run: Path, tmp_path: Path):
+    arguments = ("embeddings", tiny_run, "--device", "cpu", "--crops", "60")
+    done = culling(*arguments, "--model", "tiny", "--model", "tiny=none", "--out", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    ranked = [row["mean_average_precision"] for row in values["rows"]]
+    assert ranked == sorted(ranked, reverse=True)
+    assert all(0 <= value <= 1 for value in ranked)
+    assert all(row["dimensions"] < 2000 for row in values["rows"])
+    assert {row["model"] for row in values["rows"]} == {"tiny", "tiny=none"}
+    assert values["best"] == values["rows"][0]
+    assert (values["coverage"]["model"], values["coverage"]["pooling"]) == ("tiny", "global")
+    assert "--set score_frames.feature_maps '[" in values["coverage"]["set"]
+    table = list(csv.DictReader((tmp_path / "embeddings.csv").open()))
+    assert len(table) == len(ranked)
+    page = (tmp_path / "embeddings.html").read_text()
+    assert "data:image/webp;base64," in page
+    assert "it may be the same object" in page
+
+
+def test_embeddings__says_what_it_wants(tiny_run: Path, tmp_path: Path):
+    done = culling("embeddings", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "expected a finished run with tasks/train-student, found none" in done.stderr
+    done = culling("embeddings", tiny_run, "--model", "tinny", "--out", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--model tinny: expected a detector that can learn" in done.stderr
+    done = culling("embeddings", tiny_run, "--model", "yolox_s=gone.pth", "--out", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "expected a model to look through, found none (yolox_s=gone.pth: " in done.stderr
+    done = culling("embeddings", tiny_run, "--gap-s", "86400", "--out", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "Lower --gap-s or --place-s" in done.stderr
+    assert not (tmp_path / "embeddings.json").exists()
