@@ -58,7 +58,7 @@ def split(kernel: Tensor, between: int) -> tuple[Tensor, Tensor]:
     matrix = kernel.double().permute(0, 3, 1, 2).reshape(outputs * side, inputs * height)
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     rank = min(between, len(values))
-    # A singular vector's sign is anybody's; the largest entry is made positive, so that equal kernels give equal halves.
+    # A singular vector's sign is anybody's: its largest entry is made positive, for equal kernels to give equal halves.
     peak = right[:rank].gather(1, right[:rank].abs().argmax(1, keepdim=True)).sign()
     root = values[:rank].sqrt()
     vertical = kernel.new_zeros(between, inputs, height, 1)

@@ -54,7 +54,7 @@ DETECTORS: dict[str, DetectorSpec] = {
         "embedded",
         "tiny.safetensors",
         0.33,
-        0.50,
+        0.47,
         "tiny with 3x1 and 1x3 filters (DecomposeMe)",
     ),
     "tiny_teacher": DetectorSpec(

@@ -3,8 +3,8 @@
 n, m = a layer's outputs and inputs, k = its kernel's side; a kernel as a matrix is (n, m k k).
 
 Source:
-    Alvarez, Salzmann, Compression-aware Training of Deep Networks, NIPS 2017 (arXiv:1711.02638): the nuclear norm of each
-    layer's matrix by a proximal step, singular value soft-thresholding; the rank by the energy that is kept.
+    Alvarez, Salzmann, Compression-aware Training of Deep Networks, NIPS 2017 (arXiv:1711.02638): the nuclear norm of
+    each layer's matrix by a proximal step, singular value soft-thresholding; the rank by the energy that is kept.
 """
 
 from __future__ import annotations

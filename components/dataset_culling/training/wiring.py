@@ -1,8 +1,8 @@
 """Which channels of which layers are one and the same, so that one can be taken away everywhere at once.
 
 A network is run symbolically (torch.fx) with a number for each channel instead of its values. A convolution makes new
-ones, a norm, an activation or a depthwise convolution keeps them, a sum makes two the same, a concatenation puts them one
-behind the other. What comes out of the network, and what meets anything else, stays for good: nothing is guessed.
+ones, a norm, an activation or a depthwise convolution keeps them, a sum makes two the same, a concatenation puts them
+one behind the other. What comes out of the network, and what meets anything else, stays for good: nothing is guessed.
 """
 
 from __future__ import annotations

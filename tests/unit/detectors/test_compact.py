@@ -41,7 +41,9 @@ def test_reshape__what_was_told_is_brought_about_and_the_weights_fit():
     ("layers", "said"),
     [
         pytest.param({"9": (3, 6)}, "found '9'", id="another network"),
-        pytest.param({"1": (3, 6)}, r"expected 1 sizes of at least 1 for the layer 1, found \[3, 6\]", id="another layer"),
+        pytest.param(
+            {"1": (3, 6)}, r"expected 1 sizes of at least 1 for the layer 1, found \[3, 6\]", id="another layer"
+        ),
         pytest.param({"0": (3, 0)}, "at least 1", id="no channels"),
         pytest.param({"3": (4, 5)}, "depthwise", id="groups"),
     ],

@@ -22,8 +22,8 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from dataset_culling.detectors import weights
 from dataset_culling.detectors.weights import (
-    current_names,
     Found,
+    current_names,
     detector_state,
     load_state,
     read_weights,

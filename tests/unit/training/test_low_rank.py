@@ -21,9 +21,7 @@ from squares import Squares, student
 FC7 = "roi_heads.box_head.fc7"
 
 
-@pytest.mark.parametrize(
-    ("energy", "rank"), [(0.5, 1), (0.64, 1), (0.65, 2), (0.999, 2), (1.0, 2)]
-)
+@pytest.mark.parametrize(("energy", "rank"), [(0.5, 1), (0.64, 1), (0.65, 2), (0.999, 2), (1.0, 2)])
 def test_rank_of__worked_by_hand(energy, rank):
     # Squares 64 and 36 of 100; the third is nothing.
     assert rank_of(torch.tensor([8.0, 6, 1e-7]), energy) == rank
