@@ -131,7 +131,7 @@ def test_train__pruned_and_equal_to_the_masked_student_of_the_same_training(monk
 
 
 def test_train__pruned_by_early_stops_best_epoch():
-    recipe = Recipe(epochs=3, batch_size=2, learning_rate=2e-3, prune=30.0, ema_decay=0.9)
+    recipe = Recipe(epochs=3, batch_size=2, learning_rate=2e-3, warmup_steps=0, prune=100.0, ema_decay=0.9)
     detector = student()
     whole = detector.num_parameters()
     record = train(detector, Squares(), recipe, watched=Squares(2))
