@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -33,8 +35,8 @@ class LowRank(nn.Sequential):
             second: nn.Module = nn.Linear(rank, layer.out_features, bias=bias)
         else:
             first = nn.Conv2d(
-                layer.in_channels, rank, layer.kernel_size, layer.stride, layer.padding, layer.dilation,  # type: ignore[arg-type]
-                bias=False, padding_mode=layer.padding_mode,
+                layer.in_channels, rank, pair(layer.kernel_size), pair(layer.stride), pair(layer.padding),
+                pair(layer.dilation), bias=False, padding_mode=layer.padding_mode,
             )  # fmt: skip
             second = nn.Conv2d(rank, layer.out_channels, 1, bias=bias)
         super().__init__(first.to(own.device, own.dtype), second.to(own.device, own.dtype))
@@ -141,14 +143,23 @@ def layers_in(metadata: Mapping[str, str], *, where: str) -> dict[str, tuple[int
     Raises:
         WeightsError: If they are no sizes.
     """
-    try:
+    said: Any = None
+    with suppress(ValueError):
         said = json.loads(metadata.get(KEY, "{}"))
-        found = {str(name): tuple(sizes) for name, sizes in said.items()}
-    except (ValueError, AttributeError, TypeError):
-        found = {"": ("",)}  # type: ignore[dict-item]
-    if not all(1 <= len(sizes) <= 3 and all(type(size) is int for size in sizes) for sizes in found.values()):
+    if not isinstance(said, dict) or not all(_are_sizes(sizes) for sizes in said.values()):
         raise WeightsError(f"{where}: expected sizes by layer under '{KEY}', found something else. Fetch it again.")
-    return found
+    return {name: tuple(sizes) for name, sizes in said.items()}
+
+
+def pair(sides: Any) -> tuple[int, int]:
+    """Vertical and horizontal, as a convolution's settings are two numbers for images."""
+    if isinstance(sides, str):
+        raise ValueError(f"padding must be in px, got '{sides}'")
+    return int(sides[0]), int(sides[1])
+
+
+def _are_sizes(sizes: Any) -> bool:
+    return isinstance(sizes, list) and 1 <= len(sizes) <= 3 and all(type(size) is int for size in sizes)
 
 
 def _sizes(layer: nn.Module) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dataset_culling.detectors.compact import replace_layer
+from dataset_culling.detectors.compact import pair, replace_layer
 
 
 class Separable(nn.Sequential):
@@ -21,19 +21,19 @@ class Separable(nn.Sequential):
     def __init__(self, conv: nn.Conv2d) -> None:
         """The two filters in the place of `conv`, which is square and of one group, with the best start it gives."""
         between, side = width(conv.in_channels, conv.out_channels), conv.kernel_size[0]
-        (down, across), (above, beside) = conv.stride, conv.padding  # type: ignore[misc]
+        (down, across), (above, beside) = pair(conv.stride), pair(conv.padding)
         bias = conv.bias is not None
         super().__init__(
-            nn.Conv2d(conv.in_channels, between, (side, 1), (down, 1), (above, 0), bias=False),  # type: ignore[arg-type]
+            nn.Conv2d(conv.in_channels, between, (side, 1), (down, 1), (above, 0), bias=False),
             nn.PReLU(between, init=1.0),
-            nn.Conv2d(between, conv.out_channels, (1, side), (1, across), (0, beside), bias=bias),  # type: ignore[arg-type]
+            nn.Conv2d(between, conv.out_channels, (1, side), (1, across), (0, beside), bias=bias),
         )
         vertical, horizontal = split(conv.weight.detach(), between)
         with torch.no_grad():
-            self[0].weight.copy_(vertical)  # type: ignore[operator,union-attr]
-            self[2].weight.copy_(horizontal)  # type: ignore[operator,union-attr]
+            self.get_parameter("0.weight").copy_(vertical)
+            self.get_parameter("2.weight").copy_(horizontal)
             if conv.bias is not None:
-                self[2].bias.copy_(conv.bias)  # type: ignore[operator,union-attr]
+                self.get_parameter("2.bias").copy_(conv.bias)
 
 
 def width(inputs: int, outputs: int) -> int:

@@ -68,15 +68,14 @@ def factorise(detector: TorchDetector, energy: float) -> dict[str, int]:
         rank = rank_of(values, energy)
         if rank * sum(matrix.shape) >= matrix.numel():
             continue
-        pair = LowRank(layer, rank)
-        root = values[:rank].sqrt()
-        first, second = pair[0], pair[1]
-        first.weight.copy_((root[:, None] * right[:rank]).reshape(first.weight.shape))  # type: ignore[operator,arg-type,union-attr]
-        second.weight.copy_((left[:, :rank] * root).reshape(second.weight.shape))  # type: ignore[operator,arg-type,union-attr]
+        both, root = LowRank(layer, rank), values[:rank].sqrt()
+        first, second = both.get_parameter("0.weight"), both.get_parameter("1.weight")
+        first.copy_((root[:, None] * right[:rank]).reshape(first.shape))
+        second.copy_((left[:, :rank] * root).reshape(second.shape))
         if layer.bias is not None:
-            second.bias.copy_(layer.bias)  # type: ignore[operator,union-attr]
-        pair.train(layer.training)
-        replace_layer(detector.module, name, pair)
+            both.get_parameter("1.bias").copy_(layer.bias)
+        both.train(layer.training)
+        replace_layer(detector.module, name, both)
         found[name] = rank
     detector.compact = detector.compact or bool(found)
     return found

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import LongTensor, Tensor, fx, nn
+from torch import Tensor, fx, nn
+from torch.fx.proxy import TraceError
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
@@ -95,7 +96,7 @@ def walk(module: nn.Module, *, prefix: str = "", name: str = "the network") -> W
     """
     try:
         graph = _Tracer().trace(module)
-    except (fx.proxy.TraceError, TypeError, AttributeError) as error:
+    except (TraceError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"recipe.prune: expected 0 for {name}, whose layers cannot be followed ({error}). Choose another student."
         ) from None
@@ -125,8 +126,9 @@ class _RCNN(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        side = module.roi_heads.box_roi_pool.output_size  # type: ignore[union-attr]
-        self.regions = _Regions(side[0] * side[1])  # type: ignore[index]
+        heads: Any = module.roi_heads
+        height, width = heads.box_roi_pool.output_size
+        self.regions = _Regions(height * width)
         self.unknown = _Unknown()
 
     def forward(self, image: Tensor) -> Any:
@@ -193,7 +195,7 @@ class _Walk:
             stays[numbers[root]] |= self._stays[number]
 
         def neurons(ids: list[int]) -> Tensor:
-            return LongTensor([numbers[roots[number]] for number in ids])
+            return torch.tensor([numbers[roots[number]] for number in ids], dtype=torch.int64)
 
         return Wiring(
             ~stays,
@@ -206,13 +208,13 @@ class _Walk:
     def _layer(self, target: str, node: fx.Node) -> _Value | None:
         layer, name = self._module.get_submodule(target), target.removeprefix(self._prefix)
         if isinstance(layer, _Regions):
-            maps = [self._values[one] for one in node.args[0]]  # type: ignore[union-attr,index]
-            first = maps[0]
-            if first is None or any(one is None or len(one.ids) != len(first.ids) for one in maps):
+            given: Any = node.args[0]
+            maps = [value for one in given if (value := self._values[one]) is not None]
+            if len(maps) < len(given) or len({len(one.ids) for one in maps}) > 1:
                 return self._stay(node)
             for one in maps[1:]:
-                self._unite(first.ids, one.ids)  # type: ignore[union-attr]
-            return _Value([number for number in first.ids for _ in range(layer.cells)], flat=True)
+                self._unite(maps[0].ids, one.ids)
+            return _Value([number for number in maps[0].ids for _ in range(layer.cells)], flat=True)
         value = self._values.get(node.args[0]) if node.args and isinstance(node.args[0], fx.Node) else None
         if isinstance(layer, nn.Conv2d | nn.Linear):
             return self._weighs(layer, name, value, node)
@@ -304,12 +306,13 @@ class _Walk:
         for number in ids:
             self._stays[number] = True
 
-    def _stay(self, node: fx.Node) -> None:
-        """Whatever meets this operation must stay as it is."""
+    def _stay(self, node: fx.Node) -> _Value | None:
+        """Whatever meets this operation must stay as it is, and nothing is known of what comes out of it."""
         for one in node.all_input_nodes:
             value = self._values.get(one)
             if value is not None:
                 self._hold(value.ids)
+        return None
 
 
 def _learns(layer: nn.Module) -> bool:
