@@ -12,7 +12,7 @@ from dataset_culling.detectors.torch_base import Target, TorchDetector
 from dataset_culling.runner.doctor import check_overfit
 from dataset_culling.training.overfit import DrawnFrames, overfit
 
-QUICK = ("tiny", "tiny_teacher", "yolox_nano")
+QUICK = ("tiny", "tiny_1d", "tiny_teacher", "yolox_nano")
 """Under a minute on one core; `culling doctor --overfit` makes the same check with all."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_culling.artifacts.header import Origin, check_file, read_header, read_json_file, write_artifact
-from dataset_culling.artifacts.model import ModelCard, save_weights
+from dataset_culling.artifacts.model import ModelCard, card_of, said_layers, save_weights
 from dataset_culling.errors import CorruptArtifact
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def write_control(path: Path, origin: Origin, control: Control | None, state: Ma
                 "training": dict(control.card.training),
                 "frame_ids": list(control.frame_ids),
                 "num_boxes": control.num_boxes,
+                **said_layers(control.card),
             },
         )
 
@@ -75,11 +76,9 @@ def read_control(path: Path) -> Control | None:
     try:
         if not values["asked_for"]:
             return None
-        card = ModelCard(
-            values["detector"], tuple(values["class_names"]), int(values["side_px"]), dict(values["training"])
-        )
+        card = card_of(values)
         return Control(card, tuple(values["frame_ids"]), int(values["num_boxes"]))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptArtifact(path / FILE, expected="a control arm", found=repr(error)) from None
 
 

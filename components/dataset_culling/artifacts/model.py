@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ class ModelCard:
     class_names: tuple[str, ...]
     side_px: int  # short side of the network's input that it was trained for
     training: Mapping[str, Any]  # the record: epochs, images, seconds are not in it; losses by epoch are
+    layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # sizes, of a network that was made smaller
 
 
 def write_model(path: Path, card: ModelCard, state: Mapping[str, Tensor], origin: Origin) -> None:
@@ -50,17 +51,36 @@ def write_model(path: Path, card: ModelCard, state: Mapping[str, Tensor], origin
                 "class_names": list(card.class_names),
                 "side_px": card.side_px,
                 "training": dict(card.training),
+                **said_layers(card),
             },
         )
         artifact.counts["parameters"] = sum(tensor.numel() for tensor in state.values())
 
 
 def save_weights(file: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors, with the class names by which a detector's builder sizes its head."""
+    """Write tensors as safetensors, with what a detector's builder sizes the network by: class names and layers."""
     from safetensors.torch import save
 
+    said = {"class_names": list(card.class_names), **said_layers(card)}
     # Not its save_file, whose files are their owner's alone: another user's process could not read the model.
-    file.write_bytes(save(dict(state), metadata={"class_names": json.dumps(list(card.class_names))}))
+    file.write_bytes(save(dict(state), metadata={key: json.dumps(value) for key, value in said.items()}))
+
+
+def said_layers(card: ModelCard) -> dict[str, dict[str, list[int]]]:
+    """The card's `layers` as JSON holds them; nothing for a network that is as its builder makes it."""
+    return {"layers": {name: list(sizes) for name, sizes in card.layers.items()}} if card.layers else {}
+
+
+def card_of(values: Mapping[str, Any]) -> ModelCard:
+    """A card as JSON holds it.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: If it is none.
+    """
+    layers = {str(name): tuple(int(size) for size in sizes) for name, sizes in values.get("layers", {}).items()}
+    return ModelCard(
+        values["detector"], tuple(values["class_names"]), int(values["side_px"]), dict(values["training"]), layers
+    )
 
 
 def read_model_card(path: Path) -> ModelCard:
@@ -72,10 +92,8 @@ def read_model_card(path: Path) -> ModelCard:
     header = read_header(path, SCHEMA)
     values = read_json_file(path, header, FILE)
     try:
-        return ModelCard(
-            values["detector"], tuple(values["class_names"]), int(values["side_px"]), dict(values["training"])
-        )
-    except (KeyError, TypeError) as error:
+        return card_of(values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptArtifact(path / FILE, expected="a model card", found=repr(error)) from None
 
 

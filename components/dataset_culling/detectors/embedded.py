@@ -17,6 +17,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
+from dataset_culling.detectors.decompose import decompose
 from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
 from dataset_culling.detectors.weights import detector_state
 
@@ -118,10 +119,10 @@ def build_spec(name: str, spec: TinySpec, class_names: Sequence[str]) -> RCNNDet
 
 def _build(name: str, spec: TinySpec, weights: str) -> RCNNDetector:
     source = str(EMBEDDED / f"{name}.safetensors") if weights == "embedded" else weights
-    state, names = detector_state(name, source, None)
-    detector = build_spec(name, spec, names or CLASS_NAMES)
-    if state is not None:
-        detector.load_state(state, where=f"{name} ({weights})")
+    found = detector_state(name, source, None)
+    detector = build_spec(name, spec, found.class_names or CLASS_NAMES)
+    if found.state is not None:
+        detector.load_state(found.state, where=f"{name} ({weights})", layers=found.layers)
     return detector
 
 
@@ -133,3 +134,23 @@ def build_tiny(weights: str) -> RCNNDetector:
 def build_tiny_teacher(weights: str) -> RCNNDetector:
     """The embedded teacher; weights: 'embedded', a file, or 'none' for random ones."""
     return _build("tiny_teacher", TEACHER, weights)
+
+
+def build_tiny_1d(weights: str) -> RCNNDetector:
+    """The embedded student with its 3x3 filters as 3x1 and 1x3 (DecomposeMe).
+
+    Args:
+        weights: 'embedded' splits the student's own, which is where training starts and no detector to deploy: what
+            two filters of this width cannot say is gone from every layer; a file; or 'none' for random ones.
+    """
+    if weights == "embedded":
+        detector = build_tiny(weights)
+        detector.name = "tiny_1d"
+        decompose(detector.module)
+        return detector
+    found = detector_state("tiny_1d", weights, None)
+    detector = build_spec("tiny_1d", STUDENT, found.class_names or CLASS_NAMES)
+    decompose(detector.module)
+    if found.state is not None:
+        detector.load_state(found.state, where=f"tiny_1d ({weights})", layers=found.layers)
+    return detector

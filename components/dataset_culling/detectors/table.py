@@ -48,6 +48,15 @@ DETECTORS: dict[str, DetectorSpec] = {
         0.64,
         "embedded student for simulated cameras",
     ),
+    "tiny_1d": DetectorSpec(
+        "embedded:build_tiny_1d",
+        True,
+        "embedded",
+        "tiny.safetensors",
+        0.33,
+        0.47,
+        "tiny with 3x1 and 1x3 filters (DecomposeMe)",
+    ),
     "tiny_teacher": DetectorSpec(
         "embedded:build_tiny_teacher",
         True,

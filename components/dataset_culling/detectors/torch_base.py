@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dataset_culling.detectors.base import Features, NetworkInput, Precision
+from dataset_culling.detectors.compact import Layers, layers_of, reshape
 from dataset_culling.errors import ConfigError
 from dataset_culling.types import ClassMap, Float32Array, ImageArray, ImageDetections
 
@@ -41,12 +42,14 @@ class TorchDetector(ABC):
     min_side_px = 64
     max_side_px = 1333
     weighs_labels = True  # whether `losses` looks at Target.weights
+    replaced: tuple[str, ...] = ()  # parts of the module that `replace_head` makes anew, by name
 
     def __init__(self, name: str, module: nn.Module, class_names: Sequence[str], *, full_side_px: int) -> None:
         self.name = name
         self.module = module.eval()
         self.class_names = tuple(class_names)
         self.full_side_px = full_side_px
+        self.compact = False  # whether layers are smaller than the builder makes them, or two in the place of one
         self._compute: torch.dtype | None = None  # what `detect` computes in; None: the weights' own type
 
     # -- what a subclass gives
@@ -247,10 +250,24 @@ class TorchDetector(ABC):
         """Weights for saving: contiguous, on the CPU, names as in the module."""
         return {key: value.detach().cpu().contiguous().clone() for key, value in self.module.state_dict().items()}
 
-    def load_state(self, state: Mapping[str, Any], *, where: str) -> None:
-        """Load weights; see `dataset_culling.detectors.weights.load_state` for the errors."""
+    def layers(self) -> dict[str, tuple[int, ...]]:
+        """The sizes that a weights file must say for `load_state` to rebuild the module; none if it is the builder's.
+
+        See `dataset_culling.detectors.compact`.
+        """
+        return layers_of(self.module) if self.compact else {}
+
+    def load_state(self, state: Mapping[str, Any], *, where: str, layers: Layers | None = None) -> None:
+        """Load weights, after bringing layers to the sizes that their file says.
+
+        See `dataset_culling.detectors.weights.load_state` for the errors, and `compact.reshape`, after whose error the
+        detector is of no use.
+        """
         from dataset_culling.detectors.weights import load_state
 
+        if layers:
+            reshape(self.module, layers, where=where)
+            self.compact = True
         load_state(self.module, state, where=where)
 
 

@@ -23,7 +23,7 @@ from torchvision.ops import FrozenBatchNorm2d, box_iou
 
 from dataset_culling.detectors.torch_base import Target, TorchDetector
 from dataset_culling.detectors.torchvision_common import usable
-from dataset_culling.detectors.weights import detector_state, torchvision_state
+from dataset_culling.detectors.weights import Found, detector_state, torchvision_state
 from dataset_culling.types import ImageDetections
 
 IGNORE_IOU = 0.5
@@ -36,6 +36,8 @@ class RCNNDetector(TorchDetector):
     Proposals are of no class, and what the teacher doubts is mostly the class: the RPN takes every box alike.
     Its internal resize is switched off: images come prepared, so that scoring and training see the same pixels.
     """
+
+    replaced = ("roi_heads.box_predictor",)
 
     def __init__(
         self, name: str, module: detection.FasterRCNN, class_names: Sequence[str], *, full_side_px: int
@@ -171,12 +173,7 @@ def _weighted_losses(
 def _build_coco(name: str, weights: str, module: detection.FasterRCNN, enum: WeightsEnum, side_px: int) -> RCNNDetector:
     categories = enum.COCO_V1.meta["categories"][1:]  # class 0 is the background
     detector = RCNNDetector(name, module, categories, full_side_px=side_px)
-    state, names = detector_state(name, weights, enum)
-    if names:
-        detector.replace_head([[0]] * len(names))
-        detector.class_names = names
-    if state is not None:
-        detector.load_state(state, where=f"{name} ({weights})")
+    _load(detector, detector_state(name, weights, enum), weights)
     return detector
 
 
@@ -217,10 +214,10 @@ def _build_resnet(name: str, backbone: str, weights: str, enum: WeightsEnum) -> 
     No COCO weights are published for them in torchvision's format. IMAGENET1K_V1 gives the backbone alone.
     """
     imagenet = weights.startswith(("IMAGENET", "DEFAULT"))
-    state, names = (None, None) if imagenet else detector_state(name, weights, None)
+    found = Found(None) if imagenet else detector_state(name, weights, None)
     # As torchvision does: frozen norms for weights that bring their statistics. Without any, a deep network explodes.
     learns_statistics = weights == "none" or (
-        state is not None and any(key.endswith("num_batches_tracked") for key in state)
+        found.state is not None and any(key.endswith("num_batches_tracked") for key in found.state)
     )
     norm = nn.BatchNorm2d if learns_statistics else FrozenBatchNorm2d
     body = resnet_fpn_backbone(backbone_name=backbone, weights=None, trainable_layers=3, norm_layer=norm)
@@ -232,12 +229,17 @@ def _build_resnet(name: str, backbone: str, weights: str, enum: WeightsEnum) -> 
         own = body.body.state_dict()
         body.body.load_state_dict({key: value for key, value in pretrained.items() if key in own}, strict=False)
         return detector
-    if names:
-        detector.replace_head([[0]] * len(names))
-        detector.class_names = names
-    if state is not None:
-        detector.load_state(state, where=f"{name} ({weights})")
+    _load(detector, found, weights)
     return detector
+
+
+def _load(detector: RCNNDetector, found: Found, weights: str) -> None:
+    """Give a detector the head for a file's classes, and its weights."""
+    if found.class_names:
+        detector.replace_head([[0]] * len(found.class_names))
+        detector.class_names = found.class_names
+    if found.state is not None:
+        detector.load_state(found.state, where=f"{detector.name} ({weights})", layers=found.layers)
 
 
 def build_resnet18_fpn(weights: str) -> RCNNDetector:

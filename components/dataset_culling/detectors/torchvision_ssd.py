@@ -229,7 +229,8 @@ def _with_weights(
     torchvision's published heads have 91 columns; the 80 that mean something are kept, so that a detector's head
     always has as many columns as it has class names (and a background), also after it was saved and read.
     """
-    state, names = detector_state(detector.name, weights, published)
+    found = detector_state(detector.name, weights, published)
+    state, names = found.state, found.class_names
     own = detector.module.state_dict()
     shapes_fit = state is not None and all(own[key].shape == value.shape for key, value in state.items() if key in own)
     published_layout = state is not None and not names and shapes_fit

@@ -13,6 +13,7 @@ import pickle
 import re
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from dataset_culling.config import did_you_mean
+from dataset_culling.detectors.compact import Layers, layers_in
 from dataset_culling.errors import WeightsError
 
 TIMEOUT_S = 10.0
@@ -123,10 +125,17 @@ def load_state(module: nn.Module, state: Mapping[str, Any], *, where: str) -> No
     module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 
-def detector_state(
-    detector: str, weights: str, published: type[WeightsEnum] | None
-) -> tuple[dict[str, Tensor] | None, tuple[str, ...]]:
-    """The state dict that a detector's `weights` means, and the class names in it where the file says them.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a detector's `weights` means."""
+
+    state: dict[str, Tensor] | None  # None: random weights
+    class_names: tuple[str, ...] = ()  # where the file says them
+    layers: Layers = field(default_factory=dict)  # sizes, where the file says them: see `detectors.compact`
+
+
+def detector_state(detector: str, weights: str, published: type[WeightsEnum] | None) -> Found:
+    """The state dict that a detector's `weights` means, with what else the file says.
 
     Args:
         detector: The detector's name, for errors.
@@ -134,19 +143,17 @@ def detector_state(
             like the detector.
         published: torchvision's weights of this detector, or None where there are none.
 
-    Returns:
-        (None, ()) for 'none'; else the state and the file's class names, () where it says none.
-
     Raises:
         WeightsError: If the weights cannot be had.
     """
     if weights == "none":
-        return None, ()
+        return Found(None)
     if published is not None and weights in {*published.__members__, "DEFAULT"}:
-        return torchvision_state(published, weights, detector=detector), ()
+        return Found(torchvision_state(published, weights, detector=detector))
     names = tuple(published.__members__) if published is not None else ()
-    state, metadata = read_weights(weights_path(detector, weights, names=names))
-    return state, class_names_of(metadata)
+    path = weights_path(detector, weights, names=names)
+    state, metadata = read_weights(path)
+    return Found(state, class_names_of(metadata), layers_in(metadata, where=str(path)))
 
 
 def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...]:

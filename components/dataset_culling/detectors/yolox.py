@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms, box_iou
 
 from dataset_culling.detectors.base import NetworkInput
+from dataset_culling.detectors.compact import layers_in
 from dataset_culling.detectors.simota import assign
 from dataset_culling.detectors.torch_base import Target, TorchDetector
 from dataset_culling.detectors.torchvision_common import (
@@ -284,6 +285,7 @@ class YoloxDetector(TorchDetector):
     divisor = 32
     min_side_px = 64
     max_side_px = 1344
+    replaced = ("head.cls_preds",)
 
     def _content_size(self, height_px: int, width_px: int, side_px: int) -> tuple[int, int]:
         side = min(max(side_px or self.full_side_px, self.min_side_px), self.max_side_px)
@@ -529,7 +531,7 @@ def _build(name: str, size: YoloxSize, weights: str) -> YoloxDetector:
         return built
     state, metadata = read_weights(path)
     built = detector(class_names_of(metadata) or COCO_NAMES)
-    built.load_state(state, where=f"{name} ({path})")
+    built.load_state(state, where=f"{name} ({path})", layers=layers_in(metadata, where=str(path)))
     return built
 
 

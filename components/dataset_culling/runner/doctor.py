@@ -306,7 +306,7 @@ def check_weights() -> Finding:
     lost = [
         name
         for name, spec in DETECTORS.items()
-        if spec.default_weights == "embedded" and not (package / f"{name}.safetensors").is_file()
+        if spec.default_weights == "embedded" and not (package / spec.file).is_file()
     ]
     if lost:
         todo = "Install the package again; in a checkout: git restore them, or make pretrain."

@@ -266,5 +266,6 @@ def teach_student(
             "losses": [dict(epoch) for epoch in record.losses],
             **stopped,
         },
+        layers=student.layers(),
     )
     return Learned(student, record, card, seconds)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.detectors.base import DetectorRef
+from dataset_culling.detectors.compact import KEY, layers_in, layers_text
 from dataset_culling.detectors.table import load_detector, load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.detectors.weights import read_weights
@@ -141,7 +141,9 @@ def learn_together(
                 ) from None
         found = results[0]
         if isinstance(found, TrainingRecord):
-            student.load_state(read_weights(folder / "student.safetensors")[0], where="the trained student")
+            state, said = read_weights(folder / "student.safetensors")
+            where = "the trained student"
+            student.load_state(state, where=where, layers=layers_in(said, where=where))
             return found
         raise _ERRORS.get(found[0], InputError)(found[1])
 
@@ -167,7 +169,7 @@ def _one_of_many(lesson: Lesson, device_type: str, folder: str) -> TrainingRecor
         where = Path(folder) / "progress"
         record = learn(lesson, student, _teller(where) if rank == 0 else lambda done, total: None)
         if rank == 0:
-            _save(student.state(), Path(folder) / "student.safetensors")
+            _save(student, Path(folder) / "student.safetensors")
         return record
     except CullingError as error:
         return type(error).__name__, str(error)
@@ -183,10 +185,10 @@ def teacher_of(recipe: Recipe, ref: DetectorRef, device: str) -> TorchDetector |
     return teacher if isinstance(teacher, TorchDetector) else None
 
 
-def _save(state: dict[str, Tensor], file: Path) -> None:
+def _save(student: TorchDetector, file: Path) -> None:
     from safetensors.torch import save_file
 
-    save_file(state, file)
+    save_file(student.state(), file, metadata={KEY: layers_text(student.layers())})
 
 
 def _teller(file: Path) -> Callable[[int, int], None]:

@@ -33,6 +33,7 @@ from dataset_culling.training.checkpoint import (
     pack,
     unpack,
 )
+from dataset_culling.training.compacting import Compacting
 from dataset_culling.training.distill import FeatureDistillation
 from dataset_culling.training.expand import contract, expand
 from dataset_culling.training.freezing import early_layers, set_training_mode
@@ -79,7 +80,7 @@ def train(
     """Train a detector in place.
 
     Args:
-        detector: Its module is changed, and left in eval mode.
+        detector: Its module is changed, and left in eval mode; `prune` and `low_rank` leave it smaller.
         samples: At least one labelled image; images without boxes teach what background is.
         recipe: The knobs.
         side_px: Short side to train at; 0 is the detector's own.
@@ -112,6 +113,7 @@ def train(
             run.keep_best()
         finally:
             run.release()
+        run.compact()
     return TrainingRecord(
         tuple(run.losses), run.step, run.resumed_at, tuple(run.watched_map), run.best_epoch, tuple(run.notes)
     )
@@ -204,6 +206,7 @@ class _Run:
         for weight in self._held:
             weight.requires_grad_(False)
         self._distilled = self._distillation(teacher)
+        self._compacting = Compacting.of(detector, recipe)
         if recipe.expand:  # when nothing is left that could refuse; before all that looks at the parameters
             expand(self._module, recipe.expand, seed=recipe.seed)
         self._optimizer = _optimizer(self._learners(), recipe)
@@ -235,6 +238,8 @@ class _Run:
             progress(self.step, self._total)
             if now.done < len(batches):
                 self._save_if_due()
+        if self._compacting is not None:
+            self._compacting.after_epoch(sum(self._rate_at(step) for step in self._steps_of(self.epoch)))
         self.losses.append({name: value / len(batches) for name, value in now.sums.items()})
         self._current = None
         self.epoch += 1
@@ -255,7 +260,13 @@ class _Run:
         return loss
 
     def _learning_rate(self) -> float:
-        return self._recipe.learning_rate * rate(self.step, self._total, self._steps_per_epoch, self._recipe)
+        return self._rate_at(self.step)
+
+    def _rate_at(self, step: int) -> float:
+        return self._recipe.learning_rate * rate(step, self._total, self._steps_per_epoch, self._recipe)
+
+    def _steps_of(self, epoch: int) -> range:
+        return range(epoch * self._steps_per_epoch, (epoch + 1) * self._steps_per_epoch)
 
     def _one_step(self, rows: list[int], learning_rate: float) -> dict[str, float]:
         device, recipe = self._detector.device, self._recipe
@@ -291,6 +302,8 @@ class _Run:
         else:  # float16's gradients may overflow: the scaler leaves such a step out and lowers its scale
             self._scaler.step(self._optimizer)
             self._scaler.update()
+        if self._compacting is not None:
+            self._compacting.after_step(learning_rate)
         if recipe.batch_norm == "train":
             mean_buffers(self._module)
         if self._average is not None:
@@ -327,8 +340,7 @@ class _Run:
         if self._watched is None or self._truth is None:
             return
         own = {key: value.detach().clone() for key, value in self._module.state_dict().items()}
-        if self._average is not None:
-            self._average.copy_to(self._module)
+        self._settle()
         with parametrize.cached():  # expanded kernels are multiplied once, not for every image
             found = predictions_of(self._detector, self._watched, self._truth, side_px=self._side_px)
         score = evaluate(found, self._truth).map_50_95
@@ -342,8 +354,21 @@ class _Run:
         """Put the result into the module: the best epoch's weights, else the mean of weights, else the last."""
         if self._best:
             self._module.load_state_dict(self._best)
-        elif self._average is not None:
+        else:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Put what is the result of the steps so far into the module: the mean of weights, without dead neurons."""
+        gone = self._compacting.gone() if self._compacting is not None else None
+        if self._average is not None:
             self._average.copy_to(self._module)
+        if self._compacting is not None:
+            self._compacting.silence(gone)
+
+    def compact(self) -> None:
+        """Take away what the result does not need; the last thing, as nothing that was kept fits afterwards."""
+        if self._compacting is not None:
+            self.notes += self._compacting.finish()
 
     def release(self) -> None:
         """Leave the module as it came: in eval mode, its layers as free to learn as before, its kernels whole."""

@@ -68,6 +68,26 @@ class Recipe(StageConfig):
         description="ExpandNets: while training, kernels are products of factors with so many times the channels, and "
         "plain again in the model; 0 turns it off.",
     )
+    prune: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Strength of the group Lasso: neurons that are not needed become zero while training, and are not "
+        "in the model; R-CNNs and YOLOX; 0 turns it off.",
+    )
+    prune_l1_share: float = Field(
+        0.0, ge=0, le=1, description="Share of `prune` that is a Lasso on single weights (sparse group Lasso)."
+    )
+    low_rank: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Strength of the nuclear norm: kernels learn to be of a low rank, and the model holds them as two "
+        "of that rank where that is smaller; R-CNNs and YOLOX; 0 turns it off.",
+    )
+    low_rank_energy: float = Field(
+        0.95, gt=0, le=1, description="Share of each kernel's squared singular values that `low_rank` keeps."
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="What losses are computed in; auto: float32 on a CPU, bfloat16 or float16 on a GPU. "

@@ -22,6 +22,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from dataset_culling.detectors import weights
 from dataset_culling.detectors.weights import (
+    Found,
     current_names,
     detector_state,
     load_state,
@@ -257,7 +258,7 @@ def test_torchvision_state__a_silent_server_is_given_up(cache, monkeypatch):
 
 
 def test_detector_state__none_is_random():
-    assert detector_state("net", "none", None) == (None, ())
+    assert detector_state("net", "none", None) == Found(None)
 
 
 def test_detector_state__a_mistyped_name_is_no_path(cache):
@@ -272,6 +273,7 @@ def test_detector_state__empty_takes_the_file_of_that_name_in_the_cache(cache):
         detector_state("net", "", None)
     cache.mkdir(parents=True)
     save_file({"a": torch.ones(1)}, cache / "net.safetensors", metadata={"class_names": '["car", "person"]'})
-    state, names = detector_state("net", "", None)
+    found = detector_state("net", "", None)
+    state, names = found.state, found.class_names
     assert state is not None
     assert names == ("car", "person")

@@ -71,6 +71,18 @@ def test_learn_together__two_processes_learn_what_one_does(tmp_path):
     assert apart < 0.01 * moved
 
 
+def test_learn_together__a_student_that_became_smaller_comes_back_so(tmp_path):
+    samples = footage(tmp_path / "frames", 2)
+    recipe = Recipe(epochs=1, batch_size=2, prune=100.0, low_rank=30.0, low_rank_energy=0.8)
+    work = lesson(samples, DetectorRef(name="tiny"), recipe)
+    student = fresh(work.student)
+    whole = student.num_parameters()
+    learn_together(work, student, lambda done, total: None, processes=1)
+    assert student.num_parameters() < 0.9 * whole
+    assert any(len(sizes) == 3 for sizes in student.layers().values())
+    assert len(student.predict([samples[0].image], side_px=96, min_score=0.0)) == 1
+
+
 def test_learn_together__an_error_of_one_is_told_as_if_alone(tmp_path):
     samples = footage(tmp_path / "frames", 4)
     recipe = Recipe(epochs=3, batch_size=2, learning_rate=1.0, clip_norm=0, optimizer="sgd", warmup_steps=0)
