@@ -190,7 +190,8 @@ class Choosing:
             ]
             there = [(group, weight) for group, weight in there if group]
             if there:
-                mean = sum(weight for _, weight in there) / len(there) or 1.0
+                whole = len(there) == len(subset.groups)
+                mean = 1.0 if whole else sum(weight for _, weight in there) / len(there)
                 groups = tuple(group for group, _ in there)
                 found.append(
                     _Chosen(subset.epoch, groups, tuple(weight / mean for _, weight in there), subset.batched)

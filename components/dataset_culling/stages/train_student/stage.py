@@ -15,6 +15,7 @@ from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import InputError
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.rehearsal import Joined, start_of, with_replay
+from dataset_culling.stages.subsets import read_recorded, record_of
 from dataset_culling.stages.teaching import teach_student
 from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
@@ -27,12 +28,13 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
     material = read_material(config, inputs)
     watched = material.watched
     origin = context.origin(config, inputs)
+    recorded, recorded_digest = read_recorded(config.recipe)
     checkpoint: StoredCheckpoint | None = None
     ours_to_remove = False
 
     def checkpoints(student: TorchDetector) -> StoredCheckpoint | None:
         nonlocal checkpoint, ours_to_remove
-        checkpoint, ours_to_remove = checkpoint_of(config, student, dict(origin.inputs))
+        checkpoint, ours_to_remove = checkpoint_of(config, student, {**origin.inputs, **recorded_digest})
         return checkpoint
 
     start = start_of(config, inputs)
@@ -46,9 +48,10 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
         watched=watched,
         start=start.student,
         extra={"replayed": material.num_replayed, "parent": start.version},
+        recorded=recorded,
     )
     record = taught.record
-    write_model(outputs["model"], taught.card, taught.student.state(), origin)
+    write_model(outputs["model"], taught.card, taught.student.state(), origin, subsets=record_of(config.recipe, taught))
     if checkpoint is not None and ours_to_remove:
         checkpoint.remove()
     seconds_per_step = taught.seconds / max(record.steps - record.resumed_at_step, 1)
@@ -75,6 +78,7 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
             "seconds_per_image": seconds_per_step * record.steps / (len(record.losses) * len(material.samples)),
             "loss_first_epoch": sum(record.losses[0].values()),
             "loss_last_epoch": sum(record.losses[-1].values()),
+            **({"choosing_s": record.choosing_s} if record.subsets else {}),
         },
         notes=tuple(notes),
     )
