@@ -142,29 +142,20 @@ def classification(options: argparse.Namespace) -> dict[str, float]:
             },
             "architecture": {"speed-up": Setting("full", seed=seed)},
         }
-        done: dict[Setting, Run] = {}
-
-        def run(setting: Setting, replayed: Sequence[Chosen] = (), wanted: float = math.inf) -> Run:
-            if setting not in done:  # noqa: B023 - called inside the same turn
-                most = epochs if setting.method == "full" else math.ceil(min(MOST_EPOCHS, 1 / setting.share) * epochs)
-                done[setting] = train(setting, data, most, replayed, wanted)  # noqa: B023
-            return done[setting]  # noqa: B023
-
+        done: dict[Setting, Run] = {}  # what several tables show is trained once
         for share in shares:
-            recordings = {
-                (network, warm): train(
-                    Setting("gradmatch", network=network, share=share, warm=warm, seed=seed), data,
-                    math.ceil(min(MOST_EPOCHS, 1 / share) * epochs), (), math.inf,
-                ).chosen
-                for network, warm in (("residual", False), ("depthwise", False), ("depthwise", True))
-            }  # fmt: skip
+            longest = math.ceil(min(MOST_EPOCHS, 1 / share) * epochs)
+            recordings = {}
+            for kind, warm in (("residual", False), ("depthwise", False), ("depthwise", True)):
+                recorder = Setting("gradmatch", network=kind, share=share, warm=warm, seed=seed)
+                recordings[kind, warm] = train(recorder, data, longest, (), math.inf).chosen
             for table, columns in tables.items():
                 other = "depthwise" if table == "architecture" else "residual"
                 methods = ["gradmatch", "cached", "random-pb", "random"]
                 if table == "architecture":
                     methods = ["gradmatch", "gradmatch-warm", "cached", "cached-warm", "random-pb", "random"]
                 for column, full in columns.items():
-                    whole = run(full)
+                    whole = done[full] = done.get(full) or train(full, data, epochs, (), math.inf)
                     goal = options.reach * max(whole.accuracy)
                     reference_s = reached_s(whole, goal)
                     fulls.setdefault((table, column), [])
@@ -174,12 +165,9 @@ def classification(options: argparse.Namespace) -> dict[str, float]:
                         warm = method.endswith("-warm")
                         setting = replace(full, method=method.removesuffix("-warm"), share=share, warm=warm)
                         if setting.method == "cached":
-                            found = train(
-                                setting, data, math.ceil(min(MOST_EPOCHS, 1 / share) * epochs),
-                                recordings[other, warm], goal,
-                            )  # fmt: skip
+                            found = train(setting, data, longest, recordings[other, warm], goal)
                         else:
-                            found = run(setting, wanted=goal)
+                            found = done[setting] = done.get(setting) or train(setting, data, longest, (), goal)
                         seconds = reached_s(found, goal)
                         cells.setdefault((table, share, method, column), []).append(
                             (reference_s / seconds if seconds < math.inf else 0.0, max(found.accuracy))

@@ -221,8 +221,8 @@ def teach_student(
     teacher = local_weights(config.teacher) if config.recipe.distillation else config.teacher
     student = load_trainable(ref, device=device).specialise(parse_classes(config.classes))
     lesson = Lesson(
-        ref, config.classes, teacher, config.recipe, samples, watched, side_px=side_px, checkpoints=checkpoints(student),
-        recorded=recorded,
+        ref, config.classes, teacher, config.recipe, samples, watched,
+        side_px=side_px, checkpoints=checkpoints(student), recorded=recorded,
     )  # fmt: skip
     watch = Stopwatch()
     if processes == 1:

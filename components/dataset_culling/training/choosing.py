@@ -26,7 +26,7 @@ from dataset_culling.training.together import summed, world
 from dataset_culling.types import Float32Array, IntArray, Subset
 
 _BATCHES, _DRAWS = 1, 2
-"""Which of a training's generators: they are not the one of shuffling and augmentation, whose draws stay what they are."""
+"""Which of a training's generators; none is that of shuffling and augmentation, whose draws stay what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +193,7 @@ class Choosing:
                 whole = len(there) == len(subset.groups)
                 mean = 1.0 if whole else sum(weight for _, weight in there) / len(there)
                 groups = tuple(group for group, _ in there)
-                found.append(
-                    _Chosen(subset.epoch, groups, tuple(weight / mean for _, weight in there), subset.batched)
-                )
+                found.append(_Chosen(subset.epoch, groups, tuple(weight / mean for _, weight in there), subset.batched))
         if gone := len(named - set(rows)):
             self.notes.append(
                 f"subset replay: {gone} of the {len(named)} samples that {where} names are not among these and were "

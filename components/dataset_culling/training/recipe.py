@@ -70,8 +70,8 @@ class Recipe(StageConfig):
     )
     subset: Literal["none", "gradmatch", "random", "random-pb"] = Field(
         "none",
-        description="What an epoch looks at: all; Grad-Match's batches, whose weighted gradients are like those of all; "
-        "frames, or fixed batches, by lot.",
+        description="What an epoch looks at: all; Grad-Match's batches, whose weighted gradients are like those of "
+        "all; frames, or fixed batches, by lot.",
     )
     subset_share: float = Field(0.3, gt=0, le=1, description="Share of the frames or batches that a subset holds.")
     subset_every: int = Field(5, ge=1, description="Epochs that a subset is trained on before another is chosen.")

@@ -68,7 +68,9 @@ def matching_pursuit(
     least = _ROUNDING * float(np.abs(moments).max(initial=0.0))
     weights = np.zeros(len(gram))
     taken: list[int] = []
-    for _ in range(4 * budget):  # letting go lowers the error too, so none comes twice; against rounding there is a bound
+    for _ in range(
+        4 * budget
+    ):  # letting go lowers the error too, so none comes twice; against rounding there is a bound
         if len(taken) == budget:
             break
         missing = moments - gram @ weights

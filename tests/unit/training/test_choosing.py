@@ -76,9 +76,7 @@ def test_train__replaying_its_own_record_gives_the_same_weights_bit_for_bit(meth
     recipe = EIGHT.replace(subset=method)
     record = train(chosen, Squares(8), recipe)
     assert record.choosing_s > 0
-    again = train(
-        replayed, Squares(8), recipe.replace(subset="none", subset_replay="r.jsonl"), recorded=record.subsets
-    )
+    again = train(replayed, Squares(8), recipe.replace(subset="none", subset_replay="r.jsonl"), recorded=record.subsets)
     assert torch.equal(weights(replayed), weights(chosen))
     assert again.subsets == record.subsets
     assert again.notes == ()
@@ -86,9 +84,7 @@ def test_train__replaying_its_own_record_gives_the_same_weights_bit_for_bit(meth
 
 def test_train__a_replay_under_another_recipe_looks_at_what_was_recorded():
     record = train(student(), Squares(8), EIGHT)
-    other = Recipe(
-        epochs=6, batch_size=3, optimizer="sgd", learning_rate=1e-4, subset_replay="r.jsonl", ema_decay=0.0
-    )
+    other = Recipe(epochs=6, batch_size=3, optimizer="sgd", learning_rate=1e-4, subset_replay="r.jsonl", ema_decay=0.0)
     again = train(student(), Squares(8), other, recorded=record.subsets)
     first, last = record.subsets
     assert again.subsets == (replace(first, epoch=0), last)  # without warm epochs the first one comes at once
@@ -121,7 +117,9 @@ def test_train__frames_that_are_not_there_any_more_are_left_out_with_a_note():
 
 def test_train__a_replay_with_nothing_in_common_is_refused():
     record = train(student(), Squares(2), EIGHT.replace(epochs=1, subset_warm=0))
-    with pytest.raises(InputError, match=r"^r\.jsonl: expected subsets of these 2 samples \(frame 1000, \.\.\.\), found"):
+    with pytest.raises(
+        InputError, match=r"^r\.jsonl: expected subsets of these 2 samples \(frame 1000, \.\.\.\), found"
+    ):
         train(student(), OfAnotherNight(2), Recipe(epochs=1, subset_replay="r.jsonl"), recorded=record.subsets)
 
 

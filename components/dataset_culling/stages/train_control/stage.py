@@ -36,10 +36,10 @@ def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: S
     training, notes = config.training, []
     if training.recipe.subset_replay:  # its frames are not those that the recorded subsets name
         training = training.replace(recipe=training.recipe.replace(subset_replay=""))
-        notes.append("the control arm has other frames than recipe.subset_replay names: it looked at all in every epoch")
-    samples, num_replayed = with_replay(
-        training, inputs, LabelledFrames(frames, taught.labels, np.arange(len(drawn)))
-    )
+        notes.append(
+            "the control arm has other frames than recipe.subset_replay names: it looked at all in every epoch"
+        )
+    samples, num_replayed = with_replay(training, inputs, LabelledFrames(frames, taught.labels, np.arange(len(drawn))))
     kept: list[tuple[StoredCheckpoint | None, bool]] = []
 
     def checkpoints(student: TorchDetector) -> StoredCheckpoint | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from dataset_culling.stages.teaching import teach_student
 from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
 from dataset_culling.stages.train_student.config import TrainStudentConfig
+from dataset_culling.training.recipe import Recipe
 from dataset_culling.types import Detections, IntArray
 
 
@@ -54,7 +56,7 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
     write_model(outputs["model"], taught.card, taught.student.state(), origin, subsets=record_of(config.recipe, taught))
     if checkpoint is not None and ours_to_remove:
         checkpoint.remove()
-    seconds_per_step = taught.seconds / max(record.steps - record.resumed_at_step, 1)
+    seconds_per_step = (taught.seconds - record.choosing_s) / max(record.steps - record.resumed_at_step, 1)
     notes = [
         *([start.note] if start.note else []),
         *record.notes,
@@ -75,13 +77,18 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
         },
         figures={
             "seconds_per_step": seconds_per_step,
-            "seconds_per_image": seconds_per_step * record.steps / (len(record.losses) * len(material.samples)),
+            "seconds_per_image": seconds_per_step / images_per_step(config.recipe, len(material.samples)),
             "loss_first_epoch": sum(record.losses[0].values()),
             "loss_last_epoch": sum(record.losses[-1].values()),
             **({"choosing_s": record.choosing_s} if record.subsets else {}),
         },
         notes=tuple(notes),
     )
+
+
+def images_per_step(recipe: Recipe, num_samples: int) -> float:
+    """On average over an epoch that looks at everything; subsets have batches of the same size."""
+    return num_samples / math.ceil(num_samples / recipe.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
