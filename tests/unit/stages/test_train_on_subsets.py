@@ -29,7 +29,7 @@ GRADMATCH = {"epochs": 2, "batch_size": 2, "subset": "gradmatch", "subset_share"
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("camera")
     truth = write_camera_frames(folder / "frames", TIMES_S)
-    write_labels(folder / "labels", truth, ORIGIN)
+    write_labels(folder / "labels", truth, np.full(6, 512), np.full(6, 288), ORIGIN)
     write_selection(folder / "selection", Selection(truth.frame_ids, np.zeros(6), ("by hand",) * 6), ORIGIN)
     write_resolution(folder / "resolution", Resolution(0.5, 96, 288, 0.05, 1.0, 0.25, "by hand", ()), ORIGIN)
     return {name: folder / name for name in ("frames", "labels", "selection", "resolution")}
