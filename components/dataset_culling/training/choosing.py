@@ -68,6 +68,7 @@ class Choosing:
         self._history: list[_Chosen] = []
         self._batches: list[list[int]] = []
         self._recorded: list[_Chosen] = []
+        self._whole = len(loader.batches(np.arange(self._num_samples), recipe.batch_size))
         self._warm = recipe.epochs
         if recipe.subset_replay or recipe.subset != "none":
             self._warm = round(recipe.subset_warm * recipe.epochs)
@@ -82,7 +83,7 @@ class Choosing:
     def num_steps(self, epoch: int) -> int:
         """Steps of an epoch, known before it begins."""
         if epoch < self._warm:
-            return len(self._loader.batches(np.arange(self._num_samples), self._recipe.batch_size))
+            return self._whole
         if self._batches:  # which ones is not known yet, how many is
             return budget_of(self._recipe.subset_share, len(self._batches))
         chosen = self._without_looking(epoch)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import optimize
+from sklearn import linear_model
 
 from dataset_culling.training.subset import budget_of, by_lot, match_batches, matching_pursuit, nonnegative, sketch
-
-optimize = pytest.importorskip("scipy.optimize")
-linear_model = pytest.importorskip("sklearn.linear_model")
 
 
 def test_budget_of__is_rounded_up_and_never_nothing():

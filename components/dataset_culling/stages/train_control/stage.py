@@ -33,7 +33,8 @@ def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: S
     side_px = read_resolution(inputs["resolution"]).side_px
     drawn = draw(frames, num=len(read_selection(inputs["selection"])), seed=config.seed)
     taught = ask_teacher(config.labelling, frames, drawn, device=context.device, progress=lambda done, total: None)
-    training, notes = config.training, []
+    training = config.training
+    notes: list[str] = []
     if training.recipe.subset_replay:  # its frames are not those that the recorded subsets name
         training = training.replace(recipe=training.recipe.replace(subset_replay=""))
         notes.append(
