@@ -134,9 +134,10 @@ class Choosing:
     def _cut(self, chosen: _Chosen, order: IntArray) -> tuple[list[list[int]], list[float]]:
         if not chosen.batched:
             rows = np.array([chosen.groups[place][0] for place in order.tolist()], np.int64)
-            found = self._loader.batches(rows, self._recipe.batch_size)
-            return found, [1.0] * len(found)
-        found, counts = [], []
+            anew = self._loader.batches(rows, self._recipe.batch_size)
+            return anew, [1.0] * len(anew)
+        found: list[list[int]] = []
+        counts: list[float] = []
         for place in order.tolist():
             group = chosen.groups[place]
             parts = self._loader.batches(np.array(group, np.int64), len(group))  # one, but where sizes differ
@@ -183,7 +184,7 @@ class Choosing:
                 f"{f'{min(named)}, ...' if named else 'none'} and nothing in common. Record them in a training on the "
                 f"same frames, or set recipe.subset_replay to ''."
             )
-        found = []
+        found: list[_Chosen] = []
         for subset in recorded:
             there = [
                 (tuple(rows[name] for name in group if name in rows), weight)
@@ -263,7 +264,6 @@ def batch_gradients(
         return torch.stack([one.image for one in prepared]).to(device), targets
 
     rank, size = world()
-
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         torch.autocast(device.type, compute, enabled=compute is not None),
