@@ -388,7 +388,7 @@ def detection(options: argparse.Namespace) -> dict[str, float]:
         summaries = {}
         simulate(options.scene, minutes * 60, folder)
         for method, changes in methods.items():
-            summaries[method] = one_run(options, folder, [*extra, *changes])
+            summaries[method] = one_run(options, folder, method, [*extra, *changes])
             if method == "gradmatch":
                 shutil.copyfile(folder / "run" / "tasks" / "train-student" / "model" / "subset.jsonl", record)
             print(f"{method}: done", file=sys.stderr, flush=True)
@@ -418,14 +418,17 @@ def simulate(scene: str, seconds: float, folder: Path) -> None:
     )  # fmt: skip
 
 
-def one_run(options: argparse.Namespace, folder: Path, changes: Sequence[str]) -> dict[str, Any]:
-    """The main job in the same folder as before: what does not depend on the changes is there already."""
+def one_run(options: argparse.Namespace, folder: Path, method: str, changes: Sequence[str]) -> dict[str, Any]:
+    """The main job in the same folder as before: what does not depend on the changes is there already.
+
+    Each method has a registry of its own, so that none meets what another has promoted.
+    """
     words = [word for place in range(0, len(changes), 2) for word in ("--set", *changes[place : place + 2])]
     people = options.scene.partition("-")[0] in ("lobby", "court")
     return json.loads(
         _culling(
             "run", "--preset", "demo", "--video", folder / "camera.mp4", "--truth", folder / "truth.json",
-            "--out", folder / "run", "--json", "--classes", "person" if people else "person,bicycle,car,truck",
+            "--out", folder / "run", "--registry", folder / f"registry-{method}", "--json", "--classes", "person" if people else "person,bicycle,car,truck",
             "--set", "train_student.recipe.seed", options.seed, *words, stdout=subprocess.PIPE,
         )
     )  # fmt: skip
