@@ -355,7 +355,7 @@ Externals = Callable[[StageConfig], tuple[str, ...]]
 
 
 def external_inputs(config: StageConfig) -> tuple[str, ...]:
-    """Files and URIs that a stage reads beside its artifacts: footage, weights, truth, logs.
+    """Files and URIs that a stage reads beside its artifacts: footage, weights, truth, logs, subsets.
 
     They take part in a task's identity, so that a video overwritten at the same path is extracted again.
     """
@@ -366,5 +366,5 @@ def external_inputs(config: StageConfig) -> tuple[str, ...]:
         elif isinstance(value, StageConfig):
             found += external_inputs(value)
     found += list(getattr(config, "sources", ()))
-    found += [getattr(config, "truth", ""), getattr(config, "logged", "")]
+    found += [getattr(config, name, "") for name in ("truth", "logged", "subset_replay")]
     return tuple(uri for uri in found if uri)

@@ -179,6 +179,16 @@ class Detections:
 
 
 @dataclass(frozen=True, slots=True)
+class Subset:
+    """What a training looked at from one of its epochs on; samples by name, so that another training can look at it."""
+
+    epoch: int  # counted from 0
+    groups: tuple[tuple[str, ...], ...]  # batches; or samples, each alone, whose batches were made anew every epoch
+    weights: tuple[float, ...]  # of the groups' losses, mean 1
+    batched: bool  # whether groups are batches
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """Frames kept by a cull, hardest first; it points at frames and never copies them."""
 

@@ -303,3 +303,23 @@ def test_detect__features_are_of_the_image_and_change_no_box(built):
         alone = built.detect([image], min_score=0.0, features=True)[0].features
         assert np.abs(look - alone).max() < 1e-3 * np.abs(alone).max()
     assert np.abs(looks[0] - looks[1]).max() > 1e-2 * np.abs(looks[0]).max()
+
+
+def test_last_layers__are_the_heads_predictors_and_all_have_gradients(detector):
+    batch, targets = batch_of(training(detector), photos(2))
+    found = detector.last_layers(batch, targets)
+    head = dict(detector.module.named_modules())
+    if "roi_heads" in head:
+        wanted = {"rpn.head.cls_logits", "rpn.head.bbox_pred"}
+        wanted |= {f"roi_heads.box_predictor.{name}" for name in ("cls_score", "bbox_pred")}
+    elif "head.cls_preds" in head:
+        wanted = {f"head.{kind}_preds.{level}" for kind in ("cls", "reg", "obj") for level in range(3)}
+    elif "head.classification_head.cls_logits" in head:
+        wanted = {"head.classification_head.cls_logits", "head.regression_head.bbox_reg"}
+    else:  # SSD: one for each map; in SSDlite behind a depthwise convolution
+        lite = ".1" if "head.classification_head.module_list.0.1" in head else ""
+        wanted = {f"head.{kind}_head.module_list.{level}{lite}" for kind in ("classification", "regression")
+                  for level in range(6)}  # fmt: skip
+    assert set(found) == wanted
+    sum(detector.losses(batch, targets).values()).backward()
+    assert all(float(layer.weight.grad.abs().sum()) > 0 for name, layer in found.items() if "cls" in name)

@@ -1,4 +1,7 @@
-"""model/1: a trained detector: model.json (which detector, classes, input side, training record) and safetensors."""
+"""model/1: a trained detector: model.json (which detector, classes, input side, training record) and safetensors.
+
+Where its training looked at subsets, they lie beside it as subset.jsonl (subset/1).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_culling.artifacts.header import Origin, check_file, read_header, read_json_file, write_artifact
+from dataset_culling.artifacts.subset import FILE as SUBSET_FILE
+from dataset_culling.artifacts.subset import SubsetRecord, subset_lines
 from dataset_culling.errors import CorruptArtifact
 
 if TYPE_CHECKING:
@@ -30,7 +35,9 @@ class ModelCard:
     layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # sizes, of a network that was made smaller
 
 
-def write_model(path: Path, card: ModelCard, state: Mapping[str, Tensor], origin: Origin) -> None:
+def write_model(
+    path: Path, card: ModelCard, state: Mapping[str, Tensor], origin: Origin, *, subsets: SubsetRecord | None = None
+) -> None:
     """Write a model into the directory `path`.
 
     Args:
@@ -38,6 +45,7 @@ def write_model(path: Path, card: ModelCard, state: Mapping[str, Tensor], origin
         card: Which detector it is.
         state: Tensors on the CPU, contiguous.
         origin: Who writes it, from what.
+        subsets: What its training looked at, where it did not look at everything.
 
     Raises:
         OutputError: If it cannot be written.
@@ -54,6 +62,9 @@ def write_model(path: Path, card: ModelCard, state: Mapping[str, Tensor], origin
                 **said_layers(card),
             },
         )
+        artifact.file(SUBSET_FILE).unlink(missing_ok=True)  # of an earlier attempt
+        if subsets is not None:
+            artifact.file(SUBSET_FILE).write_text(subset_lines(subsets), encoding="utf-8")
         artifact.counts["parameters"] = sum(tensor.numel() for tensor in state.values())
 
 

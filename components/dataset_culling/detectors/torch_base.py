@@ -195,6 +195,52 @@ class TorchDetector(ABC):
             hook.remove()
         return maps
 
+    def last_layers(self, batch: Tensor, targets: Sequence[Target]) -> dict[str, nn.Module]:
+        """The heads' last layers, by name: convolutions and matrices with none between them and a batch's losses.
+
+        They are read off the graph of the losses, so a subclass need not name them. Layers whose weights do not learn
+        are passed over.
+
+        Args:
+            batch: (B, 3, h, w) uint8 RGB on the module's device; module in training mode.
+            targets: As for `losses`; with a box, as some losses are none without.
+
+        Returns:
+            In the module's order; never empty for a detector that can learn.
+        """
+        made: dict[Any, str] = {}
+
+        def remember(name: str) -> Any:
+            def remembering(_layer: nn.Module, _inputs: Any, found: Any) -> None:
+                if isinstance(found, Tensor) and found.grad_fn is not None:
+                    made[found.grad_fn] = name
+
+            return remembering
+
+        layers = {
+            name: layer
+            for name, layer in self.module.named_modules()
+            if isinstance(layer, nn.Conv2d | nn.Linear) and any(one.requires_grad for one in layer.parameters())
+        }
+        hooks = [layer.register_forward_hook(remember(name)) for name, layer in layers.items()]
+        try:
+            losses = self.losses(batch, targets)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        found, seen = set(), set()
+        ahead = [loss.grad_fn for loss in losses.values()]
+        while ahead:
+            node = ahead.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            if node in made:
+                found.add(made[node])
+            else:
+                ahead += [before for before, _ in node.next_functions]
+        return {name: layer for name, layer in layers.items() if name in found}
+
     def ready(self, precision: Precision = "auto") -> Self:
         """See `Detector.ready`: weights channels-last; on a GPU bfloat16, or float16 where it has no bfloat16."""
         self.module.to(memory_format=torch.channels_last)

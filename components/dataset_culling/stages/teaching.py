@@ -38,7 +38,7 @@ from dataset_culling.stages.learning import Learning
 from dataset_culling.stages.together import LabelledFrames, Lesson, learn, learn_together, num_processes
 from dataset_culling.training.checkpoint import Checkpoints
 from dataset_culling.training.loop import TrainingRecord, TrainingSet
-from dataset_culling.types import BoolArray, ClassMap, Detections, IntArray, parse_classes
+from dataset_culling.types import BoolArray, ClassMap, Detections, IntArray, Subset, parse_classes
 
 Progress = Callable[[int, int], None]
 
@@ -223,6 +223,7 @@ def teach_student(
     watched: LabelledFrames | None = None,
     start: DetectorRef | None = None,
     extra: Mapping[str, Any] | None = None,
+    recorded: tuple[Subset, ...] = (),
 ) -> Learned:
     """Train a student of the camera's classes on the samples.
 
@@ -236,8 +237,10 @@ def teach_student(
         watched: What early stop measures on.
         start: What training starts from; None: the configuration's student.
         extra: What else goes into the record on the model's card.
+        recorded: What the recipe's `subset_replay` names, read (see `stages.subsets`).
 
     Raises:
+        InputError: If those subsets hold none of the samples.
         TrainingDiverged: If a loss or a gradient is not finite.
     """
     processes = num_processes(config.processes, device, config.recipe.batch_size)
@@ -245,8 +248,9 @@ def teach_student(
     teacher = local_weights(config.teacher) if config.recipe.distillation else config.teacher
     student = load_trainable(ref, device=device).specialise(parse_classes(config.classes))
     lesson = Lesson(
-        ref, config.classes, teacher, config.recipe, samples, watched, side_px=side_px, checkpoints=checkpoints(student)
-    )
+        ref, config.classes, teacher, config.recipe, samples, watched,
+        side_px=side_px, checkpoints=checkpoints(student), recorded=recorded,
+    )  # fmt: skip
     watch = Stopwatch()
     if processes == 1:
         record = learn(lesson, student, progress)

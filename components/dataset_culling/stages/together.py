@@ -28,7 +28,7 @@ from dataset_culling.errors import ConfigError, CullingError, InputError
 from dataset_culling.training.checkpoint import Checkpoints
 from dataset_culling.training.loop import Sample, TrainingDiverged, TrainingRecord, TrainingSet, train
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.types import Detections, IntArray, parse_classes
+from dataset_culling.types import Detections, IntArray, Subset, parse_classes
 
 POLL_S = 0.5
 """Seconds between two looks at how far the first process is."""
@@ -75,6 +75,7 @@ class Lesson:
     watched: LabelledFrames | None
     side_px: int
     checkpoints: Checkpoints | None
+    recorded: tuple[Subset, ...] = ()  # what the recipe's `subset_replay` names
 
 
 def num_processes(asked: int, device: str, batch_size: int) -> int:
@@ -110,6 +111,7 @@ def learn(lesson: Lesson, student: TorchDetector, progress: Callable[[int, int],
         checkpoints=lesson.checkpoints,
         watched=lesson.watched,
         teacher=teacher_of(lesson.recipe, lesson.teacher, str(student.device)),
+        recorded=lesson.recorded,
     )
 
 

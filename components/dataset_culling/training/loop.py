@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +33,7 @@ from dataset_culling.training.checkpoint import (
     pack,
     unpack,
 )
+from dataset_culling.training.choosing import Choosing
 from dataset_culling.training.compacting import Compacting
 from dataset_culling.training.distill import FeatureDistillation
 from dataset_culling.training.expand import contract, expand
@@ -42,7 +43,7 @@ from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.samples import CACHE_BYTES, Loader, Sample, TrainingSet, to_device
 from dataset_culling.training.schedule import rate
 from dataset_culling.training.together import mean_buffers, mean_gradients, mean_losses, share, world
-from dataset_culling.types import Detections, FloatArray, ImageDetections, IntArray
+from dataset_culling.types import Detections, FloatArray, ImageDetections, IntArray, Subset
 
 __all__ = ["CACHE_BYTES", "Sample", "TrainingDiverged", "TrainingRecord", "TrainingSet", "train", "truth_of"]
 
@@ -60,6 +61,8 @@ class TrainingRecord:
     watched_map: tuple[float, ...] = ()  # mAP@50:95 on the watched images after each epoch
     best_epoch: int = 0  # the epoch, counted from 1, whose weights were kept; 0: those of the end
     notes: tuple[str, ...] = ()
+    subsets: tuple[Subset, ...] = ()  # what was looked at from which epoch on, where the recipe asks for subsets
+    choosing_s: float = 0.0  # seconds that choosing them took this process
 
 
 class TrainingDiverged(InputError):
@@ -76,6 +79,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     watched: TrainingSet | None = None,
     teacher: TorchDetector | None = None,
+    recorded: Sequence[Subset] = (),
 ) -> TrainingRecord:
     """Train a detector in place.
 
@@ -89,6 +93,7 @@ def train(
         watched: Labelled images that are not trained on: after each epoch mAP@50:95 is taken on them, training stops
             when it has not risen for `early_stop_patience` epochs, and the best epoch's weights are the result.
         teacher: Whose feature maps the detector's follow, where the recipe's `distillation` asks for that.
+        recorded: What the recipe's `subset_replay` names, read: the subsets that another training has looked at.
 
     In a torch.distributed group (see `training.together`) every process gives the same arguments and gets the same
     weights; the first one keeps the checkpoints.
@@ -100,12 +105,13 @@ def train(
     Raises:
         ValueError: If there is no sample.
         ConfigError: If the recipe asks for what the detector or the device cannot do.
+        InputError: If no sample is one that the recorded subsets name.
         TrainingDiverged: If a loss or a gradient is not finite, with step and images; the last checkpoint stays.
     """
     if len(samples) == 0:
         raise ValueError("training needs at least one sample, got none")
     with _seeded(recipe.seed, detector.device):
-        run = _Run(detector, samples, recipe, side_px, watched, checkpoints, teacher)
+        run = _Run(detector, samples, recipe, side_px, watched, checkpoints, teacher, recorded)
         try:
             run.resume()
             while run.epoch < recipe.epochs and not run.exhausted:
@@ -115,8 +121,9 @@ def train(
             run.release()
         run.compact()
     return TrainingRecord(
-        tuple(run.losses), run.step, run.resumed_at, tuple(run.watched_map), run.best_epoch, tuple(run.notes)
-    )
+        tuple(run.losses), run.step, run.resumed_at, tuple(run.watched_map), run.best_epoch, tuple(run.notes),
+        run.choosing.history(), run.choosing.seconds,
+    )  # fmt: skip
 
 
 def try_rates(
@@ -147,7 +154,8 @@ def try_rates(
     if len(samples) == 0:
         raise ValueError("a range test needs at least one sample, got none")
     with _seeded(recipe.seed, detector.device):
-        run = _Run(detector, samples, recipe.replace(ema_decay=0.0), side_px, None, None, teacher)
+        plain = recipe.replace(ema_decay=0.0, subset="none", subset_replay="")
+        run = _Run(detector, samples, plain, side_px, None, None, teacher)
 
         def step(rate: float) -> float:
             try:
@@ -169,7 +177,7 @@ def try_rates(
 class _Epoch:
     """Where a training stands inside an epoch."""
 
-    order: IntArray  # of all samples
+    order: IntArray  # of all samples; where it looks at a subset, of that
     done: int = 0  # batches
     sums: dict[str, float] = field(default_factory=dict)
 
@@ -186,6 +194,7 @@ class _Run:
         watched: TrainingSet | None,
         checkpoints: Checkpoints | None,
         teacher: TorchDetector | None,
+        recorded: Sequence[Subset] = (),
     ) -> None:
         self._detector, self._samples, self._recipe, self._side_px = detector, samples, recipe, side_px
         self._module = detector.module
@@ -193,7 +202,8 @@ class _Run:
         self._watched, self._checkpoints = watched, checkpoints
         self._truth = truth_of(watched, detector.class_names) if watched is not None else None
         self._steps_per_epoch = len(self._loader.batches(np.arange(len(samples)), recipe.batch_size))
-        self._total = recipe.epochs * self._steps_per_epoch
+        self.choosing = Choosing(detector, samples, self._loader, recipe, recorded)
+        self._total = sum(self.choosing.num_steps(epoch) for epoch in range(recipe.epochs))
         self._compute = compute_type(recipe.precision, detector.device)
         if recipe.soft_labels and not detector.weighs_labels:
             raise ConfigError(
@@ -218,7 +228,7 @@ class _Run:
         self.epoch = self.step = self.resumed_at = self.best_epoch = 0
         self.losses: list[dict[str, float]] = []
         self.watched_map: list[float] = []
-        self.notes: list[str] = []
+        self.notes: list[str] = list(self.choosing.notes)
 
     @property
     def exhausted(self) -> bool:
@@ -227,11 +237,14 @@ class _Run:
 
     def one_epoch(self, progress: Callable[[int, int], None]) -> None:
         """The rest of the current epoch, or a whole one."""
-        now = self._current = self._current or _Epoch(self._random.permutation(len(self._samples)))
-        batches = self._loader.batches(now.order, self._recipe.batch_size)
+        if self._current is None:
+            self.choosing.choose_if_due(self.epoch, self._compute)
+        now = self._current = self._current or _Epoch(self._random.permutation(self.choosing.num_groups(self.epoch)))
+        batches, counts = self.choosing.batches(self.epoch, now.order)
         set_training_mode(self._module, batch_norm=self._recipe.batch_norm, frozen=self._frozen)
         while now.done < len(batches):
-            for name, value in self._one_step(batches[now.done], self._learning_rate()).items():
+            learning_rate = self._learning_rate(now.done, len(batches), self.step)
+            for name, value in self._one_step(batches[now.done], learning_rate, counts[now.done]).items():
                 now.sums[name] = now.sums.get(name, 0.0) + value
             now.done += 1
             self.step += 1
@@ -239,7 +252,8 @@ class _Run:
             if now.done < len(batches):
                 self._save_if_due()
         if self._compacting is not None:
-            self._compacting.after_epoch(sum(self._rate_at(step) for step in self._steps_of(self.epoch)))
+            steps, before = len(batches), self.step - len(batches)
+            self._compacting.after_epoch(sum(self._learning_rate(done, steps, before + done) for done in range(steps)))
         self.losses.append({name: value / len(batches) for name, value in now.sums.items()})
         self._current = None
         self.epoch += 1
@@ -259,16 +273,14 @@ class _Run:
             self.epoch += 1
         return loss
 
-    def _learning_rate(self) -> float:
-        return self._rate_at(self.step)
+    def _learning_rate(self, done: int, steps: int, taken: int) -> float:
+        """After `done` of an epoch's steps: epochs that look at less go as far along the schedule as others."""
+        whole, epochs = self._steps_per_epoch, self._recipe.epochs
+        place = self.epoch * whole + done * whole / steps
+        return self._recipe.learning_rate * rate(place, epochs * whole, whole, self._recipe, taken=taken)
 
-    def _rate_at(self, step: int) -> float:
-        return self._recipe.learning_rate * rate(step, self._total, self._steps_per_epoch, self._recipe)
-
-    def _steps_of(self, epoch: int) -> range:
-        return range(epoch * self._steps_per_epoch, (epoch + 1) * self._steps_per_epoch)
-
-    def _one_step(self, rows: list[int], learning_rate: float) -> dict[str, float]:
+    def _one_step(self, rows: list[int], learning_rate: float, count: float = 1.0) -> dict[str, float]:
+        """One step on a batch whose losses count so much; the losses themselves, by part."""
         device, recipe = self._detector.device, self._recipe
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
@@ -281,7 +293,7 @@ class _Run:
                 losses = dict(self._detector.losses(batch, [to_device(target, device) for target in targets]))
             if self._distilled is not None:
                 losses["distillation"] = recipe.distillation * self._distilled.loss(batch)
-        loss: Tensor = torch.stack([part.float() for part in losses.values()]).sum()
+        loss: Tensor = torch.stack([part.float() for part in losses.values()]).sum() * count
         values = mean_losses(losses, weight)
         if not math.isfinite(total := sum(values.values())):
             raise self._diverged("loss", total, rows)
@@ -410,6 +422,7 @@ class _Run:
             "watched_map": self.watched_map,
             "best_epoch": self.best_epoch,
             "numpy": self._random.bit_generator.state,
+            **self.choosing.facts(),
         }
         if self._distilled is not None:
             tensors |= named("adapters", self._distilled.adapters.state_dict())
@@ -456,6 +469,7 @@ class _Run:
             self._average.restore(of("average", tensors), facts["averaged"])
         if self._scaler is not None and "scaler" in facts:
             self._scaler.load_state_dict(facts["scaler"])
+        self.choosing.restore(facts)
         self.epoch, self.step, self.best_epoch = facts["epoch"], facts["step"], facts["best_epoch"]
         self.losses, self.watched_map = list(facts["losses"]), list(facts["watched_map"])
         if "current" in facts:

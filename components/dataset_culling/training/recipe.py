@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dataset_culling.config import StageConfig
 
@@ -88,6 +88,21 @@ class Recipe(StageConfig):
     low_rank_energy: float = Field(
         0.95, gt=0, le=1, description="Share of each kernel's squared singular values that `low_rank` keeps."
     )
+    subset: Literal["none", "gradmatch", "random", "random-pb"] = Field(
+        "none",
+        description="What an epoch looks at: all; Grad-Match's batches, whose weighted gradients are like those of "
+        "all; frames, or fixed batches, by lot.",
+    )
+    subset_share: float = Field(0.3, gt=0, le=1, description="Share of the frames or batches that a subset holds.")
+    subset_every: int = Field(5, ge=1, description="Epochs that a subset is trained on before another is chosen.")
+    subset_warm: float = Field(
+        0.0, ge=0, le=1, description="Share of the epochs, the first ones, that look at everything."
+    )
+    subset_replay: str = Field(
+        "",
+        description="Cached-Grad-Match: go through the subsets that another training has recorded, a subset.jsonl or "
+        "the model/1 it lies in, as path or s3:// URI; empty: choose them here.",
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="What losses are computed in; auto: float32 on a CPU, bfloat16 or float16 on a GPU. "
@@ -104,6 +119,12 @@ class Recipe(StageConfig):
         5, ge=1, description="Epochs without a better mAP on that share after which training stops."
     )
     seed: int = Field(0, ge=0, description="Seeds shuffling, augmentation and the detector's own sampling.")
+
+    @model_validator(mode="after")
+    def _a_replay_chooses_nothing(self) -> Self:
+        if self.subset_replay and self.subset != "none":
+            raise ValueError(f"subset_replay goes with subset none, found {self.subset}: leave one of them out")
+        return self
 
 
 PAPER = Recipe(

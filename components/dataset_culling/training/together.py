@@ -44,6 +44,13 @@ def mean_losses(losses: Mapping[str, Tensor], weight: float) -> dict[str, float]
     return dict(zip(losses, values.tolist(), strict=True))
 
 
+def summed(values: Tensor) -> Tensor:
+    """The sum of all processes' tensors of one shape, the same bits in every process; alone, the tensor itself."""
+    if world()[1] > 1:
+        distributed.all_reduce(values)
+    return values
+
+
 def mean_gradients(parameters: Sequence[nn.Parameter], weight: float) -> None:
     """Put into every process the gradient of the whole batch: the sum of all, weighted by their shares.
 

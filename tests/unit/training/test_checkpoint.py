@@ -56,6 +56,8 @@ FIVE = Recipe(epochs=3, batch_size=2, seed=5, scale_jitter=0.5)
         pytest.param(FIVE.replace(optimizer="sgd", batch_norm="train"), 5, id="sgd, batch norm learns"),
         pytest.param(FIVE.replace(frozen_layers=3), 5, id="frozen layers"),
         pytest.param(FIVE.replace(expand=2, frozen_layers=3), 5, id="expanded"),
+        pytest.param(FIVE.replace(subset="gradmatch", subset_share=0.5, subset_every=2), 4, id="grad-match"),
+        pytest.param(FIVE.replace(subset="random", subset_share=0.5, subset_warm=0.3), 6, id="random subsets"),
     ],
 )
 def test_train__resumed_equals_uninterrupted(recipe, step):
@@ -69,6 +71,7 @@ def test_train__resumed_equals_uninterrupted(recipe, step):
     resumed = train(again, Squares(5), recipe, checkpoints=half)
     assert resumed.resumed_at_step == step - 1
     assert resumed.losses == record.losses
+    assert resumed.subsets == record.subsets
     assert torch.equal(weights(again), weights(whole))
 
 

@@ -38,18 +38,23 @@ def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: S
         config.labelling, frames, drawn, device=context.device, progress=lambda done, total: None,
         student=read_detections(inputs["detections"]) if linked else None,
     )  # fmt: skip
-    samples, num_replayed = with_replay(
-        config.training, inputs, LabelledFrames(frames, taught.labels, np.arange(len(drawn)))
-    )
+    training = config.training
+    notes: list[str] = []
+    if training.recipe.subset_replay:  # its frames are not those that the recorded subsets name
+        training = training.replace(recipe=training.recipe.replace(subset_replay=""))
+        notes.append(
+            "the control arm has other frames than recipe.subset_replay names: it looked at all in every epoch"
+        )
+    samples, num_replayed = with_replay(training, inputs, LabelledFrames(frames, taught.labels, np.arange(len(drawn))))
     kept: list[tuple[StoredCheckpoint | None, bool]] = []
 
     def checkpoints(student: TorchDetector) -> StoredCheckpoint | None:
-        kept.append(checkpoint_of(config.training, student, {**origin.inputs, "lot": str(config.seed)}))
+        kept.append(checkpoint_of(training, student, {**origin.inputs, "lot": str(config.seed)}))
         return kept[-1][0]
 
-    start = start_of(config.training, inputs)
+    start = start_of(training, inputs)
     learned = teach_student(
-        config.training, samples,
+        training, samples,
         side_px=side_px, device=context.device, progress=context.progress, checkpoints=checkpoints,
         start=start.student, extra={"replayed": num_replayed, "parent": start.version},
     )  # fmt: skip
@@ -59,7 +64,10 @@ def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: S
     for checkpoint, ours_to_remove in kept:
         if checkpoint is not None and ours_to_remove:
             checkpoint.remove()
-    return StageReport(counts={"frames": len(drawn), "teacher_boxes": num_boxes, "steps": learned.record.steps})
+    return StageReport(
+        counts={"frames": len(drawn), "teacher_boxes": num_boxes, "steps": learned.record.steps},
+        notes=tuple(notes),
+    )
 
 
 def draw(frames: FrameReader, *, num: int, seed: int) -> IntArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,12 @@ from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import InputError
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.rehearsal import Joined, start_of, with_replay
+from dataset_culling.stages.subsets import read_recorded, record_of
 from dataset_culling.stages.teaching import teach_student
 from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
 from dataset_culling.stages.train_student.config import TrainStudentConfig
+from dataset_culling.training.recipe import Recipe
 from dataset_culling.types import Detections, IntArray
 
 
@@ -27,12 +30,13 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
     material = read_material(config, inputs)
     watched = material.watched
     origin = context.origin(config, inputs)
+    recorded, recorded_digest = read_recorded(config.recipe)
     checkpoint: StoredCheckpoint | None = None
     ours_to_remove = False
 
     def checkpoints(student: TorchDetector) -> StoredCheckpoint | None:
         nonlocal checkpoint, ours_to_remove
-        checkpoint, ours_to_remove = checkpoint_of(config, student, dict(origin.inputs))
+        checkpoint, ours_to_remove = checkpoint_of(config, student, {**origin.inputs, **recorded_digest})
         return checkpoint
 
     start = start_of(config, inputs)
@@ -46,12 +50,13 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
         watched=watched,
         start=start.student,
         extra={"replayed": material.num_replayed, "parent": start.version},
+        recorded=recorded,
     )
     record = taught.record
-    write_model(outputs["model"], taught.card, taught.student.state(), origin)
+    write_model(outputs["model"], taught.card, taught.student.state(), origin, subsets=record_of(config.recipe, taught))
     if checkpoint is not None and ours_to_remove:
         checkpoint.remove()
-    seconds_per_step = taught.seconds / max(record.steps - record.resumed_at_step, 1)
+    seconds_per_step = (taught.seconds - record.choosing_s) / max(record.steps - record.resumed_at_step, 1)
     notes = [
         *([start.note] if start.note else []),
         *record.notes,
@@ -72,12 +77,18 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
         },
         figures={
             "seconds_per_step": seconds_per_step,
-            "seconds_per_image": seconds_per_step * record.steps / (len(record.losses) * len(material.samples)),
+            "seconds_per_image": seconds_per_step / images_per_step(config.recipe, len(material.samples)),
             "loss_first_epoch": sum(record.losses[0].values()),
             "loss_last_epoch": sum(record.losses[-1].values()),
+            **({"choosing_s": record.choosing_s} if record.subsets else {}),
         },
         notes=tuple(notes),
     )
+
+
+def images_per_step(recipe: Recipe, num_samples: int) -> float:
+    """On average over an epoch that looks at everything; subsets have batches of the same size."""
+    return num_samples / math.ceil(num_samples / recipe.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
