@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.detectors.torch_base import Target, TorchDetector
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.training.augment import augment
@@ -40,7 +40,8 @@ from dataset_culling.training.range_test import RangeTest, range_test
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.samples import CACHE_BYTES, Loader, Sample, TrainingSet, to_device
 from dataset_culling.training.schedule import rate
-from dataset_culling.training.together import mean_buffers, mean_gradients, mean_losses, share, world
+from dataset_culling.training.selective import Selector
+from dataset_culling.training.together import mean_buffers, mean_gradients, mean_losses, of_all, share, world
 from dataset_culling.types import Detections, FloatArray, ImageDetections, IntArray
 
 __all__ = ["CACHE_BYTES", "Sample", "TrainingDiverged", "TrainingRecord", "TrainingSet", "train", "truth_of"]
@@ -51,7 +52,7 @@ SHARE_OF_TIME = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
-    """What happened: the mean loss of each epoch, by part, and the steps taken."""
+    """What happened: the mean loss of each epoch, by part, over the images trained on, and the steps taken."""
 
     losses: tuple[dict[str, float], ...]
     steps: int
@@ -59,6 +60,8 @@ class TrainingRecord:
     watched_map: tuple[float, ...] = ()  # mAP@50:95 on the watched images after each epoch
     best_epoch: int = 0  # the epoch, counted from 1, whose weights were kept; 0: those of the end
     notes: tuple[str, ...] = ()
+    images_backpropagated: tuple[int, ...] = ()  # of each epoch: all, or those that Selective-Backprop chose
+    epoch_s: tuple[float, ...] = ()  # seconds of each epoch's steps
 
 
 class TrainingDiverged(InputError):
@@ -113,7 +116,14 @@ def train(
         finally:
             run.release()
     return TrainingRecord(
-        tuple(run.losses), run.step, run.resumed_at, tuple(run.watched_map), run.best_epoch, tuple(run.notes)
+        tuple(run.losses),
+        run.step,
+        run.resumed_at,
+        tuple(run.watched_map),
+        run.best_epoch,
+        tuple(run.notes),
+        tuple(run.images_backpropagated),
+        tuple(run.epoch_s),
     )
 
 
@@ -132,7 +142,7 @@ def try_rates(
     Args:
         detector: It is trained in place and of no use afterwards; its module is left in eval mode.
         samples: At least one labelled image; when all were seen they come again, in another order.
-        recipe: The knobs; its rate, schedule and warm-up have no say.
+        recipe: The knobs; its rate, schedule and warm-up have no say, and every batch is trained on whole.
         rates: Ascending, shape (R,).
         side_px: Short side to train at; 0 is the detector's own.
         progress: Told steps done and most steps.
@@ -145,7 +155,8 @@ def try_rates(
     if len(samples) == 0:
         raise ValueError("a range test needs at least one sample, got none")
     with _seeded(recipe.seed, detector.device):
-        run = _Run(detector, samples, recipe.replace(ema_decay=0.0), side_px, None, None, teacher)
+        plain = recipe.replace(ema_decay=0.0, selective_backprop=False)
+        run = _Run(detector, samples, plain, side_px, None, None, teacher)
 
         def step(rate: float) -> float:
             try:
@@ -170,6 +181,8 @@ class _Epoch:
     order: IntArray  # of all samples
     done: int = 0  # batches
     sums: dict[str, float] = field(default_factory=dict)
+    images: int = 0  # that were trained on
+    seconds: float = 0.0  # of its steps
 
 
 class _Run:
@@ -198,6 +211,7 @@ class _Run:
                 f"recipe.soft_labels: expected 0 for {detector.name}, whose loss takes every box alike, found "
                 f"{recipe.soft_labels:g}. Set it to 0 or choose another student."
             )
+        self._selector = Selector(recipe, len(samples)) if recipe.selective_backprop else None
         self._scaler = torch.amp.GradScaler("cuda") if self._compute == torch.float16 else None
         self._frozen = early_layers(detector, recipe.frozen_layers)
         self._held = [weight for layer in self._frozen for weight in layer.parameters() if weight.requires_grad]
@@ -215,6 +229,8 @@ class _Run:
         self.epoch = self.step = self.resumed_at = self.best_epoch = 0
         self.losses: list[dict[str, float]] = []
         self.watched_map: list[float] = []
+        self.images_backpropagated: list[int] = []
+        self.epoch_s: list[float] = []
         self.notes: list[str] = []
 
     @property
@@ -228,14 +244,18 @@ class _Run:
         batches = self._loader.batches(now.order, self._recipe.batch_size)
         set_training_mode(self._module, batch_norm=self._recipe.batch_norm, frozen=self._frozen)
         while now.done < len(batches):
+            started_s = time.monotonic()
             for name, value in self._one_step(batches[now.done], self._learning_rate()).items():
                 now.sums[name] = now.sums.get(name, 0.0) + value
             now.done += 1
+            now.seconds += time.monotonic() - started_s
             self.step += 1
             progress(self.step, self._total)
             if now.done < len(batches):
                 self._save_if_due()
         self.losses.append({name: value / len(batches) for name, value in now.sums.items()})
+        self.images_backpropagated.append(now.images)
+        self.epoch_s.append(now.seconds)
         self._current = None
         self.epoch += 1
         self._watch()
@@ -262,9 +282,11 @@ class _Run:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         batch, targets = augment([self._loader[row] for row in rows], recipe, self._random)
-        mine, weight = share(len(rows))
+        chosen = self._chosen(batch, targets, rows)
+        part, weight = share(len(chosen))
+        mine = [chosen[place] for place in part]
         batch, targets = batch[mine], [targets[place] for place in mine]
-        with torch.autocast(device.type, self._compute, enabled=self._compute is not None), parametrize.cached():
+        with self._computing():
             batch = batch.to(device)
             with nullcontext() if self._distilled is None else self._distilled.watching():
                 losses = dict(self._detector.losses(batch, [to_device(target, device) for target in targets]))
@@ -296,6 +318,31 @@ class _Run:
         if self._average is not None:
             self._average.update(self._module)
         return values
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Inside, the recipe's precision; expanded kernels are multiplied once."""
+        autocast = torch.autocast(self._detector.device.type, self._compute, enabled=self._compute is not None)
+        with autocast, parametrize.cached():
+            yield
+
+    def _chosen(self, batch: Tensor, targets: list[Target], rows: list[int]) -> list[int]:
+        """Places in the batch of the images to train on: all, or Selective-Backprop's choice, the same everywhere."""
+        assert self._current is not None
+        chosen = list(range(len(rows)))
+        if self._selector is not None and self._selector.chooses(self.epoch, self._current.done, len(rows)):
+            mine, weight = share(len(rows))
+            mine = mine if weight else []
+            device = self._detector.device
+            with torch.inference_mode(), self._computing():
+                own = [to_device(targets[place], device) for place in mine]
+                found = self._detector.losses_by_image(batch[mine].to(device), own) if mine else torch.zeros(0)
+            losses = of_all(found.to(device), mine, len(rows)).double().cpu().numpy()
+            if not math.isfinite(worst := float(losses.sum())):
+                raise self._diverged("loss", worst, rows)
+            chosen = self._selector.choose(losses, self._random)
+        self._current.images += len(chosen)
+        return chosen
 
     def _distillation(self, teacher: TorchDetector | None) -> FeatureDistillation | None:
         if not self._recipe.distillation:
@@ -384,6 +431,8 @@ class _Run:
             "losses": self.losses,
             "watched_map": self.watched_map,
             "best_epoch": self.best_epoch,
+            "images_backpropagated": self.images_backpropagated,
+            "epoch_s": self.epoch_s,
             "numpy": self._random.bit_generator.state,
         }
         if self._distilled is not None:
@@ -391,11 +440,18 @@ class _Run:
         if self._average is not None:
             tensors |= named("average", self._average.state)
             facts["averaged"] = self._average.updates
+        if self._selector is not None:
+            tensors["selector.history"] = torch.from_numpy(self._selector.history)
         if self._scaler is not None:
             facts["scaler"] = self._scaler.state_dict()
         if self._current is not None:
             tensors["order"] = torch.from_numpy(self._current.order)
-            facts["current"] = {"done": self._current.done, "sums": self._current.sums}
+            facts["current"] = {
+                "done": self._current.done,
+                "sums": self._current.sums,
+                "images": self._current.images,
+                "seconds": self._current.seconds,
+            }
         return Snapshot(tensors, facts)
 
     def resume(self) -> None:
@@ -429,12 +485,15 @@ class _Run:
         self._random.bit_generator.state = facts["numpy"]
         if self._average is not None:
             self._average.restore(of("average", tensors), facts["averaged"])
+        if self._selector is not None:
+            self._selector.history = tensors["selector.history"].numpy()
         if self._scaler is not None and "scaler" in facts:
             self._scaler.load_state_dict(facts["scaler"])
         self.epoch, self.step, self.best_epoch = facts["epoch"], facts["step"], facts["best_epoch"]
         self.losses, self.watched_map = list(facts["losses"]), list(facts["watched_map"])
+        self.images_backpropagated, self.epoch_s = list(facts["images_backpropagated"]), list(facts["epoch_s"])
         if "current" in facts:
-            self._current = _Epoch(tensors["order"].numpy(), facts["current"]["done"], dict(facts["current"]["sums"]))
+            self._current = _Epoch(tensors["order"].numpy(), **facts["current"])
 
 
 def truth_of(samples: TrainingSet, class_names: tuple[str, ...]) -> Detections:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dataset_culling.config import StageConfig
 
@@ -68,6 +68,17 @@ class Recipe(StageConfig):
         description="ExpandNets: while training, kernels are products of factors with so many times the channels, and "
         "plain again in the model; 0 turns it off.",
     )
+    selective_backprop: bool = Field(
+        False,
+        description="Selective-Backprop: in part of the epochs a forward pass without gradients says which images of a "
+        "batch are trained on, those of high loss more likely.",
+    )
+    selective_start: float = Field(0.5, ge=0, le=1, description="Share of the epochs after which it starts.")
+    selective_end: float = Field(0.9, ge=0, le=1, description="Share of the epochs after which it is over.")
+    selective_keep: float = Field(0.5, ge=0.1, lt=1, description="Share of a batch's images that are trained on then.")
+    selective_interrupt: int = Field(
+        2, ge=0, description="Every so many batches one is trained on whole all the same; 0: none is."
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="What losses are computed in; auto: float32 on a CPU, bfloat16 or float16 on a GPU. "
@@ -84,6 +95,15 @@ class Recipe(StageConfig):
         5, ge=1, description="Epochs without a better mAP on that share after which training stops."
     )
     seed: int = Field(0, ge=0, description="Seeds shuffling, augmentation and the detector's own sampling.")
+
+    @model_validator(mode="after")
+    def _selection_starts_before_it_ends(self) -> Self:
+        if self.selective_start >= self.selective_end:
+            raise ValueError(
+                f"selective_start must be below selective_end, found {self.selective_start:g} and "
+                f"{self.selective_end:g}"
+            )
+        return self
 
 
 PAPER = Recipe(

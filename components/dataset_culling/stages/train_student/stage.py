@@ -19,6 +19,7 @@ from dataset_culling.stages.teaching import teach_student
 from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
 from dataset_culling.stages.train_student.config import TrainStudentConfig
+from dataset_culling.training.selective import t_diff_s
 from dataset_culling.types import Detections, IntArray
 
 
@@ -68,6 +69,7 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
             "frames": len(material.samples),
             "replayed": material.num_replayed,
             "steps": record.steps,
+            "images_backpropagated": sum(record.images_backpropagated),
             "parameters": taught.student.num_parameters(),
         },
         figures={
@@ -75,6 +77,7 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
             "seconds_per_image": seconds_per_step * record.steps / (len(record.losses) * len(material.samples)),
             "loss_first_epoch": sum(record.losses[0].values()),
             "loss_last_epoch": sum(record.losses[-1].values()),
+            **({"t_diff_s": t_diff_s(config.recipe, record.epoch_s)} if config.recipe.selective_backprop else {}),
         },
         notes=tuple(notes),
     )
