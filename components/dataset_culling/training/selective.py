@@ -91,7 +91,7 @@ class Selector:
             )
 
     def chooses(self, epoch: int, batch: int, num_images: int) -> bool:
-        """Whether a batch is chosen from; epochs and batches of one are counted from 0 (the seed's Algorithm 1)."""
+        """Whether a batch is chosen from; epochs, and batches of each, are counted from 0 (Cai et al., Algorithm 1)."""
         whole = self._recipe.selective_interrupt and batch % self._recipe.selective_interrupt == 0
         few = num_kept(num_images, self._recipe.selective_keep) == num_images
         return selects(self._recipe, epoch) and not whole and not few
