@@ -40,7 +40,7 @@ def of_all(values: Tensor, places: Sequence[int], num_images: int) -> Tensor:
         Shape (B,), the same in every process.
     """
     found = values.new_zeros(num_images)
-    found[list(places)] = values
+    found[torch.tensor(places, dtype=torch.int64, device=found.device)] = values
     if world()[1] > 1:
         distributed.all_reduce(found)
     return found

@@ -11,6 +11,7 @@ from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.samples import Loader
 from dataset_culling.training.selective import Selector, draw, num_kept, percentiles, selects, t_diff_s
+from dataset_culling.training.together import of_all
 from squares import Squares, student, weights
 
 ON = Recipe(epochs=4, batch_size=4, selective_backprop=True)
@@ -90,6 +91,13 @@ def test_recipe__the_end_lies_behind_the_start():
 def test_t_diff_s__mean_outside_less_mean_inside():
     assert t_diff_s(ON, [10.0, 8.0, 6.0, 5.0]) == pytest.approx(9.0 - 5.5)  # epochs 2 and 3 select
     assert t_diff_s(ON.replace(selective_backprop=False), [1.0, 2.0]) == 0.0
+
+
+def test_of_all__values_go_to_their_places():
+    with torch.inference_mode():  # as losses are computed
+        seen, nothing = torch.tensor([3.0, 5.0]), torch.zeros(0)
+    assert of_all(seen, [2, 0], 4).tolist() == [5.0, 0.0, 3.0, 0.0]
+    assert of_all(nothing, [], 2).tolist() == [0.0, 0.0]  # a process for which no image is left
 
 
 def test_train__images_are_counted_and_the_batch_is_cut():
