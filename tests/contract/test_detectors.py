@@ -198,6 +198,27 @@ def test_losses__gradient_reaches_the_first_and_the_last_layer(detector):
     assert len(reached) > 0.5 * len(trained)  # an SSD has heads for every map, and boxes of one size use few of them
 
 
+def test_losses_by_image__as_each_image_alone(detector):
+    batch, targets = batch_of(detector, photos(4))
+    targets = [targets[0], without(targets[1]), doubtful(targets[2]), targets[3]]
+    targets[3].weights.fill_(0.5)
+    training(detector)
+    torch.manual_seed(0)  # R-CNNs draw their samples
+    with torch.no_grad():
+        alone = [sum(detector.losses(batch[row : row + 1], [targets[row]]).values()) for row in range(4)]
+    detector.module.train()
+    before = detector.state()
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        together = detector.losses_by_image(batch, targets)
+    assert (together.shape, together.dtype) == ((4,), torch.float32)
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-3, atol=1e-4)
+    assert len(set(together.tolist())) == 4
+    assert all(torch.equal(value, before[key]) for key, value in detector.state().items())
+    assert all(part.training for part in detector.module.modules())
+    torch.stack(list(training(detector).losses(batch, targets).values())).sum().backward()  # nothing is left behind
+
+
 def test_load_state__round_trip_through_a_file(built, tmp_path):
     path = tmp_path / "model.safetensors"
     save_file(built.state(), path, metadata={"class_names": json.dumps(list(CLASSES))})

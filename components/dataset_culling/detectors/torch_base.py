@@ -35,6 +35,23 @@ class Target:
     ignore: Tensor  # (K,) bool
 
 
+@contextmanager
+def running_statistics(module: nn.Module, *, when: bool) -> Iterator[None]:
+    """Inside, batch norm uses its running statistics where `when` holds.
+
+    For batches of one image, as a map of 1x1 has no variance of its own and torch refuses to train on it; and for
+    looking at images that are not trained on, whose statistics would stay.
+    """
+    changed = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d) and part.training] if when else []
+    for part in changed:
+        part.eval()
+    try:
+        yield
+    finally:
+        for part in changed:
+            part.train()
+
+
 class TorchDetector(ABC):
     """A detector that is a torch module. Subclasses give `forward`, `losses` and `replace_head`."""
 
@@ -71,6 +88,23 @@ class TorchDetector(ABC):
         """
 
     # -- what all share
+
+    def losses_by_image(self, batch: Tensor, targets: Sequence[Target]) -> Tensor:
+        """What `losses` adds up to for each image alone, by batch norms' running statistics; nothing is learnt.
+
+        Here image by image. Subclasses look at the whole batch at once, and draw their samples in the same order.
+
+        Args:
+            batch: (B, 3, h, w) uint8 RGB; the module in training mode.
+            targets: B of them.
+
+        Returns:
+            Shape (B,), float32.
+        """
+        with running_statistics(self.module, when=True):
+            return torch.stack(
+                [summed(self.losses(batch[row : row + 1], [target])) for row, target in enumerate(targets)]
+            )
 
     @property
     def device(self) -> torch.device:
@@ -315,6 +349,11 @@ class TorchDetector(ABC):
             reshape(self.module, layers, where=where)
             self.compact = True
         load_state(self.module, state, where=where)
+
+
+def summed(losses: Mapping[str, Tensor]) -> Tensor:
+    """The sum of named scalar losses, float32."""
+    return torch.stack([part.float() for part in losses.values()]).sum()
 
 
 class _SeenEnough(Exception):

@@ -5,8 +5,7 @@ C = classes, a = anchors per place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -60,22 +59,6 @@ def mapped_conv(old: nn.Conv2d, rows: Sequence[Sequence[int]], *, anchors: int =
         new.weight.copy_(torch.stack([weight[:, list(olds)].mean(1) for olds in rows], 1).flatten(0, 1))
         new.bias.copy_(torch.stack([bias[:, list(olds)].mean(1) for olds in rows], 1).flatten(0, 1))
     return new
-
-
-@contextmanager
-def running_statistics(module: nn.Module, *, when: bool) -> Iterator[None]:
-    """Inside, batch norm uses its running statistics where `when` holds.
-
-    For batches of one image: a map of 1x1 has no variance of its own, and torch refuses to train on it.
-    """
-    changed = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d) and part.training] if when else []
-    for part in changed:
-        part.eval()
-    try:
-        yield
-    finally:
-        for part in changed:
-            part.train()
 
 
 def usable(boxes_xyxy: Tensor) -> Tensor:

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet101_Weights, WeightsEnum, detection
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, box_iou
 
-from dataset_culling.detectors.torch_base import Target, TorchDetector
+from dataset_culling.detectors.torch_base import Target, TorchDetector, running_statistics, summed
 from dataset_culling.detectors.torchvision_common import usable
 from dataset_culling.detectors.weights import Found, detector_state, torchvision_state
 from dataset_culling.types import ImageDetections
@@ -62,6 +63,28 @@ class RCNNDetector(TorchDetector):
 
     def losses(self, batch: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """See `TorchDetector.losses`: torchvision's four, RPN and RoI, classification and regression."""
+        losses: dict[str, Tensor] = self.module(list(batch.float().div_(255)), self._wanted(targets))
+        return losses
+
+    def losses_by_image(self, batch: Tensor, targets: Sequence[Target]) -> Tensor:
+        """See `TorchDetector.losses_by_image`: the trunk sees the whole batch, RPN and box head image by image."""
+        module: Any = self.module
+        wanted = self._wanted(targets)
+        found = []
+        with running_statistics(module, when=True):
+            images, _ = module.transform(list(batch.float().div_(255)))
+            features = module.backbone(images.tensors)
+            for row, target in enumerate(wanted):
+                image = ImageList(images.tensors[row : row + 1], images.image_sizes[row : row + 1])
+                maps = {name: level[row : row + 1] for name, level in features.items()}
+                proposals, of_rpn = module.rpn(image, maps, [target])
+                _, of_heads = module.roi_heads(maps, proposals, image.image_sizes, [target])
+                found.append(summed(of_heads | of_rpn))
+        return torch.stack(found)
+
+    @staticmethod
+    def _wanted(targets: Sequence[Target]) -> list[dict[str, Tensor]]:
+        """The targets as torchvision takes them."""
         wanted = []
         for target in targets:
             sure = ~target.ignore & usable(target.boxes_xyxy)
@@ -73,8 +96,7 @@ class RCNNDetector(TorchDetector):
                     "ignore_boxes": target.boxes_xyxy[target.ignore],
                 }
             )
-        losses: dict[str, Tensor] = self.module(list(batch.float().div_(255)), wanted)
-        return losses
+        return wanted
 
     def replace_head(self, sources: Sequence[Sequence[int]]) -> None:
         """See `TorchDetector.replace_head`; the background row is kept."""

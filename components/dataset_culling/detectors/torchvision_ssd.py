@@ -25,14 +25,13 @@ from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
-from dataset_culling.detectors.torch_base import Target, TorchDetector
+from dataset_culling.detectors.torch_base import Target, TorchDetector, running_statistics, summed
 from dataset_culling.detectors.torchvision_common import (
     COCO_IDS,
     COCO_NAMES,
     IGNORE_IOU,
     PreparedTransform,
     mapped_conv,
-    running_statistics,
     usable,
 )
 from dataset_culling.detectors.weights import detector_state, torchvision_state
@@ -97,6 +96,19 @@ class SsdDetector(TorchDetector):
             logits, offsets, default_boxes = self._outputs(batch)
         with torch.autocast(batch.device.type, enabled=False):
             return self._losses(logits, offsets, default_boxes, targets)
+
+    def losses_by_image(self, batch: Tensor, targets: Sequence[Target]) -> Tensor:
+        """See `TorchDetector.losses_by_image`: the network sees the whole batch."""
+        with running_statistics(self.module, when=True):
+            logits, offsets, default_boxes = self._outputs(batch)
+        with torch.autocast(batch.device.type, enabled=False):
+            each = [slice(row, row + 1) for row in range(len(batch))]
+            return torch.stack(
+                [
+                    summed(self._losses(logits[row], offsets[row], default_boxes, [target]))
+                    for row, target in zip(each, targets, strict=True)
+                ]
+            )
 
     def _losses(
         self, logits: Tensor, offsets: Tensor, default_boxes: Tensor, targets: Sequence[Target]
@@ -184,6 +196,27 @@ class RetinaNetDetector(TorchDetector):
 
     def losses(self, batch: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """See `TorchDetector.losses`: torchvision's two, focal loss of classes and L1 of boxes."""
+        losses: dict[str, Tensor] = self.module(list(batch.float().div_(255)), self._wanted(targets))
+        return losses
+
+    def losses_by_image(self, batch: Tensor, targets: Sequence[Target]) -> Tensor:
+        """See `TorchDetector.losses_by_image`: the network sees the whole batch."""
+        module = self.module
+        with running_statistics(module, when=True):
+            images, _ = module.transform(list(batch.float().div_(255)))
+            features = list(module.backbone(images.tensors).values())
+            outputs = module.head(features)
+        anchors = module.anchor_generator(images, features)
+        wanted = self._wanted(targets)
+        found = []
+        for row in range(len(batch)):
+            own = {name: output[row : row + 1] for name, output in outputs.items()}
+            found.append(summed(module.compute_loss([wanted[row]], own, [anchors[row]])))
+        return torch.stack(found)
+
+    @staticmethod
+    def _wanted(targets: Sequence[Target]) -> list[dict[str, Tensor]]:
+        """The targets as torchvision takes them."""
         wanted = []
         for target in targets:
             sure = ~target.ignore & usable(target.boxes_xyxy)
@@ -194,8 +227,7 @@ class RetinaNetDetector(TorchDetector):
                     "ignore_boxes": target.boxes_xyxy[target.ignore],
                 }
             )
-        losses: dict[str, Tensor] = self.module(list(batch.float().div_(255)), wanted)
-        return losses
+        return wanted
 
     def replace_head(self, sources: Sequence[Sequence[int]]) -> None:
         """See `TorchDetector.replace_head`; there is no background column, each class says yes or no."""

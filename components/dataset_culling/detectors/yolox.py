@@ -26,12 +26,11 @@ from torchvision.ops import batched_nms, box_iou
 from dataset_culling.detectors.base import NetworkInput
 from dataset_culling.detectors.compact import layers_in
 from dataset_culling.detectors.simota import assign
-from dataset_culling.detectors.torch_base import Target, TorchDetector
+from dataset_culling.detectors.torch_base import Target, TorchDetector, running_statistics, summed
 from dataset_culling.detectors.torchvision_common import (
     COCO_NAMES,
     IGNORE_IOU,
     mapped_conv,
-    running_statistics,
     usable,
 )
 from dataset_culling.detectors.weights import class_names_of, load_state, read_weights, weights_path
@@ -250,6 +249,13 @@ class Predictions(NamedTuple):
     centres_xy: Tensor  # (A, 2) middles of the cells
     strides: Tensor  # (A,)
 
+    def image(self, row: int) -> Predictions:
+        """One image's, as a batch of its own."""
+        one = slice(row, row + 1)
+        return self._replace(
+            boxes_xyxy=self.boxes_xyxy[one], objectness=self.objectness[one], class_logits=self.class_logits[one]
+        )
+
 
 def decode(outputs: Sequence[Tensor]) -> Predictions:
     """Turn the head's raw outputs, (B, 5 + C, h / stride, w / stride) by level, into boxes.
@@ -340,6 +346,15 @@ class YoloxDetector(TorchDetector):
             outputs = self._predictions(batch)
         with torch.autocast(batch.device.type, enabled=False):
             return self._losses(outputs, targets)
+
+    def losses_by_image(self, batch: Tensor, targets: Sequence[Target]) -> Tensor:
+        """See `TorchDetector.losses_by_image`: the network sees the whole batch."""
+        with running_statistics(self.module, when=True):
+            outputs = self._predictions(batch)
+        with torch.autocast(batch.device.type, enabled=False):
+            return torch.stack(
+                [summed(self._losses(outputs.image(row), [target])) for row, target in enumerate(targets)]
+            )
 
     def _losses(self, outputs: Predictions, targets: Sequence[Target]) -> dict[str, Tensor]:
         num_images, num_cells, num_classes = outputs.class_logits.shape

@@ -258,6 +258,7 @@ def teach_student(
         record = learn_together(lesson, student, progress, processes=processes)
     seconds = watch.seconds()
     stopped = {"watched_map": list(record.watched_map), "best_epoch": record.best_epoch} if watched is not None else {}
+    chosen = {"images_backpropagated": list(record.images_backpropagated)} if config.recipe.selective_backprop else {}
     card = ModelCard(
         detector=student.name,
         class_names=student.class_names,
@@ -269,6 +270,7 @@ def teach_student(
             **(extra or {}),
             "losses": [dict(epoch) for epoch in record.losses],
             **stopped,
+            **chosen,
         },
         layers=student.layers(),
     )

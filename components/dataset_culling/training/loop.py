@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.detectors.torch_base import Target, TorchDetector
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.training.augment import augment
@@ -42,7 +42,8 @@ from dataset_culling.training.range_test import RangeTest, range_test
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.samples import CACHE_BYTES, Loader, Sample, TrainingSet, to_device
 from dataset_culling.training.schedule import rate
-from dataset_culling.training.together import mean_buffers, mean_gradients, mean_losses, share, world
+from dataset_culling.training.selective import Selector
+from dataset_culling.training.together import mean_buffers, mean_gradients, mean_losses, of_all, share, world
 from dataset_culling.types import Detections, FloatArray, ImageDetections, IntArray, Subset
 
 __all__ = ["CACHE_BYTES", "Sample", "TrainingDiverged", "TrainingRecord", "TrainingSet", "train", "truth_of"]
@@ -53,7 +54,7 @@ SHARE_OF_TIME = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
-    """What happened: the mean loss of each epoch, by part, and the steps taken."""
+    """What happened: the mean loss of each epoch, by part, over the images trained on, and the steps taken."""
 
     losses: tuple[dict[str, float], ...]
     steps: int
@@ -63,6 +64,8 @@ class TrainingRecord:
     notes: tuple[str, ...] = ()
     subsets: tuple[Subset, ...] = ()  # what was looked at from which epoch on, where the recipe asks for subsets
     choosing_s: float = 0.0  # seconds that choosing them took this process
+    images_backpropagated: tuple[int, ...] = ()  # of each epoch: all, or those that Selective-Backprop chose
+    epoch_s: tuple[float, ...] = ()  # seconds of each epoch's steps
 
 
 class TrainingDiverged(InputError):
@@ -121,9 +124,17 @@ def train(
             run.release()
         run.compact()
     return TrainingRecord(
-        tuple(run.losses), run.step, run.resumed_at, tuple(run.watched_map), run.best_epoch, tuple(run.notes),
-        run.choosing.history(), run.choosing.seconds,
-    )  # fmt: skip
+        losses=tuple(run.losses),
+        steps=run.step,
+        resumed_at_step=run.resumed_at,
+        watched_map=tuple(run.watched_map),
+        best_epoch=run.best_epoch,
+        notes=tuple(run.notes),
+        subsets=run.choosing.history(),
+        choosing_s=run.choosing.seconds,
+        images_backpropagated=tuple(run.images_backpropagated),
+        epoch_s=tuple(run.epoch_s),
+    )
 
 
 def try_rates(
@@ -141,7 +152,7 @@ def try_rates(
     Args:
         detector: It is trained in place and of no use afterwards; its module is left in eval mode.
         samples: At least one labelled image; when all were seen they come again, in another order.
-        recipe: The knobs; its rate, schedule and warm-up have no say.
+        recipe: The knobs; its rate, schedule and warm-up have no say, and every batch is trained on whole.
         rates: Ascending, shape (R,).
         side_px: Short side to train at; 0 is the detector's own.
         progress: Told steps done and most steps.
@@ -154,7 +165,7 @@ def try_rates(
     if len(samples) == 0:
         raise ValueError("a range test needs at least one sample, got none")
     with _seeded(recipe.seed, detector.device):
-        plain = recipe.replace(ema_decay=0.0, subset="none", subset_replay="")
+        plain = recipe.replace(ema_decay=0.0, subset="none", subset_replay="", selective_backprop=False)
         run = _Run(detector, samples, plain, side_px, None, None, teacher)
 
         def step(rate: float) -> float:
@@ -180,6 +191,8 @@ class _Epoch:
     order: IntArray  # of all samples; where it looks at a subset, of that
     done: int = 0  # batches
     sums: dict[str, float] = field(default_factory=dict)
+    images: int = 0  # that were trained on
+    seconds: float = 0.0  # of its steps
 
 
 class _Run:
@@ -210,6 +223,7 @@ class _Run:
                 f"recipe.soft_labels: expected 0 for {detector.name}, whose loss takes every box alike, found "
                 f"{recipe.soft_labels:g}. Set it to 0 or choose another student."
             )
+        self._selector = Selector(recipe, len(samples)) if recipe.selective_backprop else None
         self._scaler = torch.amp.GradScaler("cuda") if self._compute == torch.float16 else None
         self._frozen = early_layers(detector, recipe.frozen_layers)
         self._held = [weight for layer in self._frozen for weight in layer.parameters() if weight.requires_grad]
@@ -228,6 +242,8 @@ class _Run:
         self.epoch = self.step = self.resumed_at = self.best_epoch = 0
         self.losses: list[dict[str, float]] = []
         self.watched_map: list[float] = []
+        self.images_backpropagated: list[int] = []
+        self.epoch_s: list[float] = []
         self.notes: list[str] = list(self.choosing.notes)
 
     @property
@@ -243,10 +259,12 @@ class _Run:
         batches, counts = self.choosing.batches(self.epoch, now.order)
         set_training_mode(self._module, batch_norm=self._recipe.batch_norm, frozen=self._frozen)
         while now.done < len(batches):
+            started_s = time.monotonic()
             learning_rate = self._learning_rate(now.done, len(batches), self.step)
             for name, value in self._one_step(batches[now.done], learning_rate, counts[now.done]).items():
                 now.sums[name] = now.sums.get(name, 0.0) + value
             now.done += 1
+            now.seconds += time.monotonic() - started_s
             self.step += 1
             progress(self.step, self._total)
             if now.done < len(batches):
@@ -255,6 +273,8 @@ class _Run:
             steps, before = len(batches), self.step - len(batches)
             self._compacting.after_epoch(sum(self._learning_rate(done, steps, before + done) for done in range(steps)))
         self.losses.append({name: value / len(batches) for name, value in now.sums.items()})
+        self.images_backpropagated.append(now.images)
+        self.epoch_s.append(now.seconds)
         self._current = None
         self.epoch += 1
         self._watch()
@@ -285,9 +305,11 @@ class _Run:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         batch, targets = augment([self._loader[row] for row in rows], recipe, self._random)
-        mine, weight = share(len(rows))
+        chosen = self._chosen(batch, targets, rows)
+        part, weight = share(len(chosen))
+        mine = [chosen[place] for place in part]
         batch, targets = batch[mine], [targets[place] for place in mine]
-        with torch.autocast(device.type, self._compute, enabled=self._compute is not None), parametrize.cached():
+        with self._computing():
             batch = batch.to(device)
             with nullcontext() if self._distilled is None else self._distilled.watching():
                 losses = dict(self._detector.losses(batch, [to_device(target, device) for target in targets]))
@@ -321,6 +343,31 @@ class _Run:
         if self._average is not None:
             self._average.update(self._module)
         return values
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Inside, the recipe's precision; expanded kernels are multiplied once."""
+        autocast = torch.autocast(self._detector.device.type, self._compute, enabled=self._compute is not None)
+        with autocast, parametrize.cached():
+            yield
+
+    def _chosen(self, batch: Tensor, targets: list[Target], rows: list[int]) -> list[int]:
+        """Places in the batch of the images to train on: all, or Selective-Backprop's choice, the same everywhere."""
+        assert self._current is not None
+        chosen = list(range(len(rows)))
+        if self._selector is not None and self._selector.chooses(self.epoch, self._current.done, len(rows)):
+            mine, weight = share(len(rows))
+            mine = mine if weight else []
+            device = self._detector.device
+            with torch.inference_mode(), self._computing():
+                own = [to_device(targets[place], device) for place in mine]
+                found = self._detector.losses_by_image(batch[mine].to(device), own) if mine else torch.zeros(0)
+            losses = of_all(found.to(device), mine, len(rows)).double().cpu().numpy()
+            if not math.isfinite(worst := float(losses.sum())):
+                raise self._diverged("loss", worst, rows)
+            chosen = self._selector.choose(losses, self._random)
+        self._current.images += len(chosen)
+        return chosen
 
     def _distillation(self, teacher: TorchDetector | None) -> FeatureDistillation | None:
         if not self._recipe.distillation:
@@ -421,6 +468,8 @@ class _Run:
             "losses": self.losses,
             "watched_map": self.watched_map,
             "best_epoch": self.best_epoch,
+            "images_backpropagated": self.images_backpropagated,
+            "epoch_s": self.epoch_s,
             "numpy": self._random.bit_generator.state,
             **self.choosing.facts(),
         }
@@ -429,11 +478,18 @@ class _Run:
         if self._average is not None:
             tensors |= named("average", self._average.state)
             facts["averaged"] = self._average.updates
+        if self._selector is not None:
+            tensors["selector.history"] = torch.from_numpy(self._selector.history)
         if self._scaler is not None:
             facts["scaler"] = self._scaler.state_dict()
         if self._current is not None:
             tensors["order"] = torch.from_numpy(self._current.order)
-            facts["current"] = {"done": self._current.done, "sums": self._current.sums}
+            facts["current"] = {
+                "done": self._current.done,
+                "sums": self._current.sums,
+                "images": self._current.images,
+                "seconds": self._current.seconds,
+            }
         return Snapshot(tensors, facts)
 
     def resume(self) -> None:
@@ -467,13 +523,16 @@ class _Run:
         self._random.bit_generator.state = facts["numpy"]
         if self._average is not None:
             self._average.restore(of("average", tensors), facts["averaged"])
+        if self._selector is not None:
+            self._selector.history = tensors["selector.history"].numpy()
         if self._scaler is not None and "scaler" in facts:
             self._scaler.load_state_dict(facts["scaler"])
         self.choosing.restore(facts)
         self.epoch, self.step, self.best_epoch = facts["epoch"], facts["step"], facts["best_epoch"]
         self.losses, self.watched_map = list(facts["losses"]), list(facts["watched_map"])
+        self.images_backpropagated, self.epoch_s = list(facts["images_backpropagated"]), list(facts["epoch_s"])
         if "current" in facts:
-            self._current = _Epoch(tensors["order"].numpy(), facts["current"]["done"], dict(facts["current"]["sums"]))
+            self._current = _Epoch(tensors["order"].numpy(), **facts["current"])
 
 
 def truth_of(samples: TrainingSet, class_names: tuple[str, ...]) -> Detections:

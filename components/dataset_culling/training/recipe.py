@@ -103,6 +103,17 @@ class Recipe(StageConfig):
         description="Cached-Grad-Match: go through the subsets that another training has recorded, a subset.jsonl or "
         "the model/1 it lies in, as path or s3:// URI; empty: choose them here.",
     )
+    selective_backprop: bool = Field(
+        False,
+        description="Selective-Backprop: in part of the epochs a forward pass without gradients says which images of a "
+        "batch are trained on, those of high loss more likely.",
+    )
+    selective_start: float = Field(0.5, ge=0, le=1, description="Share of the epochs after which it starts.")
+    selective_end: float = Field(0.9, ge=0, le=1, description="Share of the epochs after which it is over.")
+    selective_keep: float = Field(0.5, ge=0.1, lt=1, description="Share of a batch's images that are trained on then.")
+    selective_interrupt: int = Field(
+        2, ge=0, description="Every so many batches one is trained on whole all the same; 0: none is."
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="What losses are computed in; auto: float32 on a CPU, bfloat16 or float16 on a GPU. "
@@ -124,6 +135,15 @@ class Recipe(StageConfig):
     def _a_replay_chooses_nothing(self) -> Self:
         if self.subset_replay and self.subset != "none":
             raise ValueError(f"subset_replay goes with subset none, found {self.subset}: leave one of them out")
+        return self
+
+    @model_validator(mode="after")
+    def _selection_starts_before_it_ends(self) -> Self:
+        if self.selective_start >= self.selective_end:
+            raise ValueError(
+                f"selective_start must be below selective_end, found {self.selective_start:g} and "
+                f"{self.selective_end:g}"
+            )
         return self
 
 

@@ -28,6 +28,24 @@ def share(num_images: int) -> tuple[list[int], float]:
     return (mine, len(mine) / num_images) if mine else ([0], 0.0)
 
 
+def of_all(values: Tensor, places: Sequence[int], num_images: int) -> Tensor:
+    """One value for each image of a batch, put together from what each process has.
+
+    Args:
+        values: This process's, shape (number of places,).
+        places: Whose they are, each place in one process only.
+        num_images: B.
+
+    Returns:
+        Shape (B,), the same in every process.
+    """
+    found = values.new_zeros(num_images)
+    found[torch.tensor(places, dtype=torch.int64, device=found.device)] = values
+    if world()[1] > 1:
+        distributed.all_reduce(found)
+    return found
+
+
 def mean_losses(losses: Mapping[str, Tensor], weight: float) -> dict[str, float]:
     """Losses over the whole batch: each process's own, weighted by its share of the images.
 

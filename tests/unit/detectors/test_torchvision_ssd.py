@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import detection
 
-from dataset_culling.detectors.torch_base import Target
-from dataset_culling.detectors.torchvision_common import COCO_IDS, COCO_NAMES, mapped_conv, running_statistics
+from dataset_culling.detectors.torch_base import Target, running_statistics
+from dataset_culling.detectors.torchvision_common import COCO_IDS, COCO_NAMES, mapped_conv
 from dataset_culling.detectors.torchvision_ssd import (
     NUM_PUBLISHED_COLUMNS,
     Ssd300Detector,

@@ -46,7 +46,8 @@ def fresh(ref: DetectorRef) -> TorchDetector:
     return load_trainable(ref).specialise(parse_classes(CLASSES))
 
 
-def test_learn_together__two_processes_learn_what_one_does(tmp_path):
+@pytest.mark.parametrize("selective", [False, True], ids=["whole batches", "selective"])
+def test_learn_together__two_processes_learn_what_one_does(tmp_path, selective):
     # RetinaNet's loss is a mean over images and draws no lots, so that the mean of two processes is the whole batch's.
     # Five images in twos: in the last batch nothing is left for the second process.
     samples = footage(tmp_path / "frames", 5)
@@ -55,13 +56,15 @@ def test_learn_together__two_processes_learn_what_one_does(tmp_path):
     save_file(state, file, metadata={"class_names": '["person", "car"]'})
     ref = DetectorRef(name="retinanet_resnet50_fpn", weights=str(file))
     recipe = Recipe(
-        epochs=1, batch_size=2, optimizer="sgd", learning_rate=1e-2, warmup_steps=0, ema_decay=0.0, photometric=0.1
-    )
+        epochs=1, batch_size=2, optimizer="sgd", learning_rate=1e-2, warmup_steps=0, ema_decay=0.0, photometric=0.1,
+        selective_backprop=selective, selective_start=0.0, selective_interrupt=0,
+    )  # fmt: skip
     work, seen = lesson(samples, ref, recipe), []
     alone, together = fresh(ref), fresh(ref)
     record_alone = learn(work, alone, lambda done, total: None)
     record = learn_together(work, together, lambda done, total: seen.append((done, total)), processes=2)
     assert record.steps == record_alone.steps == 3
+    assert record.images_backpropagated == record_alone.images_backpropagated == ((3,) if selective else (5,))
     assert seen[-1] == (3, 3)
     assert record.losses[0] == pytest.approx(record_alone.losses[0], rel=1e-3)
     ends = [{k: v for k, v in one.state().items() if v.is_floating_point()} for one in (alone, together)]

@@ -45,6 +45,11 @@ def stop_after(step: int):
 FIVE = Recipe(epochs=3, batch_size=2, seed=5, scale_jitter=0.5)
 """Five images, three steps an epoch, nine in all, each augmented by lot."""
 
+SELECTIVE = FIVE.replace(
+    selective_backprop=True, selective_start=0.3, selective_end=1.0, selective_interrupt=0, ema_decay=0.9
+)
+"""From the second epoch on one of two images is trained on."""
+
 
 @pytest.mark.parametrize(
     ("recipe", "step"),
@@ -58,6 +63,8 @@ FIVE = Recipe(epochs=3, batch_size=2, seed=5, scale_jitter=0.5)
         pytest.param(FIVE.replace(expand=2, frozen_layers=3), 5, id="expanded"),
         pytest.param(FIVE.replace(subset="gradmatch", subset_share=0.5, subset_every=2), 4, id="grad-match"),
         pytest.param(FIVE.replace(subset="random", subset_share=0.5, subset_warm=0.3), 6, id="random subsets"),
+        pytest.param(SELECTIVE, 6, id="selective, inside an epoch"),
+        pytest.param(SELECTIVE.replace(selective_interrupt=2, batch_norm="train"), 8, id="selective, interrupted"),
     ],
 )
 def test_train__resumed_equals_uninterrupted(recipe, step):
@@ -72,11 +79,13 @@ def test_train__resumed_equals_uninterrupted(recipe, step):
     assert resumed.resumed_at_step == step - 1
     assert resumed.losses == record.losses
     assert resumed.subsets == record.subsets
+    assert resumed.images_backpropagated == record.images_backpropagated
     assert torch.equal(weights(again), weights(whole))
 
 
-def test_train__resumed_with_distillation_equals_uninterrupted():
-    recipe = FIVE.replace(distillation=1.0)
+@pytest.mark.parametrize("start", [FIVE, SELECTIVE], ids=["whole batches", "selective"])
+def test_train__resumed_with_distillation_equals_uninterrupted(start):
+    recipe = start.replace(distillation=1.0)
     whole, half, again = student(), Kept(), student()
     record = train(whole, Squares(5), recipe, teacher=student())
     with pytest.raises(Stopped):

@@ -22,6 +22,7 @@ from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
 from dataset_culling.stages.train_student.config import TrainStudentConfig
 from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.selective import t_diff_s
 from dataset_culling.types import Detections, IntArray
 
 
@@ -73,6 +74,7 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
             "frames": len(material.samples),
             "replayed": material.num_replayed,
             "steps": record.steps,
+            "images_backpropagated": sum(record.images_backpropagated),
             "parameters": taught.student.num_parameters(),
         },
         figures={
@@ -81,6 +83,7 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
             "loss_first_epoch": sum(record.losses[0].values()),
             "loss_last_epoch": sum(record.losses[-1].values()),
             **({"choosing_s": record.choosing_s} if record.subsets else {}),
+            **({"t_diff_s": t_diff_s(config.recipe, record.epoch_s)} if config.recipe.selective_backprop else {}),
         },
         notes=tuple(notes),
     )

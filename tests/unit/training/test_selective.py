@@ -1,0 +1,155 @@
+"""Selective-Backprop: the choice by hand, and what it does to a training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dataset_culling.errors import ConfigError
+from dataset_culling.training.loop import train
+from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.samples import Loader
+from dataset_culling.training.selective import Selector, draw, num_kept, percentiles, selects, t_diff_s
+from dataset_culling.training.together import of_all
+from squares import Squares, student, weights
+
+ON = Recipe(epochs=4, batch_size=4, selective_backprop=True)
+
+
+def test_percentiles__worked_by_hand():
+    found = percentiles(np.array([2.0, 4.0]), np.array([4.0, 2.0, 1.0, 2.0]))
+    assert found.tolist() == [0.5, 0.875]  # (1 + 3) / 8, (3 + 4) / 8
+
+
+def test_percentiles__of_the_first_batch_are_its_ranks():
+    losses = np.array([3.0, 9.0, 1.0, 5.0])
+    assert percentiles(losses, losses).tolist() == [0.375, 0.875, 0.125, 0.625]  # MosaicML's (rank + 1/2) / B
+
+
+@pytest.mark.parametrize(
+    ("keep", "often"), [pytest.param(0.5, 0.75, id="beta 1"), pytest.param(0.25, 27 / 28, id="beta 3")]
+)
+def test_draw__as_often_as_the_percentile_says(keep, often):
+    rng = np.random.default_rng(0)
+    found = [draw(np.array([0.25, 0.75]), keep, rng) for _ in range(4000)]
+    assert np.mean([chosen == [1] for chosen in found]) == pytest.approx(often, abs=0.03)
+    assert {tuple(chosen) for chosen in found} == {(0,), (1,)}
+
+
+def test_draw__no_image_twice_and_in_the_batchs_order():
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        chosen = draw(np.linspace(0.01, 0.99, 9), 0.7, rng)
+        assert chosen == sorted(set(chosen))
+        assert len(chosen) == 6
+
+
+def test_num_kept__never_none():
+    assert [num_kept(count, 0.5) for count in (1, 2, 3, 4, 32)] == [1, 1, 2, 2, 16]
+    assert num_kept(4, 0.1) == 1
+
+
+def test_selects__epochs_from_start_to_before_end():
+    recipe = ON.replace(epochs=30)
+    assert [epoch for epoch in range(30) if selects(recipe, epoch)] == list(range(15, 27))
+    assert not any(selects(recipe.replace(selective_backprop=False), epoch) for epoch in range(30))
+
+
+@pytest.mark.parametrize(("interrupt", "chosen"), [(2, [1, 3, 5]), (3, [1, 2, 4, 5]), (1, []), (0, [0, 1, 2, 3, 4, 5])])
+def test_selector__every_so_many_batches_one_is_whole(interrupt, chosen):
+    selector = Selector(ON.replace(selective_interrupt=interrupt), 100)
+    assert [batch for batch in range(6) if selector.chooses(2, batch, 4)] == chosen
+    assert not any(selector.chooses(1, batch, 4) for batch in range(6))  # before the start
+    assert not any(selector.chooses(2, batch, 1) for batch in range(6))  # a last batch of one
+
+
+def test_selector__remembers_an_epochs_losses_and_compares_with_them():
+    selector = Selector(ON.replace(batch_size=2), 3)
+    rng = np.random.default_rng(0)
+    selector.choose(np.array([5.0, 6.0]), rng)
+    often = np.zeros(2)
+    for _ in range(300):
+        selector.history = np.array([7.0, 5.0, 6.0])
+        often[selector.choose(np.array([1.0, 2.0]), rng)] += 1
+    assert selector.history.tolist() == [6.0, 1.0, 2.0]
+    assert often[1] / 300 == pytest.approx(0.75, abs=0.06)  # percentiles 1/6 and 3/6
+
+
+def test_selector__nothing_to_choose_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"recipe\.selective_backprop: .* selective_keep 0\.5 .* found batch_size 1\."
+    ):
+        train(student(), Squares(2), ON.replace(batch_size=1))
+
+
+def test_recipe__the_end_lies_behind_the_start():
+    with pytest.raises(ConfigError, match=r"selective_start must be below selective_end, found 0\.9 and 0\.5"):
+        Recipe().replace(selective_start=0.9, selective_end=0.5)
+
+
+def test_t_diff_s__mean_outside_less_mean_inside():
+    assert t_diff_s(ON, [10.0, 8.0, 6.0, 5.0]) == pytest.approx(9.0 - 5.5)  # epochs 2 and 3 select
+    assert t_diff_s(ON.replace(selective_backprop=False), [1.0, 2.0]) == 0.0
+
+
+def test_of_all__values_go_to_their_places():
+    with torch.inference_mode():  # as losses are computed
+        seen, nothing = torch.tensor([3.0, 5.0]), torch.zeros(0)
+    assert of_all(seen, [2, 0], 4).tolist() == [5.0, 0.0, 3.0, 0.0]
+    assert of_all(nothing, [], 2).tolist() == [0.0, 0.0]  # a process for which no image is left
+
+
+def test_train__images_are_counted_and_the_batch_is_cut():
+    detector = student()
+    sizes, plain = [], detector.losses
+
+    def counted(batch, targets):
+        sizes.append(len(batch))
+        assert len(targets) == len(batch)
+        return plain(batch, targets)
+
+    detector.losses = counted
+    record = train(detector, Squares(8), ON)
+    assert record.images_backpropagated == (8, 8, 6, 6)  # of two batches of four, one is whole and one halved
+    assert sizes == [4, 4, 4, 4, 4, 2, 4, 2]
+    assert len(record.epoch_s) == 4
+    assert bool(weights(detector).isfinite().all())
+
+
+def test_train__until_it_starts_training_is_the_plain_one():
+    chosen, whole = student(), student()
+    record, plain = (
+        train(one, Squares(8), ON.replace(selective_backprop=on, selective_interrupt=0))
+        for one, on in ((chosen, True), (whole, False))
+    )
+    assert record.losses[:2] == plain.losses[:2]
+    assert record.losses[2] != plain.losses[2]
+    assert plain.images_backpropagated == (8, 8, 8, 8)
+    assert record.images_backpropagated == (8, 8, 4, 4)
+
+
+def test_train__equal_seeds_choose_alike():
+    found = []
+    for _ in range(2):
+        detector = student()
+        train(detector, Squares(8), ON.replace(batch_norm="train", soft_labels=0.5, selective_start=0.0))
+        found.append(weights(detector))
+    assert torch.equal(*found)
+
+
+def test_losses_by_image__statistics_stay_and_bfloat16_is_near():
+    detector = student()
+    detector.module.train()
+    before = detector.state()
+    images = torch.stack([torch.from_numpy(Squares()[row].image).permute(2, 0, 1) for row in range(2)])
+    targets = [Loader(detector, Squares(), 0)[row].target for row in range(2)]
+    torch.manual_seed(0)
+    full = detector.losses_by_image(images, targets)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = detector.losses_by_image(images, targets)
+    torch.testing.assert_close(half, full, rtol=0.1, atol=0.0)
+    assert half.dtype == torch.float32
+    assert all(torch.equal(value, before[key]) for key, value in detector.state().items())
+    assert all(part.training for part in detector.module.modules())
