@@ -424,14 +424,13 @@ def one_run(options: argparse.Namespace, folder: Path, method: str, changes: Seq
     Each method has a registry of its own, so that none meets what another has promoted.
     """
     words = [word for place in range(0, len(changes), 2) for word in ("--set", *changes[place : place + 2])]
-    people = options.scene.partition("-")[0] in ("lobby", "court")
-    return json.loads(
-        _culling(
-            "run", "--preset", "demo", "--video", folder / "camera.mp4", "--truth", folder / "truth.json",
-            "--out", folder / "run", "--registry", folder / f"registry-{method}", "--json", "--classes", "person" if people else "person,bicycle,car,truck",
-            "--set", "train_student.recipe.seed", options.seed, *words, stdout=subprocess.PIPE,
-        )
+    classes = "person" if options.scene.partition("-")[0] in ("lobby", "court") else "person,bicycle,car,truck"
+    said = _culling(
+        "run", "--preset", "demo", "--video", folder / "camera.mp4", "--truth", folder / "truth.json",
+        "--out", folder / "run", "--registry", folder / f"registry-{method}", "--json", "--classes", classes,
+        "--set", "train_student.recipe.seed", options.seed, *words, stdout=subprocess.PIPE,
     )  # fmt: skip
+    return json.loads(said)
 
 
 if __name__ == "__main__":

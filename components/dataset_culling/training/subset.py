@@ -178,4 +178,4 @@ def sketch(gradient: FloatArray, *, numbers: int = SKETCH) -> FloatArray:
     random = np.random.default_rng(len(gradient))
     places = random.integers(0, numbers, len(gradient))
     signs = random.integers(0, 2, len(gradient)) * 2 - 1
-    return np.bincount(places, weights=gradient * signs, minlength=numbers)
+    return np.asarray(np.bincount(places, weights=gradient * signs, minlength=numbers), np.float64)
