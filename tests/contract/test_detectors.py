@@ -305,7 +305,7 @@ def test_detect__features_are_of_the_image_and_change_no_box(built):
     assert np.abs(looks[0] - looks[1]).max() > 1e-2 * np.abs(looks[0]).max()
 
 
-def test_last_layers__are_the_heads_predictors_and_the_losses_reach_them_all(detector):
+def test_last_layers__are_the_heads_predictors_and_all_have_gradients(detector):
     batch, targets = batch_of(training(detector), photos(2))
     found = detector.last_layers(batch, targets)
     head = dict(detector.module.named_modules())
