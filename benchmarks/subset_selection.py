@@ -11,7 +11,7 @@ classification   The reference, on the digits that come with scikit-learn (1437 
     (choosing included, judging left out) in which training on everything reaches so much of its best accuracy, over
     the time in which the method does; above 1 is faster, 'no' did not get there, with the best accuracy it had.
     Rates are constant. Methods have as many steps as training on everything, but at most four times its epochs; a
-    subset is chosen every 5 epochs as in CORDS, weights are its OMP's. Recorded: once per share, with SGD at 0.01, in
+    subset is chosen every 5 epochs (CORDS: every 20 of 300). Recorded: once per share, with SGD at 0.01, in
     the third table with the other network. -warm: the first epochs look at everything, for half of the run's steps.
     The last table is how far the chosen batches' gradient is from that of all (sine of the angle between them), which
     is what the pursuit makes small.

@@ -12,9 +12,10 @@ import numpy as np
 from dataset_culling.types import FloatArray, IntArray
 
 REGULARISATION = 0.5
-"""CORDS's lambda for its GradMatchPB. There it is in units of the gradients; here in those of their mean square."""
+"""The paper's lambda; configurations of CORDS for GradMatchPB have 0.5 or 0. There it is absolute, in `match_batches` in
+units of the gradients' mean square."""
 TOLERANCE = 1e-100
-"""CORDS's eps for the same: the pursuit ends by budget, or where no candidate helps."""
+"""CORDS's eps for GradMatchPB: the pursuit ends by budget, or where no candidate helps."""
 SKETCH = 2**15
 """Gradients with more numbers are sketched to so many; inner products are then right to about 1 / sqrt(SKETCH)."""
 _ROUNDING = 1e-12
