@@ -12,8 +12,8 @@ import numpy as np
 from dataset_culling.types import FloatArray, IntArray
 
 REGULARISATION = 0.5
-"""The paper's lambda; CORDS's configurations of GradMatchPB have 0.5 or 0. There it is absolute; in `match_batches` it is
-in units of the gradients' mean square."""
+"""The paper's lambda; CORDS's configurations of GradMatchPB have 0.5 or 0. There it is absolute; in `match_batches` it
+is in units of the gradients' mean square."""
 TOLERANCE = 1e-100
 """CORDS's eps for GradMatchPB: the pursuit ends by budget, or where no candidate helps."""
 SKETCH = 2**15
