@@ -11,7 +11,7 @@ classification   The reference, on the digits that come with scikit-learn (1437 
     (choosing included, judging left out) in which training on everything reaches so much of its best accuracy, over
     the time in which the method does; above 1 is faster, 'no' did not get there, with the best accuracy it had.
     Rates are constant. Methods have as many steps as training on everything, but at most four times its epochs; a
-    subset is chosen every 5 epochs as in CORDS, weights are its OMP's. Recorded: once per share, with SGD at 0.01, in
+    subset is chosen every 5 epochs (CORDS: every 20 of 300). Recorded: once per share, with SGD at 0.01, in
     the third table with the other network. -warm: the first epochs look at everything, for half of the run's steps.
     The last table is how far the chosen batches' gradient is from that of all (sine of the angle between them), which
     is what the pursuit makes small.
@@ -424,14 +424,13 @@ def one_run(options: argparse.Namespace, folder: Path, method: str, changes: Seq
     Each method has a registry of its own, so that none meets what another has promoted.
     """
     words = [word for place in range(0, len(changes), 2) for word in ("--set", *changes[place : place + 2])]
-    people = options.scene.partition("-")[0] in ("lobby", "court")
-    return json.loads(
-        _culling(
-            "run", "--preset", "demo", "--video", folder / "camera.mp4", "--truth", folder / "truth.json",
-            "--out", folder / "run", "--registry", folder / f"registry-{method}", "--json", "--classes", "person" if people else "person,bicycle,car,truck",
-            "--set", "train_student.recipe.seed", options.seed, *words, stdout=subprocess.PIPE,
-        )
+    classes = "person" if options.scene.partition("-")[0] in ("lobby", "court") else "person,bicycle,car,truck"
+    said = _culling(
+        "run", "--preset", "demo", "--video", folder / "camera.mp4", "--truth", folder / "truth.json",
+        "--out", folder / "run", "--registry", folder / f"registry-{method}", "--json", "--classes", classes,
+        "--set", "train_student.recipe.seed", options.seed, *words, stdout=subprocess.PIPE,
     )  # fmt: skip
+    return json.loads(said)
 
 
 if __name__ == "__main__":

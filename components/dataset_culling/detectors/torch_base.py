@@ -262,8 +262,9 @@ class TorchDetector(ABC):
         finally:
             for hook in hooks:
                 hook.remove()
-        found, seen = set(), set()
-        ahead = [loss.grad_fn for loss in losses.values()]
+        found: set[str] = set()
+        seen: set[Any] = set()
+        ahead: list[Any] = [loss.grad_fn for loss in losses.values()]
         while ahead:
             node = ahead.pop()
             if node is None or node in seen:

@@ -12,9 +12,10 @@ import numpy as np
 from dataset_culling.types import FloatArray, IntArray
 
 REGULARISATION = 0.5
-"""CORDS's lambda for its GradMatchPB. There it is in units of the gradients; here in those of their mean square."""
+"""The paper's lambda; CORDS's configurations of GradMatchPB have 0.5 or 0. There it is absolute; in `match_batches` it
+is in units of the gradients' mean square."""
 TOLERANCE = 1e-100
-"""CORDS's eps for the same: the pursuit ends by budget, or where no candidate helps."""
+"""CORDS's eps for GradMatchPB: the pursuit ends by budget, or where no candidate helps."""
 SKETCH = 2**15
 """Gradients with more numbers are sketched to so many; inner products are then right to about 1 / sqrt(SKETCH)."""
 _ROUNDING = 1e-12
@@ -178,4 +179,4 @@ def sketch(gradient: FloatArray, *, numbers: int = SKETCH) -> FloatArray:
     random = np.random.default_rng(len(gradient))
     places = random.integers(0, numbers, len(gradient))
     signs = random.integers(0, 2, len(gradient)) * 2 - 1
-    return np.bincount(places, weights=gradient * signs, minlength=numbers)
+    return np.asarray(np.bincount(places, weights=gradient * signs, minlength=numbers), np.float64)
