@@ -126,9 +126,9 @@ def parameters_without(module: nn.Module, wiring: Wiring, gone: Tensor) -> int:
 def weakest(module: nn.Module, wiring: Wiring, num_parameters: int) -> Tensor:
     """The neurons to take away so that about `num_parameters` are left: those of the least magnitude; (N,) bool.
 
-    What train-then-prune does. Magnitude is the root mean square of a neuron's parameters, as a share of the mean in its
-    layer: wide layers have small weights, and would be gone before any other lost a neuron. The largest of each layer
-    stays, so that a network may stay larger than was asked for.
+    What train-then-prune does. Magnitude is the root mean square of a neuron's parameters, as a share of the mean in
+    its layer: wide layers have small weights, and would be gone before any other lost a neuron. The largest of each
+    layer stays, so that a network may stay larger than was asked for.
     """
     norms, sizes = norms_of(module, wiring)
     strength = norms / sizes.sqrt()
