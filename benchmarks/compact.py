@@ -1,7 +1,7 @@
 """What smaller students cost and give on simulated cameras: DecomposeMe, joint training and pruning, low ranks.
 
     python benchmarks/compact.py [--quick] [--json FILE] [--scenes demo,street-far,street-night-rain] [--seeds 0,1,2]
-                                 [--frames 64] [--held-out 120] [--epochs 30] [--prune 0.5] [--low-rank 2.0]
+                                 [--frames 64] [--held-out 120] [--epochs 30] [--prune 0.15] [--low-rank 1.5]
                                  [--energy 0.9] [--side 0] [--rounds 200] [--cores 2]
 
 Every student begins from the shipped weights (tiny_1d from tiny's, split), is trained on true boxes of the same frames
@@ -51,8 +51,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=64, help="trained on")
     parser.add_argument("--held-out", type=int, default=120, help="frames judged on, later ones")
     parser.add_argument("--epochs", type=int, default=30, help="passes over the frames, at least 2")
-    parser.add_argument("--prune", type=float, default=0.5, help="recipe.prune")
-    parser.add_argument("--low-rank", type=float, default=2.0, help="recipe.low_rank")
+    parser.add_argument("--prune", type=float, default=0.15, help="recipe.prune")
+    parser.add_argument("--low-rank", type=float, default=1.5, help="recipe.low_rank")
     parser.add_argument("--energy", type=float, default=0.9, help="recipe.low_rank_energy")
     parser.add_argument("--side", type=int, default=0, help="short side in px; 0: the student's own")
     parser.add_argument("--rounds", type=int, default=200, help="frames that each student is timed on")

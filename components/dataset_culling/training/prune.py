@@ -126,11 +126,16 @@ def parameters_without(module: nn.Module, wiring: Wiring, gone: Tensor) -> int:
 def weakest(module: nn.Module, wiring: Wiring, num_parameters: int) -> Tensor:
     """The neurons to take away so that about `num_parameters` are left: those of the least magnitude; (N,) bool.
 
-    What train-then-prune does. Magnitude is the root mean square of a neuron's parameters; the largest of each layer
-    stays, so that a network may stay larger than was asked for.
+    What train-then-prune does. Magnitude is the root mean square of a neuron's parameters, as a share of the mean in
+    its layer: wide layers have small weights, and would be gone before any other lost a neuron. The largest of each
+    layer stays, so that a network may stay larger than was asked for.
     """
     norms, sizes = norms_of(module, wiring)
     strength = norms / sizes.sqrt()
+    usual = torch.ones_like(strength)
+    for neurons in wiring.outputs.values():
+        usual[neurons] = strength[neurons].mean().clamp_(min=1e-12)
+    strength = strength / usual
     free = wiring.removable.clone()
     free[strongest(wiring, strength)] = False
     order = strength.argsort()

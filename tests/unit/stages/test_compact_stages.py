@@ -26,7 +26,7 @@ from dataset_culling.training.recipe import Recipe
 from dataset_culling.types import Selection
 
 WHOLE = 430_000
-RECIPE = Recipe(epochs=2, batch_size=2, warmup_steps=0, prune=60.0, low_rank=60.0, low_rank_energy=0.8)
+RECIPE = Recipe(epochs=2, batch_size=2, warmup_steps=0, prune=12.0, low_rank=60.0, low_rank_energy=0.8)
 
 
 @pytest.fixture(scope="module")

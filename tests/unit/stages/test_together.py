@@ -76,7 +76,7 @@ def test_learn_together__two_processes_learn_what_one_does(tmp_path, selective):
 
 def test_learn_together__a_student_that_became_smaller_comes_back_so(tmp_path):
     samples = footage(tmp_path / "frames", 2)
-    recipe = Recipe(epochs=1, batch_size=2, prune=100.0, low_rank=30.0, low_rank_energy=0.8)
+    recipe = Recipe(epochs=1, batch_size=2, warmup_steps=0, prune=30.0, low_rank=30.0, low_rank_energy=0.8)
     work = lesson(samples, DetectorRef(name="tiny"), recipe)
     student = fresh(work.student)
     whole = student.num_parameters()
