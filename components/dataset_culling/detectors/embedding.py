@@ -50,7 +50,8 @@ def crop_of(image: ImageArray, box_xyxy: Float32Array, side_px: int) -> ImageArr
     x1, y1 = (int(np.clip(np.floor(box_xyxy[k]), 0, (width, height)[k] - 1)) for k in (0, 1))
     x2, y2 = (int(np.clip(np.ceil(box_xyxy[2 + k]), (x1, y1)[k] + 1, (width, height)[k])) for k in (0, 1))
     how = cv2.INTER_AREA if min(x2 - x1, y2 - y1) > side_px else cv2.INTER_LINEAR
-    return cv2.resize(image[y1:y2, x1:x2], (side_px, side_px), interpolation=how).astype(np.uint8, copy=False)
+    warped: ImageArray = cv2.resize(image[y1:y2, x1:x2], (side_px, side_px), interpolation=how)
+    return warped
 
 
 def embed_crops(
