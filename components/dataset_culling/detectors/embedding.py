@@ -21,7 +21,6 @@ KERNELS = (3, 4, 5)
 MAX_DIMENSIONS = 2000
 """An embedding is shorter than this: a map is pooled again and again until it is."""
 
-GREY = 114
 GLOBAL = "global"
 
 
@@ -35,24 +34,24 @@ class Layer:
 
 
 def crop_of(image: ImageArray, box_xyxy: Float32Array, side_px: int) -> ImageArray:
-    """A box of an image, its longer side brought to `side_px`, grey beside the shorter, shape (S, S, 3).
+    """A box of an image, warped to a square, shape (S, S, 3).
+
+    Its shape is not kept: padding would tell tall from wide, and so persons from cars, whatever the network sees.
 
     Args:
         image: Shape (H, W, 3), uint8 RGB.
         box_xyxy: In its px, shape (4,); clipped to it, at least one px each way.
         side_px: S.
+
+    Source:
+        Girshick et al., Rich feature hierarchies (R-CNN), CVPR 2014, appendix A: warping.
     """
     height, width = image.shape[:2]
     x1, y1 = (int(np.clip(np.floor(box_xyxy[k]), 0, (width, height)[k] - 1)) for k in (0, 1))
     x2, y2 = (int(np.clip(np.ceil(box_xyxy[2 + k]), (x1, y1)[k] + 1, (width, height)[k])) for k in (0, 1))
-    cut = image[y1:y2, x1:x2]
-    scale = side_px / max(cut.shape[:2])
-    h, w = (max(1, min(side_px, round(side * scale))) for side in cut.shape[:2])
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    square = np.full((side_px, side_px, 3), GREY, np.uint8)
-    top, left = (side_px - h) // 2, (side_px - w) // 2
-    square[top : top + h, left : left + w] = cv2.resize(cut, (w, h), interpolation=how)
-    return square
+    how = cv2.INTER_AREA if min(x2 - x1, y2 - y1) > side_px else cv2.INTER_LINEAR
+    warped: ImageArray = cv2.resize(image[y1:y2, x1:x2], (side_px, side_px), interpolation=how)
+    return warped
 
 
 def embed_crops(
