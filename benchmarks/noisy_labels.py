@@ -81,8 +81,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one camera, one seed, one share, to see that it runs")
     options = parser.parse_args()
     if options.quick:
-        options.scenes, options.minutes, options.misses, options.kinds = "demo", 0.5, "40", "boxes"
-        options.seeds, options.epochs, options.pool, options.frames = 1, 1, 12, 4
+        options.scenes, options.minutes, options.misses, options.kinds = "demo", 1.0, "40", "boxes"
+        options.seeds, options.epochs, options.pool, options.frames = 1, 6, 24, 8
     if unknown := sorted(set(options.arms.split(",")) - set(ARMS)):
         parser.error(f"--arms: expected some of {', '.join(ARMS)}, found {unknown[0]!r}")
     arms = options.arms.split(",")
@@ -102,6 +102,7 @@ def one_camera(scene: str, arms: list[str], options: argparse.Namespace) -> dict
     judged = watch(scene, np.arange(seconds + GAP_S, seconds * 4 / 3 + GAP_S, JUDGED_EVERY_S))
     labelled, kept = culled(pool, options)
     images = [pool.camera.frame(float(pool.truth.time_s[row])).image for row in kept]
+    exam = [judged.camera.frame(time_s).image for time_s in judged.truth.time_s.tolist()]
     figures = {f"{scene}_raw": judge(judged, judged.student)}
     misses = [
         ("none", 0),
@@ -115,7 +116,7 @@ def one_camera(scene: str, arms: list[str], options: argparse.Namespace) -> dict
                 spoilt = pool.teacher if kind == "none" else spoil(pool, kind, percent / 100, seed=seed)
                 labels = prepared(spoilt.take(labelled), pool.student, arm)
                 samples = InMemory(images, labels.take(labels.rows_of(pool.truth.frame_ids[kept])))
-                found.append(learned(scene, samples, judged, arm, seed, options))
+                found.append(learned(scene, samples, judged, exam, arm, seed, options))
                 figures[f"{scene}_{kind}_{percent}_{arm}_{seed}"] = found[-1]
             cells.append(f"{np.mean(found):.1f} ({min(found):.1f} to {max(found):.1f})")
         missed = "nothing" if kind == "none" else f"{percent} % of {kind}"
@@ -154,7 +155,15 @@ def prepared(labels: Detections, student: Detections, arm: str) -> Detections:
     return labels.keep_boxes(~doubtful)
 
 
-def learned(scene: str, samples: InMemory, judged: Watched, arm: str, seed: int, options: argparse.Namespace) -> float:
+def learned(
+    scene: str,
+    samples: InMemory,
+    judged: Watched,
+    exam: list[ImageArray],
+    arm: str,
+    seed: int,
+    options: argparse.Namespace,
+) -> float:
     """mAP@50 against the truth of a student that learned from the samples, 0..100."""
     import torch
 
@@ -170,10 +179,7 @@ def learned(scene: str, samples: InMemory, judged: Watched, arm: str, seed: int,
     recipe = Recipe(epochs=options.epochs, seed=seed, soft_labels=1.0 if arm in ("soft", "all") else 0.0)
     train(student, samples, recipe)
     with torch.inference_mode():
-        found = [
-            student.detect([student.prepare(judged.camera.frame(time_s).image)], min_score=0.05)[0]
-            for time_s in judged.truth.time_s.tolist()
-        ]
+        found = [student.detect([student.prepare(image)], min_score=0.05)[0] for image in exam]
     truth = judged.truth
     return judge(
         judged,
