@@ -69,7 +69,8 @@ def embed_crops(
         all maps' global means together, which is what student scoring keeps of a frame.
     """
     parts: dict[Layer, list[Float32Array]] = {}
-    side_px, _ = detector.network_size(*crops[0].shape[:2], crops[0].shape[0])  # some take no smaller one
+    height_px, width_px = crops[0].shape[:2]
+    side_px, _ = detector.network_size(height_px, width_px, height_px)  # some take no smaller one
     was_training = detector.module.training
     detector.module.eval()
     try:

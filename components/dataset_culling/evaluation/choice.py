@@ -49,8 +49,7 @@ def pareto_front(latency_ms: Float64Array, quality: Float64Array) -> BoolArray:
     no_slower = latency_ms[None, :] <= latency_ms[:, None]
     no_worse = quality[None, :] >= quality[:, None]
     beats = (latency_ms[None, :] < latency_ms[:, None]) | (quality[None, :] > quality[:, None])
-    front: BoolArray = ~(no_slower & no_worse & beats).any(axis=1)
-    return front
+    return np.asarray(~(no_slower & no_worse & beats).any(axis=1))
 
 
 def choose_student(latency_ms: Float64Array, quality: Float64Array, rule: ChoiceRule) -> int:

@@ -56,6 +56,10 @@ class Variant:
     preset: str = ""  # whose recipe and share of labels it has
 
 
+def _recipe(**knobs: Any) -> Mapping[str, Any]:
+    return {"train_student": {"recipe": knobs}}
+
+
 _VARIANTS = (
     Variant("plain", "as in the paper"),
     Variant("gate", "near-duplicate gate", gate=True),
@@ -64,7 +68,21 @@ _VARIANTS = (
     Variant("logged", "scores from the camera's log", logged=True),
     Variant("gate+logged", "gate and log", gate=True, logged=True),
     Variant("paper", "`paper` preset: its recipe, its share of labels", preset="paper"),
-)
+    # The other seeds' techniques: training/README.md has a card of each
+    Variant("selective-2", "Selective-Backprop, interrupt 2", _recipe(selective_backprop=True, selective_interrupt=2)),
+    Variant("selective-3", "Selective-Backprop, interrupt 3", _recipe(selective_backprop=True, selective_interrupt=3)),
+    Variant("random-subset", "random subsets, 30 %", _recipe(subset="random", subset_share=0.3)),
+    Variant("random-pb", "RandomPB, 30 %", _recipe(subset="random-pb", subset_share=0.3)),
+    Variant("gradmatch", "Grad-Match, 30 %", _recipe(subset="gradmatch", subset_share=0.3)),
+    Variant("gradmatch-warm", "Grad-Match, 30 %, warm",
+            _recipe(subset="gradmatch", subset_share=0.3, subset_warm=0.5)),
+    Variant("cyclical", "cyclical learning rate", _recipe(schedule="cyclical")),
+    Variant("expand", "ExpandNets, 4 times", _recipe(expand=4)),
+    Variant("separable", "DecomposeMe: `tiny_1d`", {"train_student": {"student": {"name": "tiny_1d"}}}),
+    Variant("prune", "joint training and pruning", _recipe(prune=0.5)),
+    Variant("low-rank", "compression-aware training", _recipe(low_rank=2.0, low_rank_energy=0.9)),
+    Variant("tracks", "labels mended over time", {"label_frames": {"tracks": {"enabled": True}}}, own_labels=True),
+)  # fmt: skip
 VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in _VARIANTS}
 
 LOG_LEFT_OUT = 20

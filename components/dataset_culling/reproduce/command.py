@@ -15,7 +15,7 @@ from dataset_culling.runner.complete import detector_names
 
 @click.command(cls=Command)
 @click.option(
-    "--preset", default="smoke", show_default=True, help="smoke, short, cpu, gpu, or a .yaml file like theirs."
+    "--preset", default="smoke", show_default=True, help="smoke, short, cpu, gpu, seeds, or a .yaml file like theirs."
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the work; the same one goes on.")
 @click.option(
@@ -28,7 +28,7 @@ from dataset_culling.runner.complete import detector_names
 @click.option("--sizes", default="", help="Numbers of frames to train on, instead of the preset's.")
 @click.option("--seeds", default="", help="Seeds, instead of the preset's.")
 @click.option("--opt-resolution", default="", help="off, loss, ap or several, instead of the preset's.")
-@click.option("--variants", default="", help="plain, gate, trust, distillation, logged, gate+logged, paper.")
+@click.option("--variants", default="", help="plain, gate, trust, distillation, logged, gate+logged, paper, or of those in docs/reproduce.md.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the kept frames, instead of the preset's.")
 @click.option("--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(

@@ -150,7 +150,7 @@ def print_embeddings(
         f"A crop is no neighbour of another that is within {gap_s:g} s of it, or within {place_s:g} s at the same "
         f"place (IoU of {PLACE_IOU:g} or more): it may be the same object."
     )
-    values = {
+    report = {
         "run": str(run),
         "best": best.values(),
         "coverage": None if kept is None else {**kept.values(), "set": coverage_options(kept)},
@@ -163,7 +163,7 @@ def print_embeddings(
         "rows": [row.values() for row in rows],
     }
     write_page(out / CSV, as_csv(rows))
-    write_page(out / JSON, json.dumps(values, indent=1) + "\n")
+    write_page(out / JSON, json.dumps(report, indent=1) + "\n")
     shown = [best] if kept is None or kept is best else [best, kept]
     galleries = [
         Gallery(row.name, "best of all" if row is best else "for coverage", *_false_share(row),
@@ -173,7 +173,7 @@ def print_embeddings(
     said = said_of(rows, own)
     write_page(out / HTML, embeddings_page(run.name, [_cells(row) for row in rows], galleries, said=said, rule=rule))
     if as_json:
-        click.echo(json.dumps(values, indent=1))
+        click.echo(json.dumps(report, indent=1))
         return
     click.echo("\n".join([*lines(rows, crops, rule, left_out), *said]))
     click.echo(f"all of it: {out / CSV}, {out / JSON}, {out / HTML}")
@@ -276,7 +276,8 @@ def false_neighbours(row: Row, crops: Crops, most: int) -> tuple[FalseNeighbour,
 
     Mistaken is one whose nearest of another class is nearer than that of its own; near misses follow.
     """
-    found, ranking = [], row.ranking
+    found: list[FalseNeighbour] = []
+    ranking = row.ranking
     queries = np.flatnonzero(ranking.is_query)
     other = row.distance[queries, ranking.nearest_other[queries]]
     same = row.distance[queries, ranking.nearest_same[queries]]

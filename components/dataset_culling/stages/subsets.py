@@ -58,7 +58,7 @@ def record_of(recipe: Recipe, learned: Learned) -> SubsetRecord | None:
     """What to write of a training's subsets; None where it looked at everything."""
     if not learned.record.subsets:
         return None
-    how = {"method": recipe.subset, "share": recipe.subset_share, "every": recipe.subset_every}
+    how: dict[str, object] = {"method": recipe.subset, "share": recipe.subset_share, "every": recipe.subset_every}
     if recipe.subset_replay:
         how = {"method": "replay"}
     return SubsetRecord(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -223,7 +223,7 @@ class _Walk:
         if isinstance(layer, _BatchNorm | nn.PReLU):
             if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
                 return value
-            if layer.weight is None:
+            if cast("Tensor | None", layer.weight) is None:  # a norm that learns nothing
                 return self._stay(node)
             self._record(self._outputs, name, value.ids)
             if isinstance(layer, _BatchNorm) and not _learns(layer):

@@ -18,7 +18,7 @@ from dataset_culling.reproduce.run import footage_cameras, with_footage
 from dataset_culling.reproduce.work import camera_config, cell_config, cell_wiring
 
 
-@pytest.mark.parametrize("name", ["smoke", "short", "cpu", "gpu"])
+@pytest.mark.parametrize("name", ["smoke", "short", "cpu", "gpu", "seeds"])
 def test_presets__every_cell_has_settings_that_fit(name: str, tmp_path: Path):
     config = read_config(name)
     cells = cells_of(config)
@@ -40,7 +40,7 @@ def test_presets__have_what_the_claims_need(name: str):
     for camera in config.cameras:
         mine = {(cell.arm, cell.size) for cell in cells if cell.camera == camera}
         assert {("confidence+precision", 64), ("confidence+precision", 256), ("full", 0)} <= mine
-    assert reproduce_presets() == ["cpu", "gpu", "short", "smoke"]
+    assert reproduce_presets() == ["cpu", "gpu", "seeds", "short", "smoke"]
 
 
 def test_read_config__scenes_keep_the_grids_and_arms_replace_them():
