@@ -60,14 +60,17 @@ def parse_subsets(lines: Iterable[str], *, where: str) -> SubsetRecord:
     for number, line in enumerate(lines, start=1):
         try:
             values = json.loads(line)
+            if not isinstance(values, dict):
+                raise ValueError("something that is no JSON object")
             if chosen_by is not None:
                 found.append(_subset(values))
                 continue
-            if not isinstance(values, dict) or values.pop("subset", None) != SCHEMA:
+            if values.pop("subset", None) != SCHEMA:
                 raise ValueError("another kind or version of file")
             chosen_by = values
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            said = "a line that is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+        except (ValueError, TypeError, KeyError) as error:
+            said = f"no {error}" if isinstance(error, KeyError) else str(error)
+            said = "a line that is no JSON" if isinstance(error, json.JSONDecodeError) else said
             raise InputError(
                 f"{where}, line {number}: expected a {SCHEMA}, found {said}. Name the {FILE} of a trained model."
             ) from None
