@@ -79,7 +79,7 @@ def reshape(module: nn.Module, layers: Layers, *, where: str) -> None:
                 f"{where}: expected sizes of layers that {type(module).__name__} has, found '{name}'. "
                 f"These weights belong to another detector."
             ) from None
-        if len(sizes) == 3 and isinstance(part, nn.Conv2d | nn.Linear):
+        if len(sizes) == 3 and min(sizes) > 0 and isinstance(part, nn.Conv2d | nn.Linear):
             part = LowRank(part, sizes[1])
             replace_layer(module, name, part)
         now = part.sizes if isinstance(part, LowRank) else _sizes(part)
