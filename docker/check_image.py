@@ -10,7 +10,9 @@ from dataset_culling.graph import STAGES
 
 for spec in STAGES.values():
     spec.load()
-for module in ("av", "cv2", "laptrack", "minio", "onnxruntime", "openvino", "pycocotools.mask", "safetensors", "torchvision"):
+for module in ("av", "cv2", "minio", "onnxruntime", "openvino", "pycocotools.mask", "safetensors", "torchvision"):
+    importlib.import_module(module)
+for module in ("laptrack", "scipy", "pandas"):  # what linking objects over time needs
     importlib.import_module(module)
 
 unwanted = [name for name in ("kfp", "pip", "pytest", "mypy", "triton") if importlib.util.find_spec(name)]
