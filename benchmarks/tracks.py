@@ -68,7 +68,7 @@ def main() -> None:
         options.scenes, options.minutes, options.budget, options.misses = "demo", 1.0, 20, "0,40"
     figures: dict[str, float] = {}
     print(
-        "| camera | frames | missed | precision | recall | mAP@50 | wrong class | filled, confirmed | doubted, flicker |"
+        "| camera | frames | missed | precision | recall | mAP@50 | misnamed | filled, confirmed | doubted, flicker |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for scene in options.scenes.split(","):
