@@ -13,7 +13,7 @@ KIND and MISSED (%), each before and after:
     SCENE_SET_KIND_MISSED_precision_before, ..._after     at IoU 0.5, 0..100; ignore regions are left out
     ..._recall, ..._map_50                                the same; mAP with the labels' scores
     ..._class_errors                                      labels on an object of another class
-    ..._filled, _confirmed, _guessed, _flicker, _reclassed, _duplicates    boxes that were touched
+    ..._filled, _confirmed, _guessed, _doubted, _flicker, _reclassed, _duplicates    boxes that were touched
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STREET = ("person", "bicycle", "car", "truck")
 DOUBTFUL_SCORE, MIN_SCORE = 0.3, 0.5
 """The defaults of label_frames."""
 FIGURES = ("precision", "recall", "map_50", "class_errors")
-TOUCHED = ("filled", "confirmed", "guessed", "flicker", "reclassed", "duplicates")
+TOUCHED = ("filled", "confirmed", "guessed", "doubted", "flicker", "reclassed", "duplicates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,9 @@ def main() -> None:
     if options.quick:
         options.scenes, options.minutes, options.budget, options.misses = "demo", 1.0, 20, "0,40"
     figures: dict[str, float] = {}
-    print("| camera | frames | missed | precision | recall | mAP@50 | class errors | filled, confirmed | flicker |")
+    print(
+        "| camera | frames | missed | precision | recall | mAP@50 | misnamed | filled, confirmed | doubted, flicker |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for scene in options.scenes.split(","):
         started = time.perf_counter()
@@ -110,7 +112,7 @@ def one_camera(scene: str, watched: Watched, options: argparse.Namespace) -> dic
                 count = mended.counts
                 print(
                     f"| {scene} | {name} {len(rows)} | {percent} % of {kind} | {' | '.join(cells)} "
-                    f"| {count['filled']}, {count['confirmed']} | {count['flicker']} |",
+                    f"| {count['filled']}, {count['confirmed']} | {count['doubted']}, {count['flicker']} |",
                     flush=True,
                 )
     return figures
