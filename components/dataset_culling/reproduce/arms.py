@@ -49,7 +49,7 @@ class Variant:
 
     name: str
     title: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the run; scores are the camera's own student's
     gate: bool = False  # near-duplicates are dropped before anything costs
     logged: bool = False  # scores come from a log
     own_labels: bool = False  # the teacher labels for it alone, as it is asked otherwise
@@ -78,7 +78,7 @@ _VARIANTS = (
             _recipe(subset="gradmatch", subset_share=0.3, subset_warm=0.5)),
     Variant("cyclical", "cyclical learning rate", _recipe(schedule="cyclical")),
     Variant("expand", "ExpandNets, 4 times", _recipe(expand=4)),
-    Variant("separable", "DecomposeMe: `tiny_1d`", {"train_student": {"student": {"name": "tiny_1d"}}}),
+    Variant("separable", "DecomposeMe: `tiny_1d`", {"student": {"name": "tiny_1d"}}),
     Variant("prune", "joint training and pruning", _recipe(prune=0.15)),
     Variant("low-rank", "compression-aware training", _recipe(low_rank=1.5, low_rank_energy=0.9)),
     Variant("tracks", "labels mended over time", {"label_frames": {"tracks": {"enabled": True}}}, own_labels=True),

@@ -28,7 +28,11 @@ from dataset_culling.runner.complete import detector_names
 @click.option("--sizes", default="", help="Numbers of frames to train on, instead of the preset's.")
 @click.option("--seeds", default="", help="Seeds, instead of the preset's.")
 @click.option("--opt-resolution", default="", help="off, loss, ap or several, instead of the preset's.")
-@click.option("--variants", default="", help="plain, gate, trust, distillation, logged, gate+logged, paper, or of those in docs/reproduce.md.")
+@click.option(
+    "--variants",
+    default="",
+    help="plain, gate, trust, distillation, logged, gate+logged, paper, or of those in docs/reproduce.md.",
+)
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the kept frames, instead of the preset's.")
 @click.option("--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(

@@ -369,7 +369,8 @@ def _outcome(config: ReproduceConfig, cell: Cell, shared: RunResult, scoring: _S
         if cell.opt_resolution == "off"
         else looking.figures["seconds_per_frame"] * looking.counts["frames"] * looking.counts["scales"],
         # Seconds a step times steps, not the stage's: a training that was killed and resumed is counted whole.
-        training_s=training.figures["seconds_per_step"] * training.counts["steps"],
+        training_s=training.figures["seconds_per_step"] * training.counts["steps"]
+        + training.figures.get("choosing_s", 0.0),
         scale=resolution.scale,
         side_px=resolution.side_px,
         gflops=resolution.gflops_chosen,

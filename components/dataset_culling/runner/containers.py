@@ -285,6 +285,7 @@ class Following:
     def _copy(self) -> None:
         from docker.errors import DockerException
         from requests.exceptions import RequestException
+        from urllib3.exceptions import HTTPError
 
         try:
             with writing_to(self._out):
@@ -298,7 +299,7 @@ class Following:
             self._problem = error
             with contextlib.suppress(DockerException, RequestException):  # it ended meanwhile
                 self._container.kill()
-        except (DockerException, RequestException):
+        except (DockerException, RequestException, HTTPError):
             pass  # the whole is read in the end
 
 
@@ -383,6 +384,12 @@ def with_absolute_paths(config: PipelineConfig) -> PipelineConfig:
         truth=absolute(config.truth),
         extract_frames=config.extract_frames.replace(
             sources=tuple(absolute(source) for source in config.extract_frames.sources)
+        ),
+        score_frames=config.score_frames.replace(logged=absolute(config.score_frames.logged)),
+        train_student=config.train_student.replace(
+            recipe=config.train_student.recipe.replace(
+                subset_replay=absolute(config.train_student.recipe.subset_replay)
+            )
         ),
     )
 

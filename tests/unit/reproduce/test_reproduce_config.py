@@ -11,7 +11,7 @@ from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.footage.simulation import SCENES
 from dataset_culling.footage.split import split_by_time
 from dataset_culling.graph import STAGES
-from dataset_culling.reproduce.arms import ARMS
+from dataset_culling.reproduce.arms import ARMS, VARIANTS
 from dataset_culling.reproduce.cells import Cell, cells_of
 from dataset_culling.reproduce.config import ReproduceConfig, read_config, reproduce_presets
 from dataset_culling.reproduce.run import footage_cameras, with_footage
@@ -27,6 +27,18 @@ def test_presets__every_cell_has_settings_that_fit(name: str, tmp_path: Path):
     for cell in cells:
         cell_config(config, cell, tmp_path)
     assert {camera.scene for camera in config.cameras.values()} <= set(SCENES)
+
+
+@pytest.mark.parametrize("variant", [name for name, variant in VARIANTS.items() if variant.settings])
+def test_cell_config__a_variant_changes_what_its_stages_are_given(variant: str, tmp_path: Path):
+    config = read_config("seeds")
+
+    def given(name: str) -> list[str]:
+        cell = Cell("street", "confidence+precision", 48, "off", 0, name)
+        settings = cell_config(config, cell, tmp_path)
+        return [settings.stage_config(stage).model_dump_json() for stage in ("label-frames", "train-student")]
+
+    assert given(variant) != given("plain")
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])

@@ -52,12 +52,16 @@ def test_with_absolute_paths__only_what_is_a_path(tmp_path, monkeypatch):
         student={"name": "tiny", "weights": "own.pth"},
         teacher={"name": "fasterrcnn_resnet50_fpn_v2", "weights": "COCO_V1"},
         registry="models",
+        score_frames={"logged": "gate.jsonl"},
+        train_student={"recipe": {"subset_replay": "subset.jsonl"}},
     )
     found = with_absolute_paths(config)
     assert found.extract_frames.sources == (f"{tmp_path}/day.mp4", "s3://footage/gate/", f"{tmp_path}/segments/*.mkv")
     assert found.student.weights == f"{tmp_path}/own.pth"
     assert (found.teacher.name, found.teacher.weights) == ("fasterrcnn_resnet50_fpn_v2", "COCO_V1")
     assert (found.registry, found.truth) == (f"{tmp_path}/models", "")
+    assert found.score_frames.logged == f"{tmp_path}/gate.jsonl"
+    assert found.train_student.recipe.subset_replay == f"{tmp_path}/subset.jsonl"
 
 
 def test_read_only_paths__files_folders_and_what_lies_beside_weights(tmp_path):
