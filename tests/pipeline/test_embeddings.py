@@ -29,6 +29,19 @@ def test_embeddings__ranks_them_on_the_runs_crops(tiny_run: Path, tmp_path: Path
     assert "it may be the same object" in page
 
 
+def test_embeddings__without_pictures_from_inside_the_run(tiny_run: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tiny_run)
+    more = ("--model", "tiny", "--crops", "60", "--pictures", "0", "--device", "cpu", "--out", tmp_path)
+    done = culling("embeddings", ".", *more)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "embeddings.html").read_text()
+    assert f"What {tiny_run.name}'s crops look like" in page.replace("&#39;", "'")
+    assert "No pictures were asked for." in page
+    done = culling("embeddings", tiny_run, "--crops", "5001")
+    assert done.returncode == 2
+    assert "2<=x<=5000" in done.stderr
+
+
 def test_embeddings__says_what_it_wants(tiny_run: Path, tmp_path: Path):
     done = culling("embeddings", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)

@@ -31,6 +31,9 @@ def test_lr_range__tries_rates_on_the_runs_culled_set(tiny_run: Path, tmp_path: 
     first, second = (float(line.split()[1]) for line in again.stdout.splitlines()[1:3])
     assert first == pytest.approx(float(rows[0]["loss_smooth"]), rel=1e-3)  # expanded, it starts as it would plain
     assert second > 0
+    done = culling(*arguments, "--set", "classes", '["dog"]', "--out", tmp_path / "dog")
+    assert (done.returncode, done.stderr.splitlines()[-1].partition(":")[0]) == (2, "error")
+    assert "--set classes: expected person, car, which the run's frames are labelled with, found dog" in done.stderr
 
 
 def test_lr_range__says_what_it_wants(tmp_path: Path):

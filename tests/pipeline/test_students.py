@@ -23,7 +23,7 @@ def test_students__tries_candidates_chooses_one_and_goes_on_where_it_was(tiny_ru
     assert "torch" in first["engine"]
 
     more = ("--candidate", "tiny", "--candidate", "tiny=none", "--candidate", "yolox_s=gone.pth")
-    done = culling(*arguments, *more, "--rule", "most-accurate")
+    done = culling(*arguments, *more, "--rule", "most-accurate", "--set", "recipe.subset_replay", "of-another.jsonl")
     assert done.returncode == 0, done.stderr
     both = json.loads((tmp_path / "students.json").read_text())
     assert both["rows"][0] == first["rows"][0]  # to the last digit of its seconds: it was not tried again
@@ -35,6 +35,7 @@ def test_students__tries_candidates_chooses_one_and_goes_on_where_it_was(tiny_ru
     assert ElementTree.parse(tmp_path / "students.svg").getroot().tag.endswith("svg")
     assert "Chosen: tiny, the best in agreement." in done.stdout
     assert "left out: yolox_s=gone.pth" in done.stdout
+    assert "recipe.subset_replay is left out" in done.stdout
     assert digest(tiny_run / "tasks" / "train-student" / "model") == before
 
     done = culling(*arguments, "--candidate", "tiny", "--budget-ms", "0.001")
@@ -55,4 +56,12 @@ def test_students__says_what_it_wants(tiny_run: Path, tmp_path: Path):
     done = culling("students", tiny_run, "--config", tmp_path / "rule.yaml")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "'rule': wanted 'cheapest-within' or 'most-accurate', found 'prettiest'" in done.stderr
+    done = culling("students", tiny_run, "--set", "classes", '["dog"]', "--device", "cpu", "--out", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--set classes: expected person, car, which the run's frames are labelled with, found dog" in done.stderr
     assert not (tmp_path / "students.json").exists()
+    out = tmp_path / "rule.yaml" / "out"
+    done = culling("students", tiny_run, "--candidate", "tiny", "--device", "cpu", "--out", out)
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1  # no bar before it: nothing was trained
+    assert "expected a folder to write to" in done.stderr

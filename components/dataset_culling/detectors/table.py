@@ -36,6 +36,7 @@ class DetectorSpec:
     million_parameters: float  # with the classes it comes with
     gflops_320: float  # for one 16:9 image with a short side of 320 px, 2 per multiply-add
     summary: str
+    detects: bool = True  # False: its default weights are a start for training and no detector
 
 
 DETECTORS: dict[str, DetectorSpec] = {
@@ -56,6 +57,7 @@ DETECTORS: dict[str, DetectorSpec] = {
         0.33,
         0.47,
         "tiny with 3x1 and 1x3 filters (DecomposeMe)",
+        detects=False,
     ),
     "tiny_teacher": DetectorSpec(
         "embedded:build_tiny_teacher",

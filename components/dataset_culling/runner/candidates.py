@@ -33,7 +33,12 @@ def teacher_of_labels(run: Path) -> DetectorRef:
 
 
 def candidates_of(
-    names: Sequence[str], student: DetectorRef, teacher: DetectorRef, *, option: str = "--candidate"
+    names: Sequence[str],
+    student: DetectorRef,
+    teacher: DetectorRef,
+    *,
+    option: str = "--candidate",
+    trained: bool = True,
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Who is tried, and who is left out, with the reason.
 
@@ -42,6 +47,8 @@ def candidates_of(
         student: The run's; it keeps its weights where it is named without any.
         teacher: Whose labels the run has.
         option: What a person types before a name.
+        trained: Whether they are trained before they are judged; else those whose weights are only a start are left
+            out, unless the run or a name asks for them.
 
     Raises:
         ConfigError: If a name is no student's, or comes twice.
@@ -49,8 +56,11 @@ def candidates_of(
     left_out: dict[str, str] = {}
     if not names:
         rest = [name for name in DETECTORS if name != student.name]
-        names = [student.name, *(name for name in rest if weights_at_hand(name))]
         left_out = {name: no_weights(name) for name in rest if not weights_at_hand(name)}
+        if not trained:
+            starts = (name for name in rest if name not in left_out and not DETECTORS[name].detects)
+            left_out |= dict.fromkeys(starts, "its weights are a start for training, no detector; name a trained one")
+        names = [student.name, *(name for name in rest if name not in left_out)]
     known = [name for name, spec in DETECTORS.items() if spec.trainable]
     found: dict[str, Candidate] = {}
     for named in names:

@@ -16,9 +16,11 @@ from dataset_culling.runner.command import QUIET, Command, verbosity
     "models",
     multiple=True,
     metavar="NAME[=WEIGHTS]",
-    help="A detector to look through; once for each. [default: the run's student and all whose weights are at hand]",
+    help="A detector to look through; once for each. [default: the run's student and all trained ones at hand]",
 )
-@click.option("--crops", default=400, show_default=True, type=click.IntRange(2), help="Most crops, of equal classes.")
+@click.option(
+    "--crops", default=400, show_default=True, type=click.IntRange(2, 5000), help="Most crops, of equal classes."
+)
 @click.option(
     "--crop-px", default=128, show_default=True, type=click.IntRange(64), help="Side of a crop; multiple of 32."
 )

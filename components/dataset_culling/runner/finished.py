@@ -9,10 +9,11 @@ from typing import Any
 
 from dataset_culling.artifacts.header import HEADER, read_header
 from dataset_culling.config import parse_config
-from dataset_culling.errors import InputError
+from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.graph import STAGES, WIRING
 from dataset_culling.runner.entry import stage_config
 from dataset_culling.stages.train_student.config import TrainStudentConfig
+from dataset_culling.types import Detections, parse_classes
 
 TASKS = {task.name: task for task in WIRING}
 TRAINING = "train-student"
@@ -31,6 +32,20 @@ def settings_of(run: Path, changes: Sequence[tuple[str, str]] = ()) -> TrainStud
     config = read_header(model, "model/1").config
     changed = stage_config(STAGES[TASKS[TRAINING].stage], json.dumps(config), changes)
     return parse_config(TrainStudentConfig, changed.model_dump(mode="json"), where=TRAINING)
+
+
+def check_classes(config: TrainStudentConfig, labels: Detections) -> None:
+    """Refuse to train on labels of other classes than the configuration names.
+
+    Raises:
+        ConfigError: If names or their order differ.
+    """
+    names = parse_classes(config.classes).names
+    if names != labels.class_names:
+        raise ConfigError(
+            f"--set classes: expected {', '.join(labels.class_names)}, which the run's frames are labelled with, found "
+            f"{', '.join(names)}. Leave it out, or run the camera again with other classes."
+        )
 
 
 def inputs_of(run: Path, task_name: str) -> dict[str, Path]:

@@ -61,7 +61,7 @@ def students(
 
     Prints agreement with the teacher (and accuracy, where true boxes are known) beside milliseconds for an image, one
     at a time, at the run's resolution; marks the Pareto front and the one that the rule takes. Nothing of the run
-    changes. What was tried is kept: stopped, it goes on where it was.
+    changes. What was tried is kept: stopped, it goes on with the candidate that it was at.
 
     \b
     culling students runs/demo

@@ -94,12 +94,10 @@ def read_settings(file: str, given: Mapping[str, object]) -> StudentsConfig:
     return parse_config(StudentsConfig, values, where=file or "students")
 
 
-def read_rows(file: Path, facts: Facts) -> list[Row]:
-    """The rows of an earlier students.json, if it was made on the same ground; none where it cannot be read."""
+def read_rows(file: Path) -> list[Row]:
+    """The rows of an earlier students.json, whatever they were tried with; none where it cannot be read."""
     try:
         values = json.loads(file.read_text("utf-8"))
-        if values["key"] != facts.key:
-            return []
         return [Row(**{key: one[key] for key in Row.__slots__}) for one in (*values["rows"], *values["earlier"])]
     except (OSError, ValueError, KeyError, TypeError):
         return []
@@ -124,7 +122,8 @@ def write_rows(
         facts: What is told beside them.
         config: How they were tried, and the rule.
         left_out: Who was not tried, and why.
-        earlier: Rows of candidates that are not asked for this time; kept in the JSON, so that they are not lost.
+        earlier: Rows of candidates, seeds, epochs or engines that are not asked for this time; kept in the JSON, so
+            that they are not lost.
 
     Returns:
         The student that the rule takes; None where there is none to choose among, or none within the budget.

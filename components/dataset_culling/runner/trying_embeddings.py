@@ -7,7 +7,7 @@
 Source of the idea: Hirner, Transfer Learning for Fun and Profit (2017): model, layer and pooling are judged by
 nearest-neighbour ranking and by how plausible the false positives are.
 
-N = crops.
+N = crops, Q = those of them that are asked (queries).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from dataset_culling.runner.entry import choose_device
 from dataset_culling.runner.finished import TRAINING, inputs_of, settings_of
 from dataset_culling.runner.writing import write_page
 from dataset_culling.stages.detecting import local_weights
-from dataset_culling.types import BoolArray, ImageArray, IntArray
+from dataset_culling.types import BoolArray, FloatArray, ImageArray, IntArray
 
 CSV, JSON, HTML = "embeddings.csv", "embeddings.json", "embeddings.html"
 PLACE_IOU = 0.3
@@ -74,7 +74,8 @@ class Row:
     layer: Layer
     dimensions: int
     ranking: Ranking
-    distance: Float64Array  # (N, N)
+    to_same: Float64Array  # (Q,) each query's distance to its nearest crop of the same class, queries in order
+    to_other: Float64Array  # (Q,) and to its nearest of another class
 
     @property
     def name(self) -> str:
@@ -125,7 +126,9 @@ def print_embeddings(
     if crop_px % 32:
         raise ConfigError(f"--crop-px {crop_px}: expected a multiple of 32, which every network takes. Pass 128.")
     training = settings_of(run)
-    candidates, left_out = candidates_of(models, training.student, teacher_of_labels(run), option="--model")
+    candidates, left_out = candidates_of(
+        models, training.student, teacher_of_labels(run), option="--model", trained=False
+    )
     own = training.student.name
     crops = read_crops(run, most=num_crops, crop_px=crop_px, gap_s=gap_s, place_s=place_s)
     rows: list[Row] = []
@@ -138,9 +141,7 @@ def print_embeddings(
                 left_out[candidate.name] = str(error)
                 continue
             for layer, values in embed_crops(detector, crops.images):
-                distance = cosine_distances(values)
-                ranking = rank_neighbours(distance, crops.class_ids, crops.excluded)
-                rows.append(Row(candidate.name, layer, values.shape[1], ranking, distance))
+                rows.append(row_of(candidate.name, layer, values, crops))
     if not rows:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise InputError(f"{run}: expected a model to look through, found none ({reasons})")
@@ -171,12 +172,31 @@ def print_embeddings(
         for row in shown
     ]  # fmt: skip
     said = said_of(rows, own)
-    write_page(out / HTML, embeddings_page(run.name, [_cells(row) for row in rows], galleries, said=said, rule=rule))
+    write_page(
+        out / HTML, embeddings_page(run.resolve().name, [_cells(row) for row in rows], galleries, said=said, rule=rule)
+    )
     if as_json:
         click.echo(json.dumps(report, indent=1))
         return
     click.echo("\n".join([*lines(rows, crops, rule, left_out), *said]))
     click.echo(f"all of it: {out / CSV}, {out / JSON}, {out / HTML}")
+
+
+def row_of(model: str, layer: Layer, values: FloatArray, crops: Crops) -> Row:
+    """Rank the crops by an embedding; its N x N distances are let go, as there are dozens of embeddings.
+
+    Args:
+        model: As a person names it.
+        layer: Where the embedding comes from.
+        values: Shape (N, D).
+        crops: What was embedded.
+    """
+    distance = cosine_distances(values)
+    ranking = rank_neighbours(distance, crops.class_ids, crops.excluded)
+    queries = np.flatnonzero(ranking.is_query)
+    to_same = distance[queries, ranking.nearest_same[queries]]
+    to_other = distance[queries, ranking.nearest_other[queries]]
+    return Row(model, layer, values.shape[1], ranking, to_same, to_other)
 
 
 def read_crops(run: Path, *, most: int, crop_px: int, gap_s: float, place_s: float) -> Crops:
@@ -278,9 +298,7 @@ def false_neighbours(row: Row, crops: Crops, most: int) -> tuple[FalseNeighbour,
     """
     found: list[FalseNeighbour] = []
     ranking = row.ranking
-    queries = np.flatnonzero(ranking.is_query)
-    other = row.distance[queries, ranking.nearest_other[queries]]
-    same = row.distance[queries, ranking.nearest_same[queries]]
+    queries, same, other = np.flatnonzero(ranking.is_query), row.to_same, row.to_other
     shown: set[int] = set()
     for place in np.argsort(other - same, kind="stable"):
         query, wrong = int(queries[place]), int(ranking.nearest_other[queries[place]])
@@ -307,10 +325,7 @@ def _seen(crops: Crops, row: int, distance: float) -> Seen:
 
 def _false_share(row: Row) -> tuple[int, int]:
     """How many queries have their nearest neighbour in another class, and how many queries there are."""
-    queries = np.flatnonzero(row.ranking.is_query)
-    other = row.distance[queries, row.ranking.nearest_other[queries]]
-    same = row.distance[queries, row.ranking.nearest_same[queries]]
-    return int((other < same).sum()), len(queries)
+    return int((row.to_other < row.to_same).sum()), len(row.to_same)
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import click
 
+from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.errors import ConfigError
 from dataset_culling.report.rates import rates_svg
 from dataset_culling.runner.entry import choose_device
-from dataset_culling.runner.finished import TRAINING, inputs_of, settings_of
+from dataset_culling.runner.finished import TRAINING, check_classes, inputs_of, settings_of
 from dataset_culling.runner.writing import write_page
 from dataset_culling.stages.detecting import local_weights
 from dataset_culling.stages.rehearsal import start_of
@@ -90,9 +91,11 @@ def rates_of(
 
     Raises:
         InputError: If an artifact that it read is gone, or no frame was kept.
+        ConfigError: If the run's frames are labelled with other classes.
         TrainingDiverged: If the loss is not finite at the first rate.
     """
     inputs = inputs_of(run, TRAINING)
+    check_classes(config, read_labels(inputs["labels"]))
     material = read_material(config, inputs)
     student = load_trainable(local_weights(start_of(config, inputs).student), device=device)
     teacher = local_weights(config.teacher) if config.recipe.distillation else config.teacher

@@ -25,14 +25,16 @@ from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.header import digest
 from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.config import parse_config
-from dataset_culling.detectors.base import Detector, DetectorRef, Precision
-from dataset_culling.detectors.table import files_of
+from dataset_culling.detectors.base import Detector, DetectorRef, Precision, free_memory, ran_out_of_memory
+from dataset_culling.detectors.table import DETECTORS, files_of, weights_at_hand
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError, CullingError, InputError, WeightsError
 from dataset_culling.evaluation.coco import evaluate
+from dataset_culling.graph import external_inputs
 from dataset_culling.runner.candidates import Candidate, candidates_of, teacher_of_labels
 from dataset_culling.runner.entry import choose_device
-from dataset_culling.runner.finished import TRAINING, config_of, inputs_of, settings_of
+from dataset_culling.runner.fingerprint import fingerprint
+from dataset_culling.runner.finished import TRAINING, check_classes, config_of, inputs_of, settings_of
 from dataset_culling.runner.students_results import (
     CSV,
     JSON,
@@ -45,6 +47,7 @@ from dataset_culling.runner.students_results import (
     read_rows,
     write_rows,
 )
+from dataset_culling.runner.writing import check_writable
 from dataset_culling.stages.base import Stopwatch
 from dataset_culling.stages.detecting import ScanLog, local_file, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
@@ -96,26 +99,35 @@ def print_students(
     training = settings_of(run, changes)
     candidates, left_out = candidates_of(config.candidates, training.student, teacher_of_labels(run))
     ground = read_ground(run, training, config, device=choose_device(device))
-    wanted = {key_of(ground, candidate): candidate for candidate in candidates}
-    found = {row.key: row for row in read_rows(out / JSON, ground.facts)}
-    earlier = [row for key, row in found.items() if key not in wanted]
+    wanted = {key_of(ground.facts.key, candidate): candidate for candidate in candidates}
+    earlier = {row.key: row for row in read_rows(out / JSON)}
+    check_writable(out)  # before the first training, not after it
     rows: list[Row] = []
     for key, candidate in wanted.items():
-        row = None if again else found.get(key)
+        row = None if again else earlier.get(key)
         if row is None:
             try:
                 row = try_candidate(candidate, ground, config, key=key, quiet=quiet)
             except (WeightsError, ConfigError, TrainingDiverged) as error:
                 left_out[candidate.name] = str(error)
-                continue
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+                left_out[candidate.name] = (
+                    f"expected memory to train it at {ground.facts.side_px} px, found too little on {ground.device}; "
+                    f"try --set recipe.batch_size {max(1, ground.training.recipe.batch_size // 2)}"
+                )
+        if row is None:
+            free_memory()  # here, where no traceback holds on to what was allocated
+            continue
         rows.append(row)
+        earlier.pop(key, None)
         # Those that follow may have been tried before: what stops this now must not lose them.
-        later = [one for other, one in found.items() if other in wanted and one not in rows and other != key]
-        write_rows(out, run, rows, ground.facts, config, left_out, earlier=[*earlier, *later])
+        write_rows(out, run, rows, ground.facts, config, left_out, earlier=tuple(earlier.values()))
     if not rows:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise InputError(f"{run}: expected a candidate that can be tried, found none ({reasons})")
-    chosen = write_rows(out, run, rows, ground.facts, config, left_out, earlier=earlier)
+    chosen = write_rows(out, run, rows, ground.facts, config, left_out, earlier=tuple(earlier.values()))
     if as_json:
         click.echo((out / JSON).read_text(encoding="utf-8"), nl=False)
     else:
@@ -129,11 +141,16 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
 
     Raises:
         InputError: If an artifact is gone, no frame was kept, or there is nothing on the held-out frames.
-        ConfigError: If true boxes are to be gone by and the run has none, or the engine cannot run there.
+        ConfigError: If true boxes are to be gone by and the run has none, the engine cannot run there, or the run's
+            frames are labelled with other classes.
     """
     if config.engine == "openvino" and device != "cpu":
         raise ConfigError(f"--engine openvino: expected --device cpu, which it runs on, found {device}. Pass that.")
+    notes: list[str] = []
+    if training.recipe.subset_replay:  # for as many epochs as that training had, and for one student
+        notes.append("recipe.subset_replay is left out: every candidate looks at all frames in every epoch")
     recipe = training.recipe.replace(
+        subset_replay="",
         epochs=config.epochs,
         seed=config.seed,
         early_stop_share=0.0,  # so few epochs need no early stop, and all train on all
@@ -147,7 +164,7 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
     heldout, labels = FrameReader(heldout_inputs["frames"]), read_labels(heldout_inputs["labels"])
     if not np.any(~labels.ignore):
         raise InputError(f"{heldout_inputs['labels']}: expected objects on the held-out frames, found none.")
-    notes: list[str] = []
+    check_classes(training, labels)
     truth = None
     if evaluation.truth:
         try:
@@ -160,13 +177,15 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
     if config.judge == "truth" and truth is None:
         raise ConfigError(f"--judge truth: expected a run with true boxes, found none in {run}. Use agreement.")
     engine = engine_of(config.engine, device, evaluation.precision)
+    lesson = training.replace(student=DetectorRef(name="tiny"))  # all but who learns
+    files = (*external_inputs(lesson), *([evaluation.truth] if truth is not None else []))
     shared = {
         "version": __version__,
-        "training": training.replace(student=DetectorRef(name="tiny")).model_dump(mode="json"),
+        "training": lesson.model_dump(mode="json"),
+        "files": {file: fingerprint(file) for file in files},
         "inputs": {name: digest(place) for name, place in sorted(inputs.items())},
         "heldout": [digest(heldout_inputs[name]) for name in ("frames", "labels")],
         "evaluation": [evaluation.min_score, evaluation.batch_size, evaluation.precision],
-        "truth": evaluation.truth if truth is not None else "",
         "engine": engine,
         "rounds": [WARM_UP, ROUNDS, TIMED_FRAMES],
     }
@@ -185,13 +204,19 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
     return Ground(training, material, evaluation, heldout, labels, truth, device, facts)
 
 
-def key_of(ground: Ground, candidate: Candidate) -> str:
-    """A digest of all that decides a candidate's figures; of files their size and time count."""
-    files: list[object] = []
-    for file in files_of(candidate.ref):
-        place = Path(file)
-        files.append([file, place.stat().st_size, place.stat().st_mtime_ns] if place.is_file() else file)
-    text = json.dumps([ground.facts.key, candidate.name, candidate.ref.model_dump(mode="json"), files])
+def key_of(ground_key: str, candidate: Candidate) -> str:
+    """A digest of all that decides a candidate's figures; of files and objects what `fingerprint` says counts.
+
+    Args:
+        ground_key: Digest of what all candidates share.
+        candidate: With weights at its own place: a file, a folder, an object or a published name.
+    """
+    ref = candidate.ref
+    files = list(files_of(ref))
+    if not ref.weights and not DETECTORS[ref.name].default_weights:
+        files.append(weights_at_hand(ref.name))  # a file that somebody has put into torch's cache
+    found = {file: fingerprint(file) for file in files if file}
+    text = json.dumps([ground_key, candidate.name, ref.model_dump(mode="json"), found], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,6 +40,22 @@ def write_page(out: str | Path, html: str) -> None:
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, if it is not there, and see that a file can be written to it, before long work begins.
+
+    Raises:
+        OutputError: If it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: expected a folder to write to, found {error.strerror or error}. Choose another --out."
+        ) from error
 
 
 def publish(run: Path, to: str) -> None:

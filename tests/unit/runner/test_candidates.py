@@ -20,11 +20,20 @@ def test_candidates_of__without_names_all_whose_weights_are_at_hand(monkeypatch:
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / "yolox_nano.pth").touch()
     found, left_out = candidates_of((), STUDENT, TEACHER)
-    assert [one.name for one in found] == ["tiny", "tiny_teacher", "yolox_nano"]
+    assert [one.name for one in found] == ["tiny", "tiny_1d", "tiny_teacher", "yolox_nano"]
     assert found[0].ref == STUDENT  # with the run's weights
-    assert [one.is_teacher for one in found] == [False, True, False]
-    assert set(left_out) == set(DETECTORS) - {"tiny", "tiny_teacher", "yolox_nano"}
+    assert [one.is_teacher for one in found] == [False, False, True, False]
+    assert set(left_out) == set(DETECTORS) - {"tiny", "tiny_1d", "tiny_teacher", "yolox_nano"}
     assert len(by_reason(left_out)) == 2  # some are fetched where they are named, others need a file
+
+
+def test_candidates_of__a_start_for_training_is_not_judged_untrained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    found, left_out = candidates_of((), STUDENT, TEACHER, trained=False)
+    assert [one.name for one in found] == ["tiny", "tiny_teacher"]
+    assert "a start for training" in left_out["tiny_1d"]
+    found, _ = candidates_of(("tiny_1d=mine.safetensors",), STUDENT, TEACHER, trained=False)
+    assert [one.name for one in found] == ["tiny_1d=mine.safetensors"]
 
 
 def test_candidates_of__weights_may_be_named():

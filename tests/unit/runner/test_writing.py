@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dataset_culling.errors import OutputError
-from dataset_culling.runner.writing import appearing_together
+from dataset_culling.runner.writing import appearing_together, check_writable
 
 
 def test_appearing_together__all_at_the_end_and_older_ones_go(tmp_path: Path):
@@ -20,6 +20,14 @@ def test_appearing_together__all_at_the_end_and_older_ones_go(tmp_path: Path):
         b.write_text("2")
         assert not (out / "a.json").exists()
     assert {file.name: file.read_text() for file in out.iterdir()} == {"a.json": "1", "b.txt": "2"}
+
+
+def test_check_writable__makes_the_folder_and_leaves_nothing_in_it(tmp_path: Path):
+    check_writable(tmp_path / "new" / "out")
+    assert list((tmp_path / "new" / "out").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file/out: expected a folder to write to, found .* Choose another --out"):
+        check_writable(tmp_path / "file" / "out")
 
 
 def test_appearing_together__none_after_an_error(tmp_path: Path):
