@@ -116,8 +116,9 @@ def read_material(config: TrainStudentConfig, inputs: Inputs) -> Material:
         raise InputError(f"{inputs['selection']}: expected frames to train on, found none. Raise the culls' budgets.")
     side_px = read_resolution(inputs["resolution"]).side_px
     labels = read_labels(inputs["labels"])
-    judged = without_students_boxes(labels, inputs["labels"])
-    rows, watched_rows = split_by_time(judged, labels.rows_of(selection.frame_ids), config.recipe.early_stop_share)
+    share = config.recipe.early_stop_share
+    judged = without_students_boxes(labels, inputs["labels"]) if share else labels
+    rows, watched_rows = split_by_time(judged, labels.rows_of(selection.frame_ids), share)
     frames = FrameReader(inputs["frames"])
     samples, num_replayed = with_replay(config, inputs, LabelledFrames(frames, labels, rows))
     watched = LabelledFrames(frames, judged, watched_rows) if len(watched_rows) else None
