@@ -12,6 +12,7 @@ changes a key of label_frames.tracks, --quick is a minute of one camera. Printed
 KIND and MISSED (%), each before and after:
     SCENE_SET_KIND_MISSED_precision_before, ..._after     at IoU 0.5, 0..100; ignore regions are left out
     ..._recall, ..._map_50                                the same; mAP with the labels' scores
+    ..._recall_all                                        over all true objects: those in ignore regions count as missed
     ..._class_errors                                      labels on an object of another class
     ..._filled, _confirmed, _guessed, _doubted, _flicker, _reclassed, _duplicates    boxes that were touched
 """
@@ -35,7 +36,7 @@ INDOORS = ("lobby", "court", "court-far", "court-near")
 STREET = ("person", "bicycle", "car", "truck")
 DOUBTFUL_SCORE, MIN_SCORE = 0.3, 0.5
 """The defaults of label_frames."""
-FIGURES = ("precision", "recall", "map_50", "class_errors")
+FIGURES = ("precision", "recall", "recall_all", "map_50", "class_errors")
 TOUCHED = ("filled", "confirmed", "guessed", "doubted", "flicker", "reclassed", "duplicates")
 
 
@@ -68,9 +69,10 @@ def main() -> None:
         options.scenes, options.minutes, options.budget, options.misses = "demo", 1.0, 20, "0,40"
     figures: dict[str, float] = {}
     print(
-        "| camera | frames | missed | precision | recall | mAP@50 | misnamed | filled, confirmed | doubted, flicker |"
+        "| camera | frames | missed | precision | recall | recall of all | mAP@50 | misnamed "
+        "| filled, confirmed | doubted, flicker |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for scene in options.scenes.split(","):
         started = time.perf_counter()
         watched = watch(scene, np.arange(0, options.minutes * 60, 1 / options.fps))

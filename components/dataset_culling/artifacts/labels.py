@@ -211,6 +211,19 @@ def read_box_trust(path: Path) -> FloatArray | None:
     return np.array([box["trust"] for box in ordered], np.float64)
 
 
+def read_box_source(path: Path) -> tuple[str, ...] | None:
+    """Where each box comes from, M words in the order of `read_labels`; None: all are the teacher's own.
+
+    Raises:
+        ArtifactError: If it is no labels/1, or damaged.
+    """
+    header = read_header(path, SCHEMA)
+    boxes = read_json_file(path, header, FILE)["annotations"]
+    if any("source" not in box for box in boxes):
+        return None
+    return tuple(box["source"] for box in sorted(boxes, key=lambda box: int(box["image_id"])))
+
+
 def read_worst(path: Path) -> tuple[WorstBox, ...]:
     """The boxes that a person should look at first; empty where the teacher was not compared with itself.
 

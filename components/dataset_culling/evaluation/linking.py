@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from dataset_culling.boxes import iou_matrix
 from dataset_culling.config import StageConfig
 from dataset_culling.errors import ConfigError
 from dataset_culling.types import BoolArray, Float32Array, IntArray
@@ -29,6 +28,8 @@ Float64Array = npt.NDArray[np.float64]
 
 NEVER = 1e6  # a cost that is never paid
 OTHER_CLASS = 0.4  # what a change of class costs: a rider is not to become the bicycle
+SLACK = 1e-9  # of seconds and overlaps, where only what cannot be linked is told apart
+PROBLEM_LINKS = 50  # possible ones in one assignment problem, unless more hang together
 LEAST_REACH, MOST_REACH = 0.1, 1.5  # box sizes; further than the upper one everything would overlap everything
 
 
@@ -137,11 +138,7 @@ def _link_piece(
         # What has both neighbours is settled: only the ends of what is linked so far go on.
         open_ = np.flatnonzero((after < 0) | (before < 0))
         ends = np.column_stack([sightings[open_], after[open_] < 0, before[open_] < 0])
-        wanted = _has_partner(ends, how, rules)
-        if not wanted.any():
-            continue
-        open_, ends = open_[wanted], ends[wanted]
-        for one, next_one in _assign(rows[open_], time_s, ends, how, rules):
+        for one, next_one in _choose(_possible(ends, how, rules), rows[open_], time_s, ends, how, rules):
             after[open_[one]], before[open_[next_one]] = open_[next_one], open_[one]
         if how == "near":
             sightings[:, 6] = _stands_still(_tracks(before), sightings, rules)
@@ -169,33 +166,91 @@ def _stands_still(track: IntArray, sightings: Float64Array, rules: LinkRules) ->
     return np.asarray((still & (num > 1))[track], np.bool_)
 
 
-def _has_partner(ends: Float64Array, how: How, rules: LinkRules) -> BoolArray:
-    """Which ends, (E, 9), have another one that they may be linked with at all, by place and time; (E,).
+def _choose(
+    links: list[tuple[int, int]], rows: IntArray, time_s: Float64Array, ends: Float64Array, how: How, rules: LinkRules
+) -> list[tuple[int, int]]:
+    """Of the possible links, (i, j) into `ends`, those that are made: to the next frame first, then over gaps.
 
-    It changes no result. laptrack goes through everything within the longest gap in Python, and of a minute's ends few
-    have a partner where they stand.
+    laptrack compares every segment with all others, so its time grows with the square of their number. But two links
+    have a say in each other only if they share an end, or others do in a chain: what hangs together is assigned
+    together. Small groups share a problem until it has `PROBLEM_LINKS`, as each has a price of its own.
     """
-    if how == "moving":  # no long gaps, so not worth while
-        return np.ones(len(ends), np.bool_)
-    time_s = ends[:, 4]
-    longest_s = rules.longest_gap_s() if how == "parked" else rules.max_gap_s
-    upto = np.searchsorted(time_s, time_s + longest_s, side="right")
-    found = np.zeros(len(ends), np.bool_)
-    for end in np.flatnonzero(ends[:, 7]).tolist():
-        others = np.arange(end + 1, upto[end])
-        others = others[(time_s[others] > time_s[end]) & (ends[others, 8] > 0)]
-        overlap = iou_matrix(ends[end : end + 1, :4], ends[others, :4])[0]
-        others = others[overlap >= rules.still_overlap]
-        found[others] = True
-        found[end] |= len(others) > 0
+    found: list[tuple[int, int]] = []
+    for gaps in (False, True):
+        ended, begun = {one for one, _ in found}, {other for _, other in found}
+        links = [link_ for link_ in links if link_[0] not in ended and link_[1] not in begun]
+        groups = _groups([(one, other) for one, other in links if gaps or rows[other] == rows[one] + 1])
+        found += [group[0] for group in groups if len(group) == 1]  # any link that may be made beats none
+        problem: list[tuple[int, int]] = []
+        for number, group in enumerate(several := [group for group in groups if len(group) > 1], start=1):
+            problem += group
+            if len(problem) < PROBLEM_LINKS and number < len(several):
+                continue
+            pairs = np.array(problem, np.int64)
+            members = np.unique(pairs)
+            part = ends[members]
+            part[:, 7], part[:, 8] = np.isin(members, pairs[:, 0]), np.isin(members, pairs[:, 1])
+            chosen = _assign(rows[members], time_s, part, how, rules, gaps=gaps)
+            found += [(int(members[one]), int(members[other])) for one, other in chosen]
+            problem = []
     return found
 
 
+def _possible(ends: Float64Array, how: How, rules: LinkRules) -> list[tuple[int, int]]:
+    """Every link that may be made between ends, (E, 9): pairs of indices, the earlier one first, ascending."""
+    seconds = ends[:, 4]
+    longest_s = rules.longest_gap_s() if how == "parked" else rules.max_gap_s
+    upto = np.searchsorted(seconds, seconds + longest_s + SLACK, side="right")
+    rows = ends.tolist()
+    found = []
+    for end in np.flatnonzero(ends[:, 7]).tolist():
+        others = np.arange(end + 1, upto[end])
+        others = others[(seconds[others] > seconds[end]) & (ends[others, 8] > 0)]
+        # Most are told apart by place at once; `link_cost` decides.
+        grown, least = np.zeros(len(others)), rules.still_overlap
+        if how == "moving":
+            grown = np.clip(rules.reach * (seconds[others] - seconds[end]), LEAST_REACH, MOST_REACH)
+            least = rules.min_overlap
+        others = others[_overlaps(ends[end, :4], ends[others, :4], grown) >= least - SLACK]
+        found += [(end, other) for other in others.tolist() if link_cost(rows[end], rows[other], how, rules) < NEVER]
+    return found
+
+
+def _groups(links: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Links that share their earlier end, or their later one, or hang together by others that do."""
+    parent: dict[int, int] = {}
+
+    def root(node: int) -> int:
+        while (up := parent.setdefault(node, node)) != node:
+            parent[node] = node = parent.setdefault(up, up)
+        return node
+
+    for one, other in links:
+        parent[root(~other)] = root(one)  # ~: the same sighting may end one life and begin another
+    found: dict[int, list[tuple[int, int]]] = {}
+    for link_ in links:
+        found.setdefault(root(link_[0]), []).append(link_)
+    return list(found.values())
+
+
+def _overlaps(box: Float64Array, others: Float64Array, grown: Float64Array) -> Float64Array:
+    """As `_iou` of one box, (4,), and each of the others, (K, 4), both grown by (K,) times their size; (K,)."""
+    size, sizes, by = box[2:] - box[:2], others[:, 2:] - others[:, :2], grown[:, None]
+    upper = np.minimum(box[2:] + by * size, others[:, 2:] + by * sizes)
+    lower = np.maximum(box[:2] - by * size, others[:, :2] - by * sizes)
+    shared = np.maximum(upper - lower, 0).prod(axis=1)
+    total = (1 + 2 * grown) ** 2 * (size.prod() + sizes.prod(axis=1)) - shared
+    overlaps: Float64Array = shared / np.maximum(total, SLACK)
+    return overlaps
+
+
 def _assign(
-    rows: IntArray, time_s: Float64Array, ends: Float64Array, how: How, rules: LinkRules
+    rows: IntArray, time_s: Float64Array, ends: Float64Array, how: How, rules: LinkRules, *, gaps: bool
 ) -> list[tuple[int, int]]:
-    """Links between ends: pairs of indices into `ends`, (E, 9): as for `link_cost`, then whether it may have a next
-    one and one before."""
+    """Links from each frame to the next and, with `gaps`, over frames between: pairs of indices into `ends`, (E, 9).
+
+    Its columns are as for `link_cost`, then whether it may have a next one and one before.
+    """
     frames = np.arange(rows[0], rows[-1] + 1)
     start = np.searchsorted(rows, frames)
     longest_s = rules.longest_gap_s() if how == "parked" else rules.max_gap_s
@@ -205,8 +260,8 @@ def _assign(
         return link_cost(a.tolist(), b.tolist(), how, rules) if a[7] and b[8] else NEVER
 
     cutoff = 1.0 + OTHER_CLASS
-    tracker = _laptrack()(
-        metric=cost, cutoff=cutoff, gap_closing_metric=cost, gap_closing_cutoff=cutoff,
+    tracker = laptrack_class()(
+        metric=cost, cutoff=cutoff, gap_closing_metric=cost, gap_closing_cutoff=cutoff if gaps else False,
         gap_closing_max_frame_count=int(within.max()),
         # Not estimated from the data: any link that may be made beats none, whatever else is in the frame.
         track_start_cost=cutoff, track_end_cost=cutoff, segment_start_cost=cutoff, segment_end_cost=cutoff,
@@ -215,13 +270,17 @@ def _assign(
     return [(int(start[one[0]] + one[1]), int(start[other[0]] + other[1])) for one, other in found]
 
 
-def _laptrack() -> Any:
-    """The class LapTrack: its import takes seconds, so only where objects are linked."""
+def laptrack_class() -> Any:
+    """The class LapTrack: its import takes seconds, so only where objects are linked.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
     try:
         from laptrack import LapTrack
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"tracks.enabled: linking objects over time needs laptrack, and there is no package {error.name}. "
-            f"Install it: pip install 'dataset-culling[tracks]', or set tracks.enabled to false."
+            f"label_frames.tracks.enabled: linking objects needs laptrack, and there is no package {error.name}. "
+            f"Install the extra tracks: pip install 'dataset-culling[tracks]', or set it to false."
         ) from None
     return LapTrack

@@ -21,6 +21,7 @@ class LabelQuality:
 
     precision: float  # share of the labels that are a true object of their class; 1 without labels
     recall: float  # share of the true objects that are labelled; those only in an ignore region are left out
+    recall_all: float  # the same over all true objects: ignore regions excuse nothing
     map_50: float  # the labels as detections by their scores, 0 without truth
     class_errors: int  # labels on a true object of another class
     num_labels: int
@@ -45,13 +46,15 @@ def label_quality(labels: Detections, truth: Detections) -> LabelQuality:
     doubtful = labels.keep_boxes(labels.ignore)
     near = matched(doubtful, truth, by_class=False)
     excused[near[near >= 0]] = True
-    asked = ~truth.ignore & (found | ~excused)
+    true = ~truth.ignore
+    asked = true & (found | ~excused)
     anywhere = matched(sure, truth, by_class=False)
     other = (anywhere >= 0) & ~hit
     other[other] = sure.class_ids[other] != truth.class_ids[anywhere[other]]
     return LabelQuality(
         precision=float(right.sum() / judged.sum()) if judged.any() else 1.0,
         recall=float((found & asked).sum() / asked.sum()) if asked.any() else 1.0,
+        recall_all=float((found & true).sum() / true.sum()) if true.any() else 1.0,
         map_50=max(evaluate(sure, truth).map_50, 0.0),
         class_errors=int(other.sum()),
         num_labels=len(sure.scores),

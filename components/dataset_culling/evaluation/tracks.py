@@ -85,9 +85,8 @@ class Mended:
     source: tuple[Source, ...]  # (M',) where each box comes from
     track: IntArray  # (M',) which object it is of
     stands_on: IntArray  # (M',) the teacher's box, an index into those given: itself, or the less sure neighbour
-    counts: Mapping[
-        str, int
-    ]  # confirmed, filled, hidden, doubted, flicker, reclassed, duplicates: boxes; tracks: lives
+    counts: Mapping[str, int]
+    """tracks: lives; the others boxes: confirmed, filled, guessed, doubted, flicker, reclassed, duplicates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +110,13 @@ def mend(labels: Detections, rules: TrackRules, *, student: Detections | None = 
            long enough and not believed become doubtful.
         4. Between two successive sure boxes of a believed life, on frames that the teacher looked at: a doubtful box
            becomes a label; where there is none, the student's box of that life, or else one between the sightings
-           before and after, is filled in. Not where the teacher misses it more than `max_misses` times, nor where it
-           has another box already.
+           before and after, is filled in. None of it where the teacher misses it more than `max_misses` times in a
+           row, a doubtful box being no miss; nor filled where the teacher has another box already.
         5. What would be filled in and is seen by nobody becomes an ignore region where another label covers it, or
            where it moved so far since its nearest sighting that nobody can say where it is.
         6. A sure box of little score that is its life's only sighting, with labelled frames close before and after,
            is flicker.
-    A filled box scores as the less sure of the two boxes it stands between.
+    A filled box scores as the less sure of the two boxes it stands between and is of the surer one's class.
 
     Args:
         labels: The teacher's boxes on N frames; doubtful ones are marked `ignore`.
@@ -218,12 +217,14 @@ def _mend_one(
         between = looked[(looked > rows[first]) & (looked < rows[last])]
         place = np.searchsorted(rows, between)  # the sighting at that frame, or the next one
         doubtful = (rows[place] == between) & (boxes[place] >= 0)
+        seen_at = np.flatnonzero(np.concatenate([[True], doubtful, [True]]))
+        if np.diff(seen_at).max() - 1 > rules.max_misses:
+            continue  # it went: whether what comes after is the same, nobody can say
         for at in place[doubtful]:
             ignore[boxes[at]], source[boxes[at]] = False, "doubtful"
-        if (~doubtful).sum() > rules.max_misses:
-            continue
         ends = boxes[[first, last]]
         stands_on = int(ends[np.argmin(labels.scores[ends])])
+        class_id = int(class_ids[ends[np.argmax(labels.scores[ends])]])
         for row, at in zip(between[~doubtful], place[~doubtful], strict=True):
             by_student, lost = rows[at] == row, False
             if by_student:
@@ -243,7 +244,7 @@ def _mend_one(
                 continue
             covered = _covered(box, labels.boxes_xyxy[teachers[~ignore[teachers]]]) >= rules.hidden_share
             how: Source = "student" if by_student else "guessed" if covered or lost else "interpolated"
-            filled.put(frame, box, int(class_ids[stands_on]), stands_on, how, track)
+            filled.put(frame, box, class_id, stands_on, how, track)
 
 
 def _covered(box: Float64Array, others: Float32Array) -> float:

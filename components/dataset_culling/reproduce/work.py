@@ -335,7 +335,7 @@ def _outcome(config: ReproduceConfig, cell: Cell, shared: RunResult, scoring: _S
     labelled_s = labelled * teacher_s
     if cell.beyond.own_labels:
         own = timings["label-selection"]
-        labelled_s = own.counts["looks"] * own.figures["seconds_per_frame"]
+        labelled_s = own.counts["looks"] * own.figures["seconds_per_frame"] + own.figures.get("linking_s", 0.0)
     training, looking = timings["train-student"], timings["choose-resolution"]
     epochs = _epochs(training)
     metrics = read_metrics(result.artifacts["evaluate-student.metrics"])

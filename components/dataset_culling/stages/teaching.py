@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dataset_culling.artifacts.detections import read_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import WorstBox
 from dataset_culling.artifacts.model import ModelCard
@@ -18,7 +19,8 @@ from dataset_culling.config import did_you_mean
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_detector, load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
-from dataset_culling.errors import ConfigError
+from dataset_culling.errors import ConfigError, InputError
+from dataset_culling.evaluation.linking import laptrack_class
 from dataset_culling.evaluation.tracks import Mended, mend
 from dataset_culling.evaluation.trust import (
     Float64Array,
@@ -31,7 +33,7 @@ from dataset_culling.evaluation.trust import (
     worst_boxes,
     zoomed_out,
 )
-from dataset_culling.stages.base import Stopwatch
+from dataset_culling.stages.base import Inputs, Stopwatch
 from dataset_culling.stages.detecting import ScanLog, View, local_weights, scan
 from dataset_culling.stages.labelling import Labelling
 from dataset_culling.stages.learning import Learning
@@ -41,6 +43,7 @@ from dataset_culling.training.loop import TrainingRecord, TrainingSet
 from dataset_culling.types import BoolArray, ClassMap, Detections, IntArray, Subset, parse_classes
 
 Progress = Callable[[int, int], None]
+SAME_TIME_S = 1e-3  # frame ids are of one footage where their times agree to a millisecond
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Taught:
     seconds_per_look: float  # the teacher on one frame, once
     num_looks: int  # frames that the teacher looked at, other views of them counted
     mended: Mended | None  # None where objects were not linked over time
+    linking_s: float  # linking and mending, of all frames together; 0 where it was not asked for
     notes: tuple[str, ...] = ()  # what a person should know of how it looked
 
 
@@ -87,6 +91,8 @@ def ask_teacher(
         ConfigError: If a threshold names a class that is none, the teacher knows none of a class's sources, or laptrack
             is wanted and not installed.
     """
+    if config.tracks.enabled:
+        laptrack_class()  # missed now, not after the looking, which may take hours
     classes = parse_classes(config.classes)
     thresholds = _thresholds(config, classes)
     teacher = load_detector(local_weights(config.teacher), device=device)
@@ -100,10 +106,13 @@ def ask_teacher(
 
     def taught(labels: Detections, of_boxes: Float64Array | None) -> Taught:
         seconds_per_look = watch.seconds() / max(log.num_looked, 1)
+        linking = Stopwatch()
         mended = mend(labels, config.tracks, student=student) if config.tracks.enabled else None
+        linking_s = 0.0 if mended is None else linking.seconds()
         trust = None if of_boxes is None else _trust(config, labels, of_boxes, sure, mended)
         notes = tuple(dict.fromkeys(log.notes))
-        return Taught(labels if mended is None else mended.labels, trust, seconds_per_look, total, mended, notes)
+        chosen = labels if mended is None else mended.labels
+        return Taught(chosen, trust, seconds_per_look, total, mended, linking_s, notes)
 
     def look(ids: IntArray, view: View | None = None, *, min_score: float) -> Detections:
         nonlocal done
@@ -132,6 +141,37 @@ def ask_teacher(
     of_boxes = agreement(boxes, again, near=beside)
     marked = mark_doubtful(labels, of_boxes, least=config.min_trust, by_class=config.min_trust_by_class)
     return taught(marked, of_boxes)
+
+
+def student_boxes(config: Labelling, inputs: Inputs, frames: FrameReader) -> Detections | None:
+    """The student's boxes to link objects through; None where `tracks` is off or no detections are given.
+
+    Args:
+        config: With the camera's classes.
+        inputs: `detections`, a detections/1, or nothing.
+        frames: What the teacher is going to look at.
+
+    Raises:
+        InputError: If they are of other classes or other footage.
+    """
+    if not config.tracks.enabled or "detections" not in inputs:
+        return None
+    path, found = inputs["detections"], read_detections(inputs["detections"])
+    names = parse_classes(config.classes).names
+    if found.class_names != names:
+        raise InputError(
+            f"{path}: expected the camera's classes ({', '.join(names)}), found {', '.join(found.class_names)}. "
+            f"Pass detections and frames of the same run."
+        )
+    shared, ours, theirs = np.intersect1d(frames.table.frame_ids, found.frame_ids, return_indices=True)
+    apart_s = np.abs(frames.table.time_s[ours] - found.time_s[theirs])
+    if apart_s.max(initial=0.0) > SAME_TIME_S:
+        at = int(np.argmax(apart_s > SAME_TIME_S))
+        raise InputError(
+            f"{path}: expected frame {shared[at]} at {frames.table.time_s[ours[at]]:g} s as in {frames.path}, found it "
+            f"at {found.time_s[theirs[at]]:g} s. Pass detections and frames of the same run."
+        )
+    return found
 
 
 def _trust(

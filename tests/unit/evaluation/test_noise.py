@@ -31,6 +31,7 @@ def test_label_quality__ignore_regions_of_either_side_do_not_count():
     labels.ignore[1] = True
     found = label_quality(labels, truth)
     assert (found.precision, found.recall, found.num_labels) == (1.0, 1.0, 2)
+    assert found.recall_all == 0.5  # of two true objects asked for one is labelled, whatever is excused
 
 
 def test_miss_boxes__the_share_and_the_same_again():

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 import numpy as np
 import pytest
 
 from builders import footage, frame
-from dataset_culling.errors import ConfigError
-from dataset_culling.evaluation.linking import NEVER, How, LinkRules, link_cost
 from dataset_culling.evaluation.tracks import TrackRules, mend
 from dataset_culling.types import Detections
 
@@ -59,6 +56,33 @@ def spread(*images: object, times_s: list[float]) -> Detections:
     return dataclasses.replace(
         made, time_s=np.array(times_s), frame_ids=np.array([round(1000 * one) for one in times_s], np.int64)
     )
+
+
+DOUBT = [(CAR, 0.4, 50, 50, 90, 70)]
+
+
+@pytest.mark.parametrize(
+    ("between", "filled", "confirmed"),
+    [
+        pytest.param([[], [], DOUBT, [], []], 4, 1, id="two misses, a doubtful box, two more: never three in a row"),
+        pytest.param([[], DOUBT, [], [], []], 0, 0, id="three in a row: gone, and what was doubted before stays so"),
+        pytest.param([[], [], [], DOUBT], 0, 0, id="the same where it is doubted afterwards"),
+        pytest.param([DOUBT, DOUBT, DOUBT], 0, 3, id="no miss at all"),
+    ],
+)
+def test_mend__max_misses_counts_those_in_a_row(between: list[list[tuple[float, ...]]], filled: int, confirmed: int):
+    still = (CAR, 0.9, 50, 50, 90, 70)
+    labels = footage(*[frame(still)] * 2, *(frame(*boxes) for boxes in between), *[frame(still)] * 2)
+    labels.ignore[:] = labels.scores < 0.5
+    counts = mend(labels, RULES.replace(max_misses=2)).counts
+    assert (counts["filled"], counts["confirmed"]) == (filled, confirmed)
+
+
+def test_mend__without_a_clear_vote_a_filled_box_is_of_the_surer_neighbours_class():
+    first, last = (PERSON, 0.6, 0, 0, 40, 20), (CAR, 0.7, 0, 0, 40, 20)  # 0.7 of 1.3 are 0.54: less than 0.6
+    found = mend(footage(frame(first), frame(), frame(last), class_names=("person", "car")), RULES)
+    assert found.labels.class_ids.tolist() == [PERSON, CAR, CAR]
+    assert found.labels.scores.tolist() == pytest.approx([0.6, 0.6, 0.7])
 
 
 def test_mend__the_student_carries_a_life_between_labels_far_apart():
@@ -179,43 +203,9 @@ def test_mend__no_boxes_and_other_classes():
         mend(footage(frame()), RULES, student=footage(frame(), class_names=("cat",)))
 
 
-STANDS = (0, 0, 10, 20, 0, 0, 1)
-
-
-@pytest.mark.parametrize(
-    ("how", "b", "cost"),
-    [
-        pytest.param("near", (2, 0, 12, 20, 1, 0, 0), 1 - 8 / 12, id="8 of 12 px in common"),
-        pytest.param("near", (2, 0, 12, 20, 1, 1, 0), 1 - 8 / 12 + 0.4, id="another class costs"),
-        pytest.param("near", (2, 0, 12, 20, 3, 0, 0), NEVER, id="out of sight for too long"),
-        pytest.param("near", (4, 0, 14, 20, 1, 0, 0), NEVER, id="6 of 14: it moved"),
-        pytest.param("parked", (2, 0, 12, 20, 60, 0, 0), 1 - 8 / 12, id="it stood before"),
-        pytest.param("parked", (2, 0, 12, 20, 61, 0, 0), NEVER, id="but for too long"),
-        pytest.param("moving", (2, 0, 12, 20, 1, 0, 0), 1 - 28 / 32, id="grown threefold: 30 wide, 28 in common"),
-        pytest.param("moving", (28, 0, 38, 20, 1, 0, 0), NEVER, id="too far: 2 of 58"),
-        pytest.param("moving", (10, 0, 20, 20, 1, 1, 0), 1 - 20 / 40 + 0.4, id="another class, half in common: just"),
-        pytest.param("moving", (11, 0, 21, 20, 1, 1, 0), NEVER, id="another class, less than half in common"),
-    ],
-)
-def test_link_cost__worked_by_hand(how: How, b: tuple[float, ...], cost: float):
-    assert link_cost(STANDS, b, how, LinkRules()) == pytest.approx(cost)
-
-
-def test_link_cost__parked_needs_one_that_stands():
-    passing, later = (*STANDS[:6], 0), (2, 0, 12, 20, 30, 0, 0)
-    assert link_cost(passing, later, "parked", LinkRules()) == NEVER
-    assert link_cost(later, STANDS, "parked", LinkRules()) == pytest.approx(1 - 8 / 12)
-
-
 def test_mend__who_passes_by_is_not_linked_to_what_stands_and_is_missed():
     stands, walks = (CAR, 0.9, 100, 0, 140, 20), (CAR, 0.9, 130, 0, 170, 20)
     labels = footage(frame(stands), frame(stands), frame(walks), frame(stands))
     found = mend(labels, RULES)
     assert found.track.tolist() == [0, 0, 1, 0, 0]
     assert found.source[3] == "interpolated"  # behind the walker it stands all the same: a quarter of it is covered
-
-
-def test_link__without_laptrack_is_one_line_that_names_the_extra(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "laptrack", None)
-    with pytest.raises(ConfigError, match=r"pip install 'dataset-culling\[tracks\]'"):
-        mend(footage(frame(at(0)), frame(at(1))), RULES)

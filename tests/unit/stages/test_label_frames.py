@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +12,17 @@ import pytest
 
 from camera_frames import CLASSES, ORIGIN, write_camera_frames
 from dataset_culling.artifacts.detections import write_detections
+from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import FILE, read_box_trust, read_frame_trust, read_labels, read_worst
 from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.config import parse_config
-from dataset_culling.errors import ConfigError
+from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.evaluation.tracks import SOURCES
 from dataset_culling.stages.base import StageContext, StageReport
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
 from dataset_culling.stages.label_frames.stage import run
-from dataset_culling.types import Selection
+from dataset_culling.stages.teaching import student_boxes
+from dataset_culling.types import Detections, ImageDetections, Selection
 
 TIMES_S = [40.0, 41.0, 42.0, 60.0, 61.0, 90.0]
 
@@ -90,6 +93,7 @@ def test_run__tracks_are_written_beside_the_boxes(frames: Path, tmp_path: Path):
     report = label(frames, out, tracks={"enabled": True, "max_gap_s": 2.0}, trust="flip")
     coco = json.loads((out / FILE).read_text())
     assert report.counts["track_tracks"] > 0
+    assert report.figures["linking_s"] > 0
     assert {one["source"] for one in coco["annotations"]} <= set(SOURCES)
     # frames at 40, 41 and 42 s follow one another, 90 s is far from all: what is parked alone is there again
     lives = [{one["track"] for one in coco["annotations"] if one["image_id"] == t} for t in (40_000, 41_000, 42_000)]
@@ -112,6 +116,35 @@ def test_run__tracks_use_the_students_boxes_on_frames_between(frames: Path, tmp_
     alone = label(frames, tmp_path / "alone", 40_000, 42_000, tracks=rules)
     helped = label(frames, tmp_path / "helped", 40_000, 42_000, tracks=rules, detections=tmp_path / "detections")
     assert helped.counts["track_tracks"] < alone.counts["track_tracks"]  # at 41 s only the student looked
+
+
+def test_run__a_missing_laptrack_is_said_before_the_teacher_is_loaded(
+    frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "laptrack", None)
+    # this teacher cannot be loaded, so whoever asks for it first says something else
+    with pytest.raises(ConfigError, match=r"label_frames.tracks.enabled: .*dataset-culling\[tracks\]"):
+        label(frames, tmp_path / "labels", tracks={"enabled": True}, teacher={"name": "nobody"})
+
+
+def test_student_boxes__of_another_camera_are_refused_in_one_line(frames: Path, tmp_path: Path):
+    reader = FrameReader(frames)
+    seen = Detections.from_images(
+        [ImageDetections.empty()] * len(TIMES_S),
+        frame_ids=reader.table.frame_ids, time_s=reader.table.time_s, class_names=CLASSES,
+    )  # fmt: skip
+    config, out = LabelFramesConfig(classes=CLASSES, tracks={"enabled": True}), tmp_path / "detections"
+
+    def read(given: Detections) -> Detections | None:
+        write_detections(out, given, ORIGIN)
+        return student_boxes(config, {"detections": out}, reader)
+
+    assert read(seen) is not None
+    with pytest.raises(InputError, match=rf"expected the camera's classes \({', '.join(CLASSES)}\), found cat"):
+        read(replace(seen, class_names=("cat",)))
+    with pytest.raises(InputError, match=r"expected frame 40000 at 40 s as in .*, found it at 47 s"):
+        read(replace(seen, time_s=seen.time_s + 7))
+    assert student_boxes(LabelFramesConfig(classes=CLASSES), {"detections": out}, reader) is None
 
 
 def test_run__thresholds_per_class(frames: Path, tmp_path: Path):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from dataset_culling.artifacts.detections import read_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import write_labels
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
-from dataset_culling.stages.teaching import ask_teacher
+from dataset_culling.stages.teaching import ask_teacher, student_boxes
 
 
 def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
@@ -19,7 +18,7 @@ def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: St
     frame_ids = frames.table.frame_ids
     if "selection" in inputs:
         frame_ids = np.sort(read_selection(inputs["selection"]).frame_ids)
-    student = read_detections(inputs["detections"]) if config.tracks.enabled and "detections" in inputs else None
+    student = student_boxes(config, inputs, frames)
     taught = ask_teacher(config, frames, frame_ids, device=context.device, progress=context.progress, student=student)
     mended = taught.mended
     labels, trust = taught.labels, taught.trust
@@ -45,6 +44,8 @@ def run(config: LabelFramesConfig, inputs: Inputs, outputs: Outputs, context: St
     }
     # What one look at one frame costs: the cost model multiplies it by frames that would be looked at once.
     figures = {"seconds_per_frame": taught.seconds_per_look}
+    if mended is not None:
+        figures["linking_s"] = taught.linking_s
     if trust is not None:
         figures["mean_frame_trust"] = float(trust.of_frames.mean()) if len(labels) else 1.0
     return StageReport(counts=counts, figures=figures, notes=taught.notes)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from dataset_culling.artifacts.control import Control, write_control
-from dataset_culling.artifacts.detections import read_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.rehearsal import start_of, with_replay
-from dataset_culling.stages.teaching import ask_teacher, teach_student
+from dataset_culling.stages.teaching import ask_teacher, student_boxes, teach_student
 from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_control.config import TrainControlConfig
 from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
@@ -33,10 +32,9 @@ def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: S
     frames = FrameReader(inputs["frames"])
     side_px = read_resolution(inputs["resolution"]).side_px
     drawn = draw(frames, num=len(read_selection(inputs["selection"])), seed=config.seed)
-    linked = config.labelling.tracks.enabled and "detections" in inputs
     taught = ask_teacher(
         config.labelling, frames, drawn, device=context.device, progress=lambda done, total: None,
-        student=read_detections(inputs["detections"]) if linked else None,
+        student=student_boxes(config.labelling, inputs, frames),
     )  # fmt: skip
     training = config.training
     notes: list[str] = []
@@ -66,6 +64,7 @@ def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: S
             checkpoint.remove()
     return StageReport(
         counts={"frames": len(drawn), "teacher_boxes": num_boxes, "steps": learned.record.steps},
+        figures={} if taught.mended is None else {"linking_s": taught.linking_s},
         notes=tuple(notes),
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from dataset_culling.artifacts.frames import FrameReader
-from dataset_culling.artifacts.labels import read_labels
+from dataset_culling.artifacts.labels import read_box_source, read_labels
 from dataset_culling.artifacts.model import write_model
 from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
@@ -115,11 +116,21 @@ def read_material(config: TrainStudentConfig, inputs: Inputs) -> Material:
         raise InputError(f"{inputs['selection']}: expected frames to train on, found none. Raise the culls' budgets.")
     side_px = read_resolution(inputs["resolution"]).side_px
     labels = read_labels(inputs["labels"])
-    rows, watched_rows = split_by_time(labels, labels.rows_of(selection.frame_ids), config.recipe.early_stop_share)
+    share = config.recipe.early_stop_share
+    judged = without_students_boxes(labels, inputs["labels"]) if share else labels
+    rows, watched_rows = split_by_time(judged, labels.rows_of(selection.frame_ids), share)
     frames = FrameReader(inputs["frames"])
     samples, num_replayed = with_replay(config, inputs, LabelledFrames(frames, labels, rows))
-    watched = LabelledFrames(frames, labels, watched_rows) if len(watched_rows) else None
+    watched = LabelledFrames(frames, judged, watched_rows) if len(watched_rows) else None
     return Material(samples, num_replayed, watched, side_px)
+
+
+def without_students_boxes(labels: Detections, path: Path) -> Detections:
+    """The labels of `path` to judge a student by: what only a student saw (`tracks`) is an ignore region."""
+    source = read_box_source(path)
+    if source is None:
+        return labels
+    return replace(labels, ignore=labels.ignore | np.array([one == "student" for one in source], np.bool_))
 
 
 def split_by_time(labels: Detections, rows: IntArray, share: float) -> tuple[IntArray, IntArray]:
