@@ -13,11 +13,13 @@ prune           tiny with recipe.prune
 then_prune      tiny trained for half of the epochs, its weakest neurons taken away until it is as large as `prune`
                 became, trained for the other half
 low_rank        tiny with recipe.low_rank and recipe.low_rank_energy
-then_low_rank   tiny trained plainly, its kernels factorised afterwards to the same energy: no training for it
+then_low_rank   tiny trained plainly, its kernels factorised afterwards to the same energy: no training for it, and as
+                large as that makes it, so it is matched by energy and not by size
 then_prune_lr   as then_prune, but as large as `low_rank` became
 
 Rows: parameters, GFLOPs of one frame at the side it runs at, file size, latency of one frame in ms (torch, median of
---rounds, the students taking turns), mAP@50 against true boxes (0..100; mean and spread over seeds), training time.
+--rounds, the students taking turns), mAP@50 against true boxes (0..100; mean and sample standard deviation over seeds),
+training time.
 --quick tries the command and says nothing: one scene, one seed, few frames, 96 px.
 """
 
@@ -209,9 +211,11 @@ def report(results: dict[str, dict[str, list[float]]]) -> None:
     for name, row in results.items():
         cells = [f"{statistics.median(row[figure]):13.3f}" for figure in FIGURES]
         cells[0] = f"{statistics.median(row['parameters']):13.0f}"
-        spread = float(np.std(row["map_50"]))
-        cells[4] = f"{statistics.fmean(row['map_50']):7.1f} ±{spread:4.1f}"
-        print(f"{name:32}" + "".join(cells), flush=True)
+        many = len(row["map_50"]) > 1
+        spread = f"{float(np.std(row['map_50'], ddof=1)):4.1f}" if many else "   -"
+        cells[4] = f"{statistics.fmean(row['map_50']):7.1f} ±{spread}"
+        beside = "  matched to low_rank by energy, not by size" if name.endswith(" then_low_rank") else ""
+        print(f"{name:32}" + "".join(cells) + beside, flush=True)
 
 
 if __name__ == "__main__":

@@ -89,16 +89,16 @@ def reshape(module: nn.Module, layers: Layers, *, where: str) -> None:
                 f"These weights belong to another detector."
             )
         if isinstance(part, LowRank):
-            resize(part[0], sizes[:2])
-            resize(part[1], sizes[1:])
+            resize(part[0], sizes[:2], where=where)
+            resize(part[1], sizes[1:], where=where)
         elif now != tuple(sizes):
-            resize(part, tuple(sizes))
+            resize(part, tuple(sizes), where=where)
 
 
-def resize(layer: nn.Module, sizes: tuple[int, ...]) -> None:
+def resize(layer: nn.Module, sizes: tuple[int, ...], *, where: str = "layers") -> None:
     """Give a layer other numbers of channels, in place; its weights are zeros then, a norm's statistics too.
 
-    A depthwise convolution has as many groups as channels.
+    A depthwise convolution has as many groups as channels. `where` is the file, for errors.
 
     Raises:
         WeightsError: If its groups do not allow that.
@@ -109,7 +109,7 @@ def resize(layer: nn.Module, sizes: tuple[int, ...]) -> None:
             depthwise = layer.groups == layer.in_channels == layer.out_channels
             if not depthwise or inputs != outputs:
                 raise WeightsError(
-                    f"layers: expected a convolution of {layer.groups} groups to stay as it is, or depthwise, found "
+                    f"{where}: expected a convolution of {layer.groups} groups to stay as it is, or depthwise, found "
                     f"sizes {list(sizes)}. These weights belong to another detector."
                 )
             layer.groups = inputs
@@ -170,7 +170,7 @@ def _sizes(layer: nn.Module) -> tuple[int, ...]:
         return layer.in_features, layer.out_features
     if isinstance(layer, _BatchNorm):
         return (layer.num_features,)
-    if isinstance(layer, nn.PReLU) and layer.num_parameters > 1:
+    if isinstance(layer, nn.PReLU):  # with one parameter too: it may be the one channel that is left
         return (layer.num_parameters,)
     return ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,6 +23,9 @@ class Compacting:
     detector: TorchDetector
     recipe: Recipe
     wiring: Wiring | None  # None: it is not pruned
+    names: frozenset[
+        str
+    ]  # layers whose kernels learn to be of a low rank; frozen ones are not among them, even at the end
 
     @classmethod
     def of(cls, detector: TorchDetector, recipe: Recipe) -> Self | None:
@@ -37,8 +41,7 @@ class Compacting:
                 f"recipe.expand: expected 0 with prune or low_rank, which shrink kernels and not their factors, found "
                 f"{recipe.expand}. Set one of them to 0."
             )
-        if recipe.low_rank:
-            next(compressible(detector), None)
+        names = frozenset(name for name, _ in compressible(detector)) if recipe.low_rank else frozenset()
         wiring = wiring_of(detector) if recipe.prune else None
         if wiring is not None:
             device = detector.device
@@ -47,7 +50,7 @@ class Compacting:
                 {name: ids.to(device) for name, ids in wiring.outputs.items()},
                 {name: ids.to(device) for name, ids in wiring.inputs.items()},
             )
-        return cls(detector, recipe, wiring)
+        return cls(detector, recipe, wiring, names)
 
     def after_step(self, learning_rate: float) -> None:
         """The proximal step of the group Lasso."""
@@ -58,7 +61,9 @@ class Compacting:
     def after_epoch(self, learning_rates: float) -> None:
         """The proximal step of the nuclear norm; `learning_rates` is the sum over the epoch's steps."""
         if self.recipe.low_rank:
-            shrink_ranks(self.detector, learning_rates * self.recipe.low_rank)
+            gone = self.gone()
+            shrink_ranks(self.detector, learning_rates * self.recipe.low_rank, names=self.names)
+            self.silence(gone)  # a row of zeros need not be put together as exact zeros
 
     def gone(self) -> Tensor | None:
         """The neurons that are zero now; a mean of weights has them at zero only long afterwards."""
@@ -68,6 +73,14 @@ class Compacting:
         """Make these neurons zero in the weights that the module has now."""
         if self.wiring is not None and gone is not None:
             silence(self.detector.module, self.wiring, gone)
+
+    def factorised(self) -> TorchDetector:
+        """The student with its kernels held as two, as it would leave training now; itself where they are not."""
+        if not self.recipe.low_rank:
+            return self.detector
+        found = copy.deepcopy(self.detector)
+        factorise(found, self.recipe.low_rank_energy, names=self.names)
+        return found
 
     def finish(self) -> list[str]:
         """Take away what is zero and hold kernels as two; what became of the student, for the log."""
@@ -81,9 +94,10 @@ class Compacting:
             )
         if self.recipe.low_rank:
             before = self.detector.num_parameters()
-            ranks = factorise(self.detector, self.recipe.low_rank_energy)
+            cuts = factorise(self.detector, self.recipe.low_rank_energy, names=self.names)
+            lost = max((cut.lost for cut in cuts.values()), default=0.0)
             notes.append(
-                f"{len(ranks)} layers are held as two of a lower rank: {before} parameters became "
-                f"{self.detector.num_parameters()}"
+                f"{len(cuts)} layers are held as two of a lower rank: {before} parameters became "
+                f"{self.detector.num_parameters()}; at most {100 * lost:.2g} % of a kernel's energy was lost"
             )
         return notes

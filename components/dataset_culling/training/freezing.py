@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dataset_culling.detectors.compact import LowRank
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError
 
@@ -13,7 +14,9 @@ from dataset_culling.errors import ConfigError
 def early_layers(detector: TorchDetector, count: int) -> list[nn.Module]:
     """The first `count` convolutions that an image meets, and every layer with weights among them.
 
-    The order is that of a forward pass, as networks do not always define their layers in the order they use them.
+    A convolution that is held as two of a low rank counts once, so that the same number freezes the same part of a
+    network on the night after. The order is that of a forward pass, as networks do not always define their layers in
+    the order they use them.
 
     Args:
         detector: Any; its weights and mode are left as they are.
@@ -46,7 +49,8 @@ def early_layers(detector: TorchDetector, count: int) -> list[nn.Module]:
             hook.remove()
         for part, mode in was_training.items():
             part.training = mode
-    convolutions = [place for place, layer in enumerate(met) if isinstance(layer, nn.Conv2d)]
+    seconds = [part[1] for part in detector.module.modules() if isinstance(part, LowRank)]
+    convolutions = [place for place, layer in enumerate(met) if isinstance(layer, nn.Conv2d) and layer not in seconds]
     if count >= len(convolutions):
         raise ConfigError(
             f"recipe.frozen_layers: expected less than the {len(convolutions)} convolutions of {detector.name}, found "

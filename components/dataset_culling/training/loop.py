@@ -224,7 +224,7 @@ class _Run:
                 f"{recipe.soft_labels:g}. Set it to 0 or choose another student."
             )
         self._selector = Selector(recipe, len(samples)) if recipe.selective_backprop else None
-        self._scaler = torch.amp.GradScaler("cuda") if self._compute == torch.float16 else None
+        self._scaler = torch.amp.GradScaler(detector.device.type) if self._compute == torch.float16 else None
         self._frozen = early_layers(detector, recipe.frozen_layers)
         self._held = [weight for layer in self._frozen for weight in layer.parameters() if weight.requires_grad]
         for weight in self._held:
@@ -239,6 +239,7 @@ class _Run:
         self._best: dict[str, Tensor] = {}
         self._saved_s, self._saving_s = time.monotonic(), 0.0
         self._current: _Epoch | None = None
+        self._epoch_rates = 0.0  # the sum over the last whole epoch's steps
         self.epoch = self.step = self.resumed_at = self.best_epoch = 0
         self.losses: list[dict[str, float]] = []
         self.watched_map: list[float] = []
@@ -271,7 +272,8 @@ class _Run:
                 self._save_if_due()
         if self._compacting is not None:
             steps, before = len(batches), self.step - len(batches)
-            self._compacting.after_epoch(sum(self._learning_rate(done, steps, before + done) for done in range(steps)))
+            self._epoch_rates = sum(self._learning_rate(done, steps, before + done) for done in range(steps))
+            self._compacting.after_epoch(self._epoch_rates)
         self.losses.append({name: value / len(batches) for name, value in now.sums.items()})
         self.images_backpropagated.append(now.images)
         self.epoch_s.append(now.seconds)
@@ -333,10 +335,13 @@ class _Run:
             if not torch.isfinite(norm):
                 raise self._diverged("gradient", norm.item(), rows)
             self._optimizer.step()
+            stepped = True
         else:  # float16's gradients may overflow: the scaler leaves such a step out and lowers its scale
+            scale = self._scaler.get_scale()
             self._scaler.step(self._optimizer)
             self._scaler.update()
-        if self._compacting is not None:
+            stepped = self._scaler.get_scale() >= scale
+        if self._compacting is not None and stepped:
             self._compacting.after_step(learning_rate)
         if recipe.batch_norm == "train":
             mean_buffers(self._module)
@@ -400,8 +405,9 @@ class _Run:
             return
         own = {key: value.detach().clone() for key, value in self._module.state_dict().items()}
         self._settle()
+        judged = self._detector if self._compacting is None else self._compacting.factorised()
         with parametrize.cached():  # expanded kernels are multiplied once, not for every image
-            found = predictions_of(self._detector, self._watched, self._truth, side_px=self._side_px)
+            found = predictions_of(judged, self._watched, self._truth, side_px=self._side_px)
         score = evaluate(found, self._truth).map_50_95
         if not self.watched_map or score > max(self.watched_map):
             self.best_epoch = self.epoch
@@ -417,12 +423,16 @@ class _Run:
             self._settle()
 
     def _settle(self) -> None:
-        """Put what is the result of the steps so far into the module: the mean of weights, without dead neurons."""
+        """Put what is the result of the steps so far into the module: the mean of weights, made smaller as they were.
+
+        The mean was taken before the epoch's step of the nuclear norm, so it takes that step, too.
+        """
         gone = self._compacting.gone() if self._compacting is not None else None
         if self._average is not None:
             self._average.copy_to(self._module)
-        if self._compacting is not None:
-            self._compacting.silence(gone)
+            if self._compacting is not None:
+                self._compacting.silence(gone)
+                self._compacting.after_epoch(self._epoch_rates)
 
     def compact(self) -> None:
         """Take away what the result does not need; the last thing, as nothing that was kept fits afterwards."""
@@ -470,6 +480,7 @@ class _Run:
             "best_epoch": self.best_epoch,
             "images_backpropagated": self.images_backpropagated,
             "epoch_s": self.epoch_s,
+            "epoch_rates": self._epoch_rates,
             "numpy": self._random.bit_generator.state,
             **self.choosing.facts(),
         }
@@ -529,6 +540,7 @@ class _Run:
             self._scaler.load_state_dict(facts["scaler"])
         self.choosing.restore(facts)
         self.epoch, self.step, self.best_epoch = facts["epoch"], facts["step"], facts["best_epoch"]
+        self._epoch_rates = facts.get("epoch_rates", 0.0)  # checkpoints of earlier versions do not say it
         self.losses, self.watched_map = list(facts["losses"]), list(facts["watched_map"])
         self.images_backpropagated, self.epoch_s = list(facts["images_backpropagated"]), list(facts["epoch_s"])
         if "current" in facts:

@@ -9,7 +9,8 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,13 @@ from torch import Tensor, nn
 from dataset_culling.detectors.compact import LowRank, replace_layer
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError
+
+
+class Cut(NamedTuple):
+    """What a kernel that is held as two has become."""
+
+    rank: int
+    lost: float  # share of its energy, the sum of its squared singular values, that is gone
 
 
 def compressible(detector: TorchDetector) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
@@ -42,27 +50,34 @@ def compressible(detector: TorchDetector) -> Iterator[tuple[str, nn.Conv2d | nn.
 
 
 @torch.no_grad()
-def shrink_ranks(detector: TorchDetector, step: float) -> None:
-    """One proximal step of the nuclear norm, in place: every singular value of every layer less `step`, at least 0."""
-    for _, layer in compressible(detector):
+def shrink_ranks(detector: TorchDetector, step: float, *, names: Collection[str] | None = None) -> None:
+    """One proximal step of the nuclear norm, in place: every singular value of every layer less `step`, at least 0.
+
+    Args:
+        detector: Its compressible layers are shrunk.
+        step: What each singular value loses.
+        names: Only these of them; None: all.
+    """
+    for layer in _among(detector, names).values():
         left, values, right = torch.linalg.svd(_matrix(layer.weight), full_matrices=False)
         less = (left * (values - step).clamp_(min=0)) @ right
         layer.weight.copy_(less.reshape(layer.weight.shape))
 
 
 @torch.no_grad()
-def factorise(detector: TorchDetector, energy: float) -> dict[str, int]:
+def factorise(detector: TorchDetector, energy: float, *, names: Collection[str] | None = None) -> dict[str, Cut]:
     """Hold layers as two where that takes fewer parameters, in place.
 
     Args:
         detector: It says the ranks in `layers()` afterwards.
         energy: The share of the sum of squared singular values that is kept; what is less is gone.
+        names: Only these of its compressible layers; None: all.
 
     Returns:
-        The rank of each layer that is two now.
+        What each layer has become that is two now.
     """
     found = {}
-    for name, layer in list(compressible(detector)):
+    for name, layer in _among(detector, names).items():
         matrix = _matrix(layer.weight)
         left, values, right = torch.linalg.svd(matrix, full_matrices=False)
         rank = rank_of(values, energy)
@@ -76,7 +91,8 @@ def factorise(detector: TorchDetector, energy: float) -> dict[str, int]:
             both.get_parameter("1.bias").copy_(layer.bias)
         both.train(layer.training)
         replace_layer(detector.module, name, both)
-        found[name] = rank
+        squares = values.double().square()
+        found[name] = Cut(rank, float(squares[rank:].sum() / squares.sum().clamp(min=1e-300)))
     detector.compact = detector.compact or bool(found)
     return found
 
@@ -93,6 +109,10 @@ def rank_of(values: Tensor, energy: float) -> int:
         return 1
     share = real.square().cumsum(0) / real.square().sum()
     return min(int((share < energy - 1e-12).sum()) + 1, len(real))
+
+
+def _among(detector: TorchDetector, names: Collection[str] | None) -> dict[str, nn.Conv2d | nn.Linear]:
+    return {name: layer for name, layer in compressible(detector) if names is None or name in names}
 
 
 def _matrix(weight: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,8 @@ def shrink(module: nn.Module, wiring: Wiring, step: float, *, l1_share: float = 
     """One proximal step of the group Lasso on the removable neurons, in place.
 
     A neuron of P parameters w becomes max(0, 1 - t sqrt(P) / |w|) w; with an `l1_share` a each number is first moved
-    by a t towards zero, and the group by (1 - a) t sqrt(P). The strongest neuron of each layer never becomes zero.
+    by a t towards zero, and the group by (1 - a) t sqrt(P). The strongest neuron of each layer stays as it is where it
+    would become zero.
 
     Args:
         module: Whose parameters are shrunk.
@@ -31,25 +34,30 @@ def shrink(module: nn.Module, wiring: Wiring, step: float, *, l1_share: float = 
         step: t.
         l1_share: a, between 0 (the group Lasso) and 1 (the Lasso).
     """
-    if l1_share:
-        for own, neurons in pieces(module, wiring):
-            less = own.sign() * (own.abs() - step * l1_share).clamp_(min=0)
-            own.copy_(torch.where(_rows(wiring.removable[neurons], own), less, own))
     norms, sizes = norms_of(module, wiring)
-    threshold = step * (1 - l1_share) * sizes.sqrt()
-    kept = torch.where(wiring.removable, (1 - threshold / norms).clamp_(min=0).nan_to_num_(0.0), 1.0)
     best = strongest(wiring, norms / sizes.sqrt())
-    kept[best] = torch.where(kept[best] == 0, 1.0, kept[best])
-    for own, neurons in pieces(module, wiring):
-        own.mul_(_rows(kept[neurons], own))
+    moved: list[tuple[Tensor, Tensor]] = list(pieces(module, wiring))
+    if l1_share:
+        moved = [(own.sign() * (own.abs() - step * l1_share).clamp_(min=0), neurons) for own, neurons in moved]
+        norms = _norms(moved, wiring)[0]
+    threshold = step * (1 - l1_share) * sizes.sqrt()
+    kept = (1 - threshold / norms).clamp_(min=0).nan_to_num_(0.0)
+    untouched = ~wiring.removable
+    untouched[best] |= kept[best] == 0
+    for (own, neurons), (less, _) in zip(pieces(module, wiring), moved, strict=True):
+        own.copy_(torch.where(_rows(untouched[neurons], own), own, less * _rows(kept[neurons], own)))
 
 
 @torch.no_grad()
 def norms_of(module: nn.Module, wiring: Wiring) -> tuple[Tensor, Tensor]:
     """The length of each neuron's parameters, and how many they are; (N,) float32 each."""
+    return _norms(pieces(module, wiring), wiring)
+
+
+def _norms(parts: Iterable[tuple[Tensor, Tensor]], wiring: Wiring) -> tuple[Tensor, Tensor]:
     squares = torch.zeros(len(wiring), device=wiring.removable.device)
     sizes = torch.zeros_like(squares)
-    for own, neurons in pieces(module, wiring):
+    for own, neurons in parts:
         rows = own.flatten(1) if own.ndim > 1 else own[:, None]
         squares.index_add_(0, neurons, rows.float().square().sum(1))
         sizes.index_add_(0, neurons, squares.new_full((len(neurons),), rows.shape[1]))
@@ -62,8 +70,11 @@ def strongest(wiring: Wiring, strength: Tensor) -> Tensor:
 
 
 def dead(module: nn.Module, wiring: Wiring) -> Tensor:
-    """The removable neurons that are zero; (N,) bool."""
-    return wiring.removable & (norms_of(module, wiring)[0] == 0)
+    """The removable neurons that are zero, but one of each layer that is zero as a whole; (N,) bool."""
+    norms, sizes = norms_of(module, wiring)
+    gone = wiring.removable & (norms == 0)
+    gone[strongest(wiring, norms / sizes.sqrt())] = False
+    return gone
 
 
 @torch.no_grad()
@@ -82,18 +93,20 @@ def remove(detector: TorchDetector, wiring: Wiring, gone: Tensor) -> None:
         gone: (N,) bool, none that must stay.
 
     Raises:
-        ValueError: If a neuron that must stay is among them, or a layer would lose all its channels.
+        ValueError: If a neuron that must stay is among them, or a layer would lose all its channels; nothing is
+            changed then.
     """
     if bool((gone & ~wiring.removable).any()):
         raise ValueError("only removable neurons may be taken away")
+    for name, neurons in wiring.outputs.items():
+        if bool(gone[neurons].all()):
+            raise ValueError(f"the layer {name} must keep a channel")
     if not bool(gone.any()):
         return
     module = detector.module
     state = module.state_dict()
     for name, neurons in wiring.outputs.items():
         rows = ~gone[neurons]
-        if not bool(rows.any()):
-            raise ValueError(f"the layer {name} must keep a channel")
         columns = ~gone[wiring.inputs[name]] if name in wiring.inputs else None
         layer = module.get_submodule(name)
         for key, value in layer.state_dict(prefix=f"{name}.").items():

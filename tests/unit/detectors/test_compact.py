@@ -37,6 +37,18 @@ def test_reshape__what_was_told_is_brought_about_and_the_weights_fit():
         assert torch.equal(again.eval()(image), small.eval()(image))
 
 
+def test_reshape__one_channel_is_left_between_two_filters():
+    def two(between: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(3, between, (3, 1)), nn.PReLU(between), nn.Conv2d(between, 4, (1, 3)))
+
+    small, again = two(1), two(6)
+    reshape(again, layers_in({"layers": layers_text(layers_of(small))}, where="f"), where="f")
+    load_state(again, small.state_dict(), where="f")
+    image = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(again(image), small(image))
+
+
 @pytest.mark.parametrize(
     ("layers", "said"),
     [
@@ -51,6 +63,7 @@ def test_reshape__what_was_told_is_brought_about_and_the_weights_fit():
 def test_reshape__sizes_of_another_network_are_one_line(layers, said):
     with pytest.raises(WeightsError, match=said) as caught:
         reshape(network(), layers, where="model.safetensors")
+    assert str(caught.value).startswith("model.safetensors: ")
     assert "\n" not in str(caught.value)
 
 

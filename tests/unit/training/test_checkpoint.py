@@ -51,6 +51,10 @@ SELECTIVE = FIVE.replace(
 """From the second epoch on one of two images is trained on."""
 
 
+SMALLER = FIVE.replace(warmup_steps=0, learning_rate=2e-3, prune=30.0, low_rank=20.0, low_rank_energy=0.8)
+"""Neurons die, and kernels lose ranks."""
+
+
 @pytest.mark.parametrize(
     ("recipe", "step"),
     [
@@ -61,6 +65,7 @@ SELECTIVE = FIVE.replace(
         pytest.param(FIVE.replace(optimizer="sgd", batch_norm="train"), 5, id="sgd, batch norm learns"),
         pytest.param(FIVE.replace(frozen_layers=3), 5, id="frozen layers"),
         pytest.param(FIVE.replace(expand=2, frozen_layers=3), 5, id="expanded"),
+        pytest.param(SMALLER, 5, id="pruned, of a low rank"),
         pytest.param(FIVE.replace(subset="gradmatch", subset_share=0.5, subset_every=2), 4, id="grad-match"),
         pytest.param(FIVE.replace(subset="random", subset_share=0.5, subset_warm=0.3), 6, id="random subsets"),
         pytest.param(SELECTIVE, 6, id="selective, inside an epoch"),
@@ -94,9 +99,20 @@ def test_train__resumed_with_distillation_equals_uninterrupted(start):
     assert torch.equal(weights(again), weights(whole))
 
 
-@pytest.mark.parametrize("rate", [0, 2])
-def test_train__resumed_with_early_stop_equals_uninterrupted(rate):
-    recipe = FIVE.replace(epochs=4, early_stop_share=0.4, early_stop_patience=2, expand=rate)
+def test_train__resumed_after_the_last_step_becomes_as_small():
+    whole, again, kept = student(), student(), Kept()
+    before = whole.num_parameters()
+    train(whole, Squares(5), SMALLER, checkpoints=kept)
+    assert kept.written[-1] == 9
+    assert train(again, Squares(5), SMALLER, checkpoints=kept).resumed_at_step == 9
+    assert again.layers() == whole.layers()
+    assert again.num_parameters() < 0.9 * before
+    assert torch.equal(weights(again), weights(whole))
+
+
+@pytest.mark.parametrize("start", [FIVE, FIVE.replace(expand=2), SMALLER], ids=["plain", "expanded", "smaller"])
+def test_train__resumed_with_early_stop_equals_uninterrupted(start):
+    recipe = start.replace(epochs=4, early_stop_share=0.4, early_stop_patience=2)
     whole, half = student(), Kept()
     record = train(whole, Squares(3), recipe, watched=Squares(2))
     with pytest.raises(Stopped):

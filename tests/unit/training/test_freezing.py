@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dataset_culling.detectors.compact import LowRank
 from dataset_culling.errors import ConfigError
 from dataset_culling.training.freezing import early_layers
 from dataset_culling.training.loop import train
+from dataset_culling.training.low_rank import factorise
 from dataset_culling.training.recipe import Recipe
 from squares import Squares, student
 
@@ -25,6 +27,16 @@ def test_early_layers__in_the_order_of_a_forward_pass():
 def test_early_layers__all_of_them_is_refused():
     with pytest.raises(ConfigError, match=r"frozen_layers: expected less than the \d+ convolutions of tiny, found 999"):
         early_layers(student(), 999)
+
+
+def test_early_layers__what_is_held_as_two_counts_once():
+    whole, small = student(), student()
+    factorise(small, 0.3)
+    stem = small.module.backbone.stem
+    assert isinstance(stem[0][0], LowRank)
+    assert isinstance(stem[1][0], LowRank)
+    assert early_layers(small, 2) == [*stem[0][0], stem[0][1], *stem[1][0], stem[1][1]]
+    assert len(early_layers(whole, 2)) == 4
 
 
 @pytest.mark.parametrize("batch_norm", ["frozen", "train"])

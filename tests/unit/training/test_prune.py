@@ -15,7 +15,7 @@ from dataset_culling.training.loop import train
 from dataset_culling.training.prune import dead, parameters_without, remove, shrink, silence, weakest
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.wiring import Wiring, walk, wiring_of
-from squares import Squares, student
+from squares import Squares, student, weights
 
 
 def chain(first: list[list[float]]) -> tuple[nn.Sequential, Wiring]:
@@ -51,6 +51,21 @@ def test_shrink__the_strongest_of_a_layer_stays():
     module, wiring = chain([[1.0, 0, 0], [0, 2, 0]])
     shrink(module, wiring, 100.0)
     assert module[0].weight[:, :, 0, 0].tolist() == [[0, 0, 0], [0, 2, 0]]
+
+
+def test_shrink__the_strongest_of_a_layer_stays_whatever_the_l1_share():
+    module, wiring = chain([[1.0, 0, 0], [0.5, 2, 0]])
+    shrink(module, wiring, 100.0, l1_share=1.0)
+    assert module[0].weight[:, :, 0, 0].tolist() == [[0, 0, 0], [0.5, 2, 0]]
+    # t = 1: the first loses its only number; the second keeps (0, 1, 0), which is something.
+    module, wiring = chain([[1.0, 0, 0], [0.5, 2, 0]])
+    shrink(module, wiring, 1.0, l1_share=1.0)
+    assert module[0].weight[:, :, 0, 0].tolist() == [[0, 0, 0], [0, 1, 0]]
+
+
+def test_dead__never_a_whole_layer():
+    module, wiring = chain([[0.0, 0, 0], [0, 0, 0]])
+    assert dead(module, wiring)[wiring.outputs["0"]].tolist() == [False, True]
 
 
 def _some(wiring: Wiring, share: float) -> torch.Tensor:
@@ -99,10 +114,15 @@ def _said(detector, image) -> list[torch.Tensor]:
 
 
 def test_remove__what_must_stay_is_refused():
-    module, wiring = chain([[1.0, 0, 0]])
+    detector = student()
+    wiring, before = wiring_of(detector), detector.state()
     with pytest.raises(ValueError, match="only removable"):
-        remove(student(), wiring, torch.ones(len(wiring), dtype=torch.bool))
-    assert module[0].out_channels == 1
+        remove(detector, wiring, torch.ones(len(wiring), dtype=torch.bool))
+    with pytest.raises(ValueError, match="must keep a channel"):
+        remove(detector, wiring, wiring.removable.clone())
+    after = detector.state()
+    assert not detector.layers()
+    assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 def test_weakest__as_many_as_it_takes():
@@ -131,12 +151,38 @@ def test_train__pruned_and_equal_to_the_masked_student_of_the_same_training(monk
 
 
 def test_train__pruned_by_early_stops_best_epoch():
-    recipe = Recipe(epochs=3, batch_size=2, learning_rate=2e-3, warmup_steps=0, prune=100.0, ema_decay=0.9)
+    # At a constant rate the best epoch's student is what a training that ends there gives.
+    recipe = Recipe(
+        epochs=3, batch_size=2, learning_rate=2e-3, schedule="constant", warmup_steps=0, prune=60.0, ema_decay=0.9
+    )
+    watched, best, longest = student(), student(), student()
+    whole = watched.num_parameters()
+    record = train(watched, Squares(), recipe, watched=Squares(2))
+    train(best, Squares(), recipe.replace(epochs=record.best_epoch))
+    train(longest, Squares(), recipe)
+    assert longest.num_parameters() < best.num_parameters() < whole
+    assert watched.layers() == best.layers()
+    assert torch.equal(weights(watched), weights(best))
+
+
+def test_train__an_l1_share_that_kills_all_leaves_a_channel_of_each_layer():
     detector = student()
     whole = detector.num_parameters()
-    record = train(detector, Squares(), recipe, watched=Squares(2))
-    assert record.best_epoch
-    assert detector.num_parameters() < whole
+    recipe = Recipe(epochs=1, batch_size=2, learning_rate=0.5, warmup_steps=0, prune=100.0, prune_l1_share=1.0)
+    train(detector, Squares(2), recipe.replace(optimizer="sgd", clip_norm=1e-6))
+    assert detector.num_parameters() < 0.1 * whole
+    assert all(min(sizes) >= 1 for sizes in detector.layers().values())
+
+
+def test_train__a_step_that_float16_leaves_out_prunes_nothing(monkeypatch):
+    detector = student()
+    weight = detector.module.roi_heads.box_predictor.cls_score.weight
+    before = detector.state()
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+    monkeypatch.setattr("dataset_culling.training.loop.compute_type", lambda *_: torch.float16)
+    train(detector, Squares(2), Recipe(epochs=1, batch_size=2, warmup_steps=0, prune=100.0))
+    after = detector.state()
+    assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 def test_train__prune_and_expand_together_are_refused():
