@@ -85,6 +85,7 @@ def test_learn_together__a_student_that_became_smaller_comes_back_so(tmp_path):
     assert any(len(sizes) == 3 for sizes in student.layers().values())
     assert len(student.predict([samples[0].image], side_px=96, min_score=0.0)) == 1
 
+
 def test_learn_together__two_processes_choose_the_subset_that_one_does(tmp_path):
     samples, tiny = footage(tmp_path / "frames", 6), DetectorRef(name="tiny")
     recipe = Recipe(epochs=1, batch_size=2, subset="gradmatch", subset_share=0.6)
