@@ -68,7 +68,7 @@ def parse_subsets(lines: Iterable[str], *, where: str) -> SubsetRecord:
             if values.pop("subset", None) != SCHEMA:
                 raise ValueError("another kind or version of file")
             chosen_by = values
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             said = f"no {error}" if isinstance(error, KeyError) else str(error)
             said = "a line that is no JSON" if isinstance(error, json.JSONDecodeError) else said
             raise InputError(

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from dataset_culling.artifacts.subset import FILE, SubsetRecord, parse_subsets
+from dataset_culling.config import parse_config
 from dataset_culling.errors import InputError
 from dataset_culling.stages.teaching import Learned
 from dataset_culling.storage import is_remote, open_object
@@ -23,9 +24,32 @@ def read_recorded(recipe: Recipe) -> tuple[tuple[Subset, ...], dict[str, str]]:
         InputError: If there is no such file, or it holds something else.
         StoreError: If the store does not answer or refuses.
     """
-    uri = recipe.subset_replay
-    if not uri:
+    if not recipe.subset_replay:
         return (), {}
+    record, data = _record(recipe.subset_replay)
+    return record.subsets, {"subset_replay": hashlib.sha256(data).hexdigest()}
+
+
+def by_lot_instead(recipe: Recipe) -> Recipe:
+    """A recipe that replays, for frames that the record does not name: as large subsets, as often, by lot.
+
+    Its warm epochs stay its own: they are what a replay goes by, too.
+
+    Raises:
+        ConfigError: If the record's share, or how often it was chosen, cannot be.
+        InputError, StoreError: As `read_recorded`.
+    """
+    uri = recipe.subset_replay
+    record, _ = _record(uri)
+    told = {f"subset_{name}": record.chosen_by[name] for name in ("share", "every") if name in record.chosen_by}
+    return parse_config(
+        Recipe, {**recipe.model_dump(), "subset_replay": "", "subset": "random-pb", **told},
+        where=f"recipe.subset_replay {uri}",
+    )  # fmt: skip
+
+
+def _record(uri: str) -> tuple[SubsetRecord, bytes]:
+    """What a file holds, and its bytes."""
     data, where = _bytes(uri)
     try:
         text = data.decode("utf-8")
@@ -33,8 +57,7 @@ def read_recorded(recipe: Recipe) -> tuple[tuple[Subset, ...], dict[str, str]]:
         raise InputError(
             f"{where}: expected recorded subsets, found bytes that are no text. Name the {FILE} of a trained model."
         ) from None
-    record = parse_subsets(text.splitlines(), where=where)
-    return record.subsets, {"subset_replay": hashlib.sha256(data).hexdigest()}
+    return parse_subsets(text.splitlines(), where=where), data
 
 
 def _bytes(uri: str) -> tuple[bytes, str]:

@@ -1,6 +1,7 @@
 """A training's whole state as bytes: safetensors with the plain facts as JSON in its header. No file is touched here.
 
-Names of tensors: model.KEY, average.KEY, best.KEY, optimizer.PARAMETER.KEY, and rng.cpu, rng.cuda, order.
+Names of tensors: model.KEY, average.KEY, best.KEY, adapters.KEY, optimizer.PARAMETER.KEY, and rng.cpu, rng.cuda, order,
+selector.history.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from dataset_culling.errors import CullingError
 
-VERSION = 1
+VERSION = 2
+"""Raised with whatever a training writes and goes on from; one of another version starts over."""
 _FACTS = "training"
 
 

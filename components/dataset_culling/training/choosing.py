@@ -22,8 +22,8 @@ from dataset_culling.training.freezing import set_training_mode
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.samples import Loader, TrainingSet, to_device
 from dataset_culling.training.subset import SKETCH, budget_of, by_lot, match_batches, sketch
-from dataset_culling.training.together import summed, world
-from dataset_culling.types import Float32Array, IntArray, Subset
+from dataset_culling.training.together import from_first, summed, world
+from dataset_culling.types import Float32Array, FloatArray, IntArray, Subset
 
 _BATCHES, _DRAWS = 1, 2
 """Which of a training's generators; none is that of shuffling and augmentation, whose draws stay what they are."""
@@ -72,6 +72,11 @@ class Choosing:
         self._warm = recipe.epochs
         if recipe.subset_replay or recipe.subset != "none":
             self._warm = round(recipe.subset_warm * recipe.epochs)
+            if self._warm == recipe.epochs:
+                self.notes.append(
+                    f"no subset: subset_warm {recipe.subset_warm:g} of {recipe.epochs} epochs is all of them, and "
+                    f"every one looks at everything"
+                )
         if recipe.subset_replay:
             self._recorded = self._rows_of(recorded)
         elif recipe.subset in ("gradmatch", "random-pb"):
@@ -104,7 +109,7 @@ class Choosing:
                 self._detector, self._loader, self._batches, seed=self._recipe.seed, compute=compute
             )
             budget = budget_of(self._recipe.subset_share, len(self._batches))
-            rows, weights = match_batches(gradients, budget, self._random(_DRAWS, epoch))
+            rows, weights = self._matched(gradients, budget, epoch)
             chosen = self._of_batches(epoch, rows, weights.tolist())
         elif self._batches:
             budget = budget_of(self._recipe.subset_share, len(self._batches))
@@ -161,6 +166,15 @@ class Choosing:
         budget = budget_of(self._recipe.subset_share, self._num_samples)
         rows = by_lot(self._num_samples, budget, self._random(_DRAWS, since))
         return _Chosen(since, tuple((row,) for row in rows.tolist()), (1.0,) * len(rows), False)
+
+    def _matched(self, gradients: Float32Array, budget: int, epoch: int) -> tuple[IntArray, FloatArray]:
+        """The first process's choice in all of them: it costs once, and no rounding parts them near a tie."""
+        rows, weights = np.zeros(budget, np.int64), np.zeros(budget)
+        if world()[0] == 0:
+            rows, weights = match_batches(gradients, budget, self._random(_DRAWS, epoch))
+        device = self._detector.device
+        told = from_first(torch.from_numpy(rows).to(device)), from_first(torch.from_numpy(weights).to(device))
+        return told[0].cpu().numpy(), told[1].cpu().numpy()
 
     def _of_batches(self, epoch: int, rows: IntArray, weights: Sequence[float]) -> _Chosen:
         return _Chosen(epoch, tuple(tuple(self._batches[row]) for row in rows.tolist()), tuple(weights), True)
@@ -269,7 +283,7 @@ def batch_gradients(
         torch.autocast(device.type, compute, enabled=compute is not None),
     ):
         torch.manual_seed(seed)
-        fullest = max(batches, key=lambda rows: sum(int((~loader[row].target.ignore).sum()) for row in rows))
+        fullest = max(batches, key=lambda rows: sum(loader.num_sure(row) for row in rows))
         layers = detector.last_layers(*of(fullest)).values()
         numbers = min(SKETCH, sum(one.numel() for one in _weights(layers)))
         found = torch.zeros(len(batches), numbers)

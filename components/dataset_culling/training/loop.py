@@ -120,6 +120,7 @@ def train(
             while run.epoch < recipe.epochs and not run.exhausted:
                 run.one_epoch(progress)
             run.keep_best()
+            run.note_idle()
         finally:
             run.release()
         run.compact()
@@ -330,7 +331,8 @@ class _Run:
         if self._scaler is not None:
             self._scaler.unscale_(self._optimizer)
         # Measured even where nothing is clipped: one step along a NaN gradient would spoil weights and checkpoint.
-        norm = nn.utils.clip_grad_norm_(self._learners().parameters(), recipe.clip_norm or math.inf)
+        # The limit goes with the batch's weight, which clipping would otherwise take away again.
+        norm = nn.utils.clip_grad_norm_(self._learners().parameters(), count * recipe.clip_norm or math.inf)
         if self._scaler is None:
             if not torch.isfinite(norm):
                 raise self._diverged("gradient", norm.item(), rows)
@@ -433,6 +435,11 @@ class _Run:
             if self._compacting is not None:
                 self._compacting.silence(gone)
                 self._compacting.after_epoch(self._epoch_rates)
+
+    def note_idle(self) -> None:
+        """Say so where Selective-Backprop was asked for and nothing came of it."""
+        if self._selector is not None and (idle := self._selector.idle()):
+            self.notes.append(idle)
 
     def compact(self) -> None:
         """Take away what the result does not need; the last thing, as nothing that was kept fits afterwards."""

@@ -9,6 +9,11 @@ from pydantic import Field, model_validator
 from dataset_culling.config import StageConfig
 
 
+def num_kept(num_images: int, keep: float) -> int:
+    """How many images of a batch Selective-Backprop trains on: the share `keep` of them, rounded, at least one."""
+    return max(1, round(keep * num_images))
+
+
 class Recipe(StageConfig):
     """How the student is trained. The paper's: 20 epochs, Adam 1e-4, x0.1 at 9 and 18, flips, batches of one."""
 
@@ -143,6 +148,31 @@ class Recipe(StageConfig):
             raise ValueError(
                 f"selective_start must be below selective_end, found {self.selective_start:g} and "
                 f"{self.selective_end:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _selection_leaves_images_out(self) -> Self:
+        if not self.selective_backprop:
+            return self
+        if num_kept(self.batch_size, self.selective_keep) == self.batch_size:
+            raise ValueError(
+                f"selective_backprop expects batches of which selective_keep {self.selective_keep:g} leaves out an "
+                f"image, found batch_size {self.batch_size}: raise batch_size, lower selective_keep, or turn it off"
+            )
+        if self.selective_interrupt == 1:
+            raise ValueError(
+                "selective_interrupt expects 0, or 2 and more, with selective_backprop, found 1, which trains on every "
+                "batch whole: raise it, or turn selective_backprop off"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_expanded_stays_as_large(self) -> Self:
+        if self.expand and (self.prune or self.low_rank):
+            raise ValueError(
+                f"expand expects 0 with prune or low_rank, which shrink kernels and not their factors, found "
+                f"{self.expand}: set one of them to 0"
             )
         return self
 

@@ -65,6 +65,7 @@ class Loader:
         self._detector, self._samples, self._side_px, self._soft = detector, samples, side_px, soft_labels
         self._kept: dict[int, Prepared] = {}
         self._shapes: dict[int, tuple[int, ...]] = {}
+        self._num_sure: dict[int, int] = {}
         self._room = CACHE_BYTES
 
     def __getitem__(self, row: int) -> Prepared:
@@ -86,10 +87,17 @@ class Loader:
             ),
         )
         self._shapes[row] = tuple(prepared.image.shape)
+        self._num_sure[row] = int((~prepared.target.ignore).sum())
         if self._room >= prepared.image.numel():
             self._room -= prepared.image.numel()
             self._kept[row] = prepared
         return prepared
+
+    def num_sure(self, row: int) -> int:
+        """How many of a sample's boxes are not doubtful; known without loading it once more."""
+        if row not in self._num_sure:
+            self[row]
+        return self._num_sure[row]
 
     def batches(self, order: IntArray, batch_size: int) -> list[list[int]]:
         """Rows in batches, each of one input size, in the order given."""

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataset_culling.errors import ConfigError
-from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.recipe import Recipe, num_kept
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -29,11 +29,6 @@ def selects(recipe: Recipe, epoch: int) -> bool:
     """Whether Selective-Backprop is on in an epoch, counted from 0: in [start, end) of all."""
     share = epoch / recipe.epochs
     return recipe.selective_backprop and recipe.selective_start <= share < recipe.selective_end
-
-
-def num_kept(num_images: int, keep: float) -> int:
-    """How many images of a batch are trained on: the share `keep` of them, rounded, at least one."""
-    return max(1, round(keep * num_images))
 
 
 def percentiles(losses: Float64Array, history: Float64Array) -> Float64Array:
@@ -100,6 +95,19 @@ class Selector:
         """Places in the batch, ascending, of the images to train on; losses (B,) are finite."""
         self.history = np.concatenate([self.history, losses])[-self._most :]
         return draw(percentiles(losses, self.history), self._recipe.selective_keep, rng)
+
+    def idle(self) -> str:
+        """Why no batch of a whole training was chosen from, for people; empty where one was."""
+        recipe = self._recipe
+        if len(self.history):
+            return ""
+        why = "each was left whole by selective_interrupt, was too small, or was of an epoch that early stop left out"
+        if not any(selects(recipe, epoch) for epoch in range(recipe.epochs)):
+            why = (
+                f"none of the {recipe.epochs} epochs is between selective_start {recipe.selective_start:g} and "
+                f"selective_end {recipe.selective_end:g}"
+            )
+        return f"selective_backprop chose from no batch: {why}"
 
 
 def t_diff_s(recipe: Recipe, epoch_s: Sequence[float]) -> float:

@@ -62,7 +62,7 @@ def matching_pursuit(
         raise ValueError(f"gradients and target must be (N, D) and (D,), got {gradients.shape} and {target.shape}")
     if budget < 1 or regularisation < 0:
         raise ValueError(f"budget must be at least 1 and regularisation at least 0, got {budget}, {regularisation:g}")
-    exact, wanted = gradients.astype(np.float64), target.astype(np.float64)
+    exact, wanted = np.asarray(gradients, np.float64), np.asarray(target, np.float64)
     if not (np.isfinite(exact).all() and np.isfinite(wanted).all()):
         raise ValueError("gradients and target must be finite")
     gram, moments, energy = exact @ exact.T, exact @ wanted, float(wanted @ wanted)
@@ -142,11 +142,10 @@ def match_batches(
     Returns:
         Rows, ascending, (K,), and weights with a mean of 1, (K,): a step stays as long as in training on all batches.
     """
-    whole = np.where(np.isfinite(gradients).all(axis=1, keepdims=True), gradients, 0.0).astype(np.float64)
-    scale = math.sqrt(float((whole**2).sum(axis=1).mean())) or 1.0
-    taken, weights = matching_pursuit(
-        whole / scale, whole.sum(axis=0) / scale, min(budget, len(whole)), regularisation=regularisation
-    )
+    whole = np.array(gradients, np.float64)  # the one copy: it may be gigabytes
+    whole[~np.isfinite(gradients).all(axis=1)] = 0.0
+    whole /= math.sqrt(float(np.vdot(whole, whole)) / len(whole)) or 1.0
+    taken, weights = matching_pursuit(whole, whole.sum(axis=0), min(budget, len(whole)), regularisation=regularisation)
     left = np.setdiff1d(np.arange(len(whole)), taken)
     drawn = random.choice(left, size=min(budget, len(whole)) - len(taken), replace=False)
     rows = np.concatenate([taken, drawn]).astype(np.int64)

@@ -69,6 +69,13 @@ def summed(values: Tensor) -> Tensor:
     return values
 
 
+def from_first(values: Tensor) -> Tensor:
+    """The first process's tensor in every one, which has the same shape and kind there; alone, the tensor itself."""
+    if world()[1] > 1:
+        distributed.broadcast(values, src=0)
+    return values
+
+
 def mean_gradients(parameters: Sequence[nn.Parameter], weight: float) -> None:
     """Put into every process the gradient of the whole batch: the sum of all, weighted by their shares.
 

@@ -17,11 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 from torch.nn.modules.batchnorm import _BatchNorm
-from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
 from dataset_culling.detectors.torch_base import TorchDetector
-from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
-from dataset_culling.detectors.yolox import YoloxDetector
 from dataset_culling.errors import ConfigError
 
 # What keeps a channel that is zero everywhere at zero, and channels apart.
@@ -65,6 +62,9 @@ def wiring_of(detector: TorchDetector) -> Wiring:
     Raises:
         ConfigError: If it is neither an R-CNN nor a YOLOX, or not one neuron is sure to be removable.
     """
+    from dataset_culling.detectors.torchvision_rcnn import RCNNDetector  # seconds, which only pruning needs
+    from dataset_culling.detectors.yolox import YoloxDetector
+
     if isinstance(detector, RCNNDetector):
         whole: nn.Module = _RCNN(detector.module)
     elif isinstance(detector, YoloxDetector):
@@ -124,9 +124,12 @@ class _RCNN(nn.Module):
     """An R-CNN without what lies between its layers: anchors, boxes, suppression. Every layer meets what it meets."""
 
     def __init__(self, module: nn.Module) -> None:
+        from torchvision.models.detection.faster_rcnn import TwoMLPHead
+
         super().__init__()
         self.module = module
         heads: Any = module.roi_heads
+        self.known = isinstance(heads.box_head, TwoMLPHead)
         height, width = heads.box_roi_pool.output_size
         self.regions = _Regions(height * width)
         self.unknown = _Unknown()
@@ -139,7 +142,7 @@ class _RCNN(nn.Module):
             hidden = module.rpn.head.conv(one)
             said += [module.rpn.head.cls_logits(hidden), module.rpn.head.bbox_pred(hidden)]
         head, says = module.roi_heads.box_head, module.roi_heads.box_predictor
-        if not isinstance(head, TwoMLPHead):
+        if not self.known:
             return [*said, self.unknown(maps)]
         hidden = torch.relu(head.fc7(torch.relu(head.fc6(self.regions(maps)))))
         return [*said, says.cls_score(hidden), says.bbox_pred(hidden)]

@@ -42,6 +42,7 @@ def test_parse_subsets__reads_what_was_written_to_the_last_bit():
         (['{"subset": "subset/1"}', '{"epoch": 0, "samples": [3]}'], "line 2: .*3 where a frame's name was"),
         (['{"subset": "subset/1"}', '{"epoch": 0, "batches": [["a"]], "weights": []}'], "1 batches and 0 weights"),
         (['{"subset": "subset/1"}', '{"epoch": 0, "batches": [["a"]], "weights": [-1]}'], "not above 0"),
+        (['{"subset": "subset/1"}', '{"epoch": Infinity, "samples": ["a"]}'], "line 2: .*infinity"),
     ],
 )
 def test_parse_subsets__refuses(lines, said):

@@ -13,12 +13,14 @@ from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.header import digest
 from dataset_culling.artifacts.resolution import Resolution, write_resolution
 from dataset_culling.artifacts.selection import write_selection
+from dataset_culling.artifacts.subset import SubsetRecord, subset_lines
 from dataset_culling.config import parse_config
+from dataset_culling.errors import ConfigError
 from dataset_culling.graph import PipelineConfig, external_inputs
 from dataset_culling.stages.base import StageContext, StageReport
 from dataset_culling.stages.train_control.config import TrainControlConfig
 from dataset_culling.stages.train_control.stage import draw, run
-from dataset_culling.types import Selection
+from dataset_culling.types import Selection, Subset
 
 TIMES_S = [40.0 + 9 * k for k in range(12)]
 
@@ -55,6 +57,19 @@ def test_run__as_many_frames_by_lot_at_the_same_side(inputs: dict[str, Path], tm
     assert control_weights(tmp_path / "out").stat().st_size > 100_000
     control(inputs, tmp_path / "again", control_arm=True)
     assert digest(tmp_path / "again") == digest(tmp_path / "out")
+
+
+def test_run__a_replayed_record_is_as_many_batches_by_lot(inputs: dict[str, Path], tmp_path: Path):
+    record = tmp_path / "subset.jsonl"
+    how = {"method": "gradmatch", "share": 0.5, "every": 2, "warm": 0.9}
+    record.write_text(subset_lines(SubsetRecord(how, (Subset(0, (("frame 5",),), (1.0,), True),))))
+    recipe = {"epochs": 5, "batch_size": 1, "subset_replay": str(record), "subset_share": 0.1, "subset_warm": 0.2}
+    report = control(inputs, tmp_path / "out", control_arm=True, train_student={"recipe": recipe})
+    assert report.counts["steps"] == 3 + 4 * 2  # the recipe's warm epoch, then two of three batches
+    assert "it looked at 0.5 of its batches by lot, drawn anew every 2 epochs" in report.notes[0]
+    record.write_text(record.read_text().replace('"share": 0.5', '"share": 7'))
+    with pytest.raises(ConfigError, match=r"subset\.jsonl: 'subset_share': wanted less than or equal to 1, found 7"):
+        control(inputs, tmp_path / "no", control_arm=True, train_student={"recipe": recipe})
 
 
 def test_draw__by_lot_from_the_whole_pool(inputs: dict[str, Path]):

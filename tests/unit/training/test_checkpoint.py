@@ -194,8 +194,8 @@ def test_pack__tensors_and_facts_come_back():
 
 
 def test_unpack__another_version_is_refused(monkeypatch):
-    monkeypatch.setattr("dataset_culling.training.checkpoint.VERSION", 0)
+    monkeypatch.setattr("dataset_culling.training.checkpoint.VERSION", 1)  # had no times of epochs
     data = pack(Snapshot({}, {}))
     monkeypatch.undo()
-    with pytest.raises(UnusableCheckpoint, match="here: expected a checkpoint of version 1"):
+    with pytest.raises(UnusableCheckpoint, match="here: expected a checkpoint of version 2"):
         unpack(data, where="here")

@@ -91,15 +91,28 @@ def test_train__a_replay_under_another_recipe_looks_at_what_was_recorded():
     assert again.steps == 6 * 2  # recorded batches stay batches of two
 
 
-def test_train__a_batch_counts_by_its_weight():
-    recipe = Recipe(epochs=1, batch_size=1, optimizer="sgd", subset_replay="r.jsonl", ema_decay=0.0, warmup_steps=0)
-    results = []
-    for heavy in (1.0, 1.9):
+@pytest.mark.parametrize(
+    ("clip_norm", "long"), [pytest.param(0.0, None, id="unclipped"), pytest.param(0.01, 0.001, id="clipped")]
+)
+def test_train__a_batchs_step_is_as_long_as_its_weight_says(clip_norm, long):
+    recipe = Recipe(
+        epochs=1, batch_size=1, optimizer="sgd", learning_rate=0.1, weight_decay=0.0, clip_norm=clip_norm,
+        subset_replay="r.jsonl", ema_decay=0.0, warmup_steps=0,
+    )  # fmt: skip
+    before, moved = weights(student()), {}
+    for heavy in (0.5, 1.0, 2.0):  # one step each, so Adam would make them alike
         detector = student()
-        groups = (("frame 0",), ("frame 1",))
-        train(detector, Squares(2), recipe, recorded=[Subset(0, groups, (heavy, 2 - heavy), True)])
-        results.append(weights(detector))
-    assert not torch.equal(results[0], results[1])
+        train(detector, Squares(1), recipe, recorded=[Subset(0, (("frame 0",),), (heavy,), True)])
+        moved[heavy] = float((weights(detector) - before).norm())
+    assert moved[1.0] > 1e-4
+    assert moved[0.5] == pytest.approx(0.5 * moved[1.0], rel=1e-3)
+    assert moved[2.0] == pytest.approx(2 * moved[1.0], rel=1e-3)
+    assert long is None or moved[1.0] == pytest.approx(long, rel=1e-3)  # rate times clip_norm
+
+
+def test_train__warm_epochs_that_are_all_are_noted():
+    (note,) = train(student(), Squares(2), EIGHT.replace(epochs=2, subset_warm=0.8)).notes
+    assert note.startswith("no subset: subset_warm 0.8 of 2 epochs is all of them")
 
 
 def test_train__frames_that_are_not_there_any_more_are_left_out_with_a_note():
@@ -163,6 +176,23 @@ def test_batch_gradients__of_expanded_kernels_are_those_of_the_kernels():
     expand(detector.module, 2)
     np.testing.assert_allclose(batch_gradients(detector, loader, [[0, 1]], seed=0), plain, atol=1e-4, rtol=1e-3)
     contract(detector.module)
+
+
+def test_batch_gradients__load_an_image_that_is_not_kept_once_and_the_fullest_batch_twice(monkeypatch):
+    monkeypatch.setattr("dataset_culling.training.samples.CACHE_BYTES", 0)
+    loaded = []
+
+    class Seen(Squares):
+        def __getitem__(self, row):
+            loaded.append(row)
+            return super().__getitem__(row)
+
+    detector = student()
+    loader = Loader(detector, Seen(4), 0)
+    batches = loader.batches(np.arange(4), 2)
+    loaded.clear()
+    batch_gradients(detector, loader, batches, seed=0)
+    assert sorted(loaded) == [0, 0, 1, 1, 2, 3]
 
 
 def test_batch_gradients__draw_from_generators_of_their_own():

@@ -187,4 +187,10 @@ def test_train__a_step_that_float16_leaves_out_prunes_nothing(monkeypatch):
 
 def test_train__prune_and_expand_together_are_refused():
     with pytest.raises(ConfigError, match=r"recipe\.expand: expected 0 with prune"):
-        train(student(), Squares(), Recipe(epochs=1, prune=1.0, expand=2))
+        train(student(), Squares(), Recipe(epochs=1, prune=1.0).model_copy(update={"expand": 2}))  # not validated
+
+
+@pytest.mark.parametrize("smaller", ["prune", "low_rank"])
+def test_recipe__what_is_expanded_stays_as_large(smaller):
+    with pytest.raises(ConfigError, match=r"expand expects 0 with prune or low_rank, .* found 2: set one of them to 0"):
+        Recipe().replace(expand=2, **{smaller: 1.0})

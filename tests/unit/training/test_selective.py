@@ -8,9 +8,9 @@ import torch
 
 from dataset_culling.errors import ConfigError
 from dataset_culling.training.loop import train
-from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.recipe import Recipe, num_kept
 from dataset_culling.training.samples import Loader
-from dataset_culling.training.selective import Selector, draw, num_kept, percentiles, selects, t_diff_s
+from dataset_culling.training.selective import Selector, draw, percentiles, selects, t_diff_s
 from dataset_culling.training.together import of_all
 from squares import Squares, student, weights
 
@@ -56,7 +56,7 @@ def test_selects__epochs_from_start_to_before_end():
     assert not any(selects(recipe.replace(selective_backprop=False), epoch) for epoch in range(30))
 
 
-@pytest.mark.parametrize(("interrupt", "chosen"), [(2, [1, 3, 5]), (3, [1, 2, 4, 5]), (1, []), (0, [0, 1, 2, 3, 4, 5])])
+@pytest.mark.parametrize(("interrupt", "chosen"), [(2, [1, 3, 5]), (3, [1, 2, 4, 5]), (0, [0, 1, 2, 3, 4, 5])])
 def test_selector__every_so_many_batches_one_is_whole(interrupt, chosen):
     selector = Selector(ON.replace(selective_interrupt=interrupt), 100)
     assert [batch for batch in range(6) if selector.chooses(2, batch, 4)] == chosen
@@ -80,7 +80,35 @@ def test_selector__nothing_to_choose_is_refused():
     with pytest.raises(
         ConfigError, match=r"recipe\.selective_backprop: .* selective_keep 0\.5 .* found batch_size 1\."
     ):
-        train(student(), Squares(2), ON.replace(batch_size=1))
+        train(student(), Squares(2), ON.model_copy(update={"batch_size": 1}))  # not validated
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"batch_size": 1}, r"selective_backprop expects batches of which selective_keep 0\.5 .* found batch_size 1"),
+        ({"selective_keep": 0.9}, r"selective_keep 0\.9 leaves out an image, found batch_size 4"),
+        ({"selective_interrupt": 1}, r"selective_interrupt expects 0, or 2 and more, .* found 1"),
+    ],
+)
+def test_recipe__selection_without_a_choice_is_refused(change, said):
+    with pytest.raises(ConfigError, match=said):
+        ON.replace(**change)
+    assert ON.replace(selective_backprop=False, **change).batch_size  # off, as in the preset `paper`
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"epochs": 1}, "none of the 1 epochs is between selective_start 0.5 and selective_end 0.9"),
+        ({"epochs": 2, "batch_size": 8}, "each was left whole by selective_interrupt"),  # the only batch is the 0th
+        ({"epochs": 2, "batch_size": 2}, ""),
+    ],
+)
+def test_train__selection_that_came_to_nothing_is_noted(change, said):
+    notes = train(student(), Squares(4), ON.replace(**change)).notes
+    assert bool(notes) == bool(said)
+    assert all(note.startswith("selective_backprop chose from no batch: ") and said in note for note in notes)
 
 
 def test_recipe__the_end_lies_behind_the_start():

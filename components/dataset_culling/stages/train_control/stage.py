@@ -14,6 +14,7 @@ from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.rehearsal import start_of, with_replay
+from dataset_culling.stages.subsets import by_lot_instead
 from dataset_culling.stages.teaching import ask_teacher, student_boxes, teach_student
 from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_control.config import TrainControlConfig
@@ -39,9 +40,11 @@ def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: S
     training = config.training
     notes: list[str] = []
     if training.recipe.subset_replay:  # its frames are not those that the recorded subsets name
-        training = training.replace(recipe=training.recipe.replace(subset_replay=""))
+        recipe = by_lot_instead(training.recipe)
+        training = training.replace(recipe=recipe)
         notes.append(
-            "the control arm has other frames than recipe.subset_replay names: it looked at all in every epoch"
+            f"the control arm has other frames than recipe.subset_replay names: it looked at "
+            f"{recipe.subset_share:g} of its batches by lot, drawn anew every {recipe.subset_every} epochs"
         )
     samples, num_replayed = with_replay(training, inputs, LabelledFrames(frames, taught.labels, np.arange(len(drawn))))
     kept: list[tuple[StoredCheckpoint | None, bool]] = []
