@@ -8,7 +8,7 @@ export PYTHONHASHSEED := 0
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt compile golden lock image image-lock pretrain bench reproduce smoke clean
+.PHONY: help run test overfit check fmt compile golden lock image image-lock pretrain bench reproduce smoke clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ run: $(READY) ## Set everything up and run the main job on a simulated camera (r
 
 test: $(READY) ## Set everything up and run the tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+overfit: $(READY) ## Every student learns eight frames by heart, the large ones too (half an hour on two cores)
+	@CULLING_OVERFIT=all $(BIN)/python -m pytest -n $(JOBS) -q tests/contract/test_overfit.py
 
 check: $(READY) ## Formatting, lint, types, import rules
 	$(BIN)/ruff format --check .
