@@ -169,7 +169,8 @@ class Choosing:
 
     def _matched(self, gradients: Float32Array, budget: int, epoch: int) -> tuple[IntArray, FloatArray]:
         """The first process's choice in all of them: it costs once, and no rounding parts them near a tie."""
-        rows, weights = np.zeros(budget, np.int64), np.zeros(budget)
+        rows: IntArray = np.zeros(budget, np.int64)
+        weights: FloatArray = np.zeros(budget)
         if world()[0] == 0:
             rows, weights = match_batches(gradients, budget, self._random(_DRAWS, epoch))
         device = self._detector.device
