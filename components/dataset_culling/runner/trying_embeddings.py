@@ -133,7 +133,8 @@ def print_embeddings(
     crops = read_crops(run, most=num_crops, crop_px=crop_px, gap_s=gap_s, place_s=place_s)
     rows: list[Row] = []
     chosen_device = choose_device(device)
-    with click.progressbar(candidates, label="Models", hidden=quiet, file=sys.stderr) as bar:
+    hidden = quiet or not sys.stderr.isatty()
+    with click.progressbar(candidates, label="Models", hidden=hidden, file=sys.stderr) as bar:
         for candidate in bar:
             try:
                 detector = load_trainable(local_weights(candidate.ref), device=chosen_device)

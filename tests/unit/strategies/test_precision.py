@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builders import footage, frame, random_truth, seen_badly, shuffled_boxes
@@ -136,6 +136,7 @@ def test_precision_loss__an_unknown_measure():
         precision_loss(compare(footage(boxes()), footage(boxes())), measure="typo")
 
 
+@example(27316, "localisation-aware")
 @given(st.integers(0, 2**32 - 1), st.sampled_from(MEASURES))
 @settings(max_examples=40, deadline=None)
 def test_precision_loss__lies_in_bounds_and_is_zero_for_the_teacher_itself(seed, measure):
@@ -143,7 +144,9 @@ def test_precision_loss__lies_in_bounds_and_is_zero_for_the_teacher_itself(seed,
     teacher = random_truth(rng, 12, boxes_per_frame=3, ignored_share=0.2)
     losses = precision_loss(compare(seen_badly(rng, teacher), teacher), measure=measure)
     assert np.all((losses >= 0) & (losses <= 1.0021))
-    assert precision_loss(compare(teacher, teacher), measure=measure).max() < 1e-12
+    # Doubtful boxes are regions and no student's: a copy of one may take the sure box that it overlaps.
+    itself = teacher.keep_boxes(~teacher.ignore)
+    assert precision_loss(compare(itself, teacher), measure=measure).max() < 1e-12
 
 
 @given(st.integers(0, 2**32 - 1))
