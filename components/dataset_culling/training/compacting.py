@@ -23,9 +23,7 @@ class Compacting:
     detector: TorchDetector
     recipe: Recipe
     wiring: Wiring | None  # None: it is not pruned
-    names: frozenset[
-        str
-    ]  # layers whose kernels learn to be of a low rank; frozen ones are not among them, even at the end
+    names: frozenset[str]  # layers whose kernels learn to be of a low rank: those that were not frozen at the start
 
     @classmethod
     def of(cls, detector: TorchDetector, recipe: Recipe) -> Self | None:
