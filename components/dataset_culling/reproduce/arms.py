@@ -54,6 +54,7 @@ class Variant:
     logged: bool = False  # scores come from a log
     own_labels: bool = False  # the teacher labels for it alone, as it is asked otherwise
     preset: str = ""  # whose recipe and share of labels it has
+    replays: str = ""  # the variant whose recorded subsets its training looks at
 
 
 def _recipe(**knobs: Any) -> Mapping[str, Any]:
@@ -76,6 +77,10 @@ _VARIANTS = (
     Variant("gradmatch", "Grad-Match, 30 %", _recipe(subset="gradmatch", subset_share=0.3)),
     Variant("gradmatch-warm", "Grad-Match, 30 %, warm",
             _recipe(subset="gradmatch", subset_share=0.3, subset_warm=0.5)),
+    Variant("half-rate", "half the learning rate", _recipe(learning_rate=2.5e-4)),
+    Variant("cached", "Grad-Match's subsets again, half the rate", _recipe(learning_rate=2.5e-4), replays="gradmatch"),
+    Variant("cached-student", "Grad-Match's subsets again, `tiny_1d`", {"student": {"name": "tiny_1d"}},
+            replays="gradmatch"),
     Variant("cyclical", "cyclical learning rate", _recipe(schedule="cyclical")),
     Variant("expand", "ExpandNets, 4 times", _recipe(expand=4)),
     Variant("separable", "DecomposeMe: `tiny_1d`", {"student": {"name": "tiny_1d"}}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dataset_culling.errors import ConfigError
 from dataset_culling.reproduce.arms import ARMS, VARIANTS, Arm, Variant
@@ -38,12 +38,18 @@ class Cell:
         """The variant."""
         return VARIANTS[self.variant]
 
+    @property
+    def source(self) -> Cell | None:
+        """The cell whose recorded subsets this one replays."""
+        return replace(self, variant=self.beyond.replays) if self.beyond.replays else None
+
 
 def cells_of(config: ReproduceConfig) -> tuple[Cell, ...]:
     """Every cell that is trained, once, in the order of the grids. Untrained figures come with any of them.
 
     Raises:
-        ConfigError: If a camera has the untrained arm and no other: there is nothing to judge it beside.
+        ConfigError: If a camera has the untrained arm and no other: there is nothing to judge it beside. If a variant
+            replays another one's subsets that is not run.
     """
     found: dict[Cell, None] = {}
     asked: set[str] = set()
@@ -66,4 +72,10 @@ def cells_of(config: ReproduceConfig) -> tuple[Cell, ...]:
             f"{bare[0]}: expected an arm that is trained, found only untrained, which is judged beside one. Add "
             f"--arms random."
         )
+    for cell in found:
+        if cell.source is not None and cell.source not in found:
+            raise ConfigError(
+                f"{cell.camera} {cell.name}: expected the variant {cell.source.variant}, whose subsets it replays, "
+                f"beside it, found none. Add it to the grid, or to --variants."
+            )
     return tuple(found)

@@ -179,6 +179,8 @@ def _cell_job(
         needs.add(f"{cell.camera} log{' behind the gate' if variant.gate else ''}")
     elif variant.gate:
         needs.add(f"{cell.camera} gate")
+    if cell.source is not None:
+        needs.add(f"{cell.camera} {cell.source.name}")
     epochs = config.settings.get("train_student", {}).get("recipe", {}).get("epochs", 20)
     if cell.arm == "full":
         epochs = config.full_epochs or epochs

@@ -216,6 +216,8 @@ def cell_config(config: ReproduceConfig, cell: Cell, out: Path) -> PipelineConfi
     recipe: dict[str, Any] = {"seed": cell.seed}
     if cell.arm == "full" and config.full_epochs:
         recipe["epochs"] = config.full_epochs
+    if cell.source is not None:
+        recipe["subset_replay"] = str(model_of(cell.source, out).absolute())
     modes: Mapping[str, dict[str, Any]] = {
         "off": {"mode": "off"},
         "loss": {"mode": "curve", "judge": "loss"},
@@ -230,6 +232,16 @@ def cell_config(config: ReproduceConfig, cell: Cell, out: Path) -> PipelineConfi
     plain = camera_config(config, cell.camera, out).model_dump(mode="json")
     where = f"{cell.camera} {cell.name}"
     return parse_config(PipelineConfig, merge(merge(plain, beyond), changes), where=where)
+
+
+def model_of(cell: Cell, out: Path) -> Path:
+    """Where a cell's training leaves its model."""
+    return cell_folder(cell, out) / "tasks" / "train-student" / "model"
+
+
+def cell_folder(cell: Cell, out: Path) -> Path:
+    """The run of a cell."""
+    return out / "cells" / cell.camera / cell.name
 
 
 def cell_wiring(*, own_labels: bool) -> tuple[TaskSpec, ...]:
@@ -293,7 +305,7 @@ def run_cell(
     scoring = _scoring(cell, out, shared)
     given["score-frames.detections"] = scoring.detections
     result = run_pipeline(
-        cell_config(config, cell, out), out / "cells" / cell.camera / cell.name, display=worker.display, device=device,
+        cell_config(config, cell, out), cell_folder(cell, out), display=worker.display, device=device,
         wiring=wiring, server=worker.server, given=given,
     )  # fmt: skip
     return _outcome(config, cell, shared, scoring, result), len(result.skipped) < len(wiring)

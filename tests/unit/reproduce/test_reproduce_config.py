@@ -41,6 +41,20 @@ def test_cell_config__a_variant_changes_what_its_stages_are_given(variant: str, 
     assert given(variant) != given("plain")
 
 
+def test_cell_config__a_replay_names_the_model_of_the_cell_that_recorded(tmp_path: Path):
+    cell = Cell("street", "confidence+precision", 48, "off", 2, "cached")
+    recipe = cell_config(read_config("seeds"), cell, tmp_path).train_student.recipe
+    assert cell.source == Cell("street", "confidence+precision", 48, "off", 2, "gradmatch")
+    wanted = tmp_path / "cells" / "street" / "confidence+precision-n48-gradmatch-s2" / "tasks" / "train-student"
+    assert recipe.subset_replay == str(wanted / "model")
+
+
+def test_cells_of__a_replay_without_the_cell_that_records_is_refused():
+    config = read_config("seeds", variants=("cached",), arms=("confidence+precision",), sizes=(48,), seeds=(0,))
+    with pytest.raises(ConfigError, match="expected the variant gradmatch"):
+        cells_of(config)
+
+
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_presets__have_what_the_claims_need(name: str):
     config = read_config(name)
