@@ -118,6 +118,17 @@ def test_build_page__tables_from_a_csv(from_csv: list[Row]):
         assert said in page
 
 
+def test_build_page__variants_are_paired_with_the_plain_cell_of_their_camera_and_seed():
+    plain = [row(BOTH, 88, seed=0), row(BOTH, 90, seed=1), row(BOTH, 60, camera="lobby")]
+    slow = {"variant": "expand", "training_s": 2 * plain[0].training_s}
+    rows = [*plain, row(BOTH, 89, seed=0, **slow), row(BOTH, 93, seed=1, **slow), row(BOTH, 70, seed=7, **slow)]
+    cells = line(
+        table(build_page(read_config("seeds"), rows, [], [], ABOUT), "## Variants beside plain"),
+        "ExpandNets, 4 times: confidence + precision, n = 128",
+    )
+    assert cells == ["+2.0 ± 2.0", "–", "+2.0 ± 1.4", "–", "2 of 2", "2.00"]
+
+
 def test_build_page__bad_news_first(from_csv: list[Row]):
     bad = [*from_csv, *(row(arm, 95) for arm in ("confidence-sum", "precision"))]
     page = build_page(read_config("cpu"), bad, CURVE, OVERLAPS, ABOUT)
