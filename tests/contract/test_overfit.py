@@ -18,7 +18,7 @@ LARGE = {
     *("yolox_s", "ssd300_vgg16", "retinanet_resnet50_fpn", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34_fpn"),
     *("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_resnet101_fpn"),
 }
-"""Minutes each on a core, up to ten; all but SSD300 have a small one of their family among the others."""
+"""Minutes each on a core, SSD300 up to twenty; all but SSD300 have a small one of their family among the others."""
 STUDENTS = [name for name, spec in DETECTORS.items() if spec.trainable]
 
 

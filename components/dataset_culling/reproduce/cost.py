@@ -53,14 +53,17 @@ def projected(row: Row, frames: int, *, epochs: int = 0) -> Cost:
 def projected_full(row: Row, rows: Sequence[Row], frames: int) -> Cost:
     """Labelling all and training on all for the row's epochs: from the full arm's seconds, else from the row's own.
 
-    It is a projection either way; `planning.full_cost` is the formula.
+    A variant that looks at less in an epoch is held against as many passes as the plain row makes. It is a projection
+    either way; `planning.full_cost` is the formula.
     """
+    like = (row.camera, row.arm, row.size, "plain")
+    plain = [one.epochs for one in rows if (one.camera, one.arm, one.size, one.variant) == like]
     full = full_rows(rows, row.camera)
     step_s = mean(one.step_s for one in full) if full else row.step_s
     teacher_s = mean(one.teacher_s for one in full) if full else row.teacher_s
     rates = CostRates(
         student_s=max(row.student_s, 1e-9), teacher_s=max(teacher_s, 1e-9), step_s=max(step_s, 1e-9),
-        epochs=row.epochs, variants=1,
+        epochs=max(row.epochs, *plain, 1), variants=1,
     )  # fmt: skip
     return full_cost(frames, rates)
 

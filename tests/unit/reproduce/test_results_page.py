@@ -87,6 +87,12 @@ def test_cost__measured_and_projected_by_hand(from_csv: list[Row]):
     assert math.isnan(measured_times(both, from_csv[:4]))
 
 
+def test_cost__a_variant_that_looks_at_less_is_held_against_the_plain_rows_passes():
+    plain = row(BOTH, 88)
+    subset = row(BOTH, 86, variant="random-pb", epochs=plain.epochs // 2, training_s=plain.training_s / 2)
+    assert projected_times(subset, [plain, subset], 86_400) > projected_times(plain, [plain, subset], 86_400)
+
+
 def test_cost__a_gate_saves_scoring_of_what_it_drops():
     gated = row(BOTH, 88, variant="gate", pool=250, scored_s=25.0)
     assert projected(gated, 86_400).student_s == pytest.approx(2160)
