@@ -66,10 +66,9 @@ def one_stretch(watched: Watched, parts: list[int]) -> dict[str, float]:
     rows = labels.frame_rows()
     least = np.ones(len(labels))
     np.minimum.at(least, rows, labels.scores)
+    sure = dict.fromkeys(labels.class_names, SURE)
     keys = {
-        "doubt": -doubt_of(
-            labels, student=watched.student, min_scores=dict.fromkeys(labels.class_names, 0.5)
-        ).of_frames,
+        "doubt": -doubt_of(labels, student=watched.student, min_scores=sure).of_frames,
         "labels": -doubt_of(labels).of_frames,
         "score": least,
         "time": np.arange(len(labels), dtype=np.float64),
