@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dataset_culling.errors import ConfigError
 from dataset_culling.runner.command import QUIET, Command, verbosity
 
 
@@ -64,11 +65,20 @@ def embeddings(
     culling embeddings runs/demo --model tiny --model tiny=runs/demo/model --crops 200
     culling embeddings runs/demo --json
     """
-    from dataset_culling.runner.trying_embeddings import print_embeddings
+    if crop_px % 32:
+        raise ConfigError(f"--crop-px {crop_px}: expected a multiple of 32, which every network takes. Pass 128.")
+    from dataset_culling.runner.candidates import candidates_of, teacher_of_labels
+    from dataset_culling.runner.finished import settings_of
+
+    student = settings_of(run_folder).student
+    tried, left_out = candidates_of(models, student, teacher_of_labels(run_folder), option="--model", trained=False)
+    from dataset_culling.runner.trying_embeddings import print_embeddings  # loads torch: wrong words are told before
 
     print_embeddings(
         run_folder,
-        models,
+        student.name,
+        tried,
+        left_out,
         num_crops=crops,
         crop_px=crop_px,
         gap_s=gap_s,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dataset_culling.errors import ConfigError
 from dataset_culling.runner.command import QUIET, Command, verbosity
 
 
@@ -44,14 +45,19 @@ def lr_range(
     culling lr-range runs/demo --set recipe.expand 4 --set recipe.batch_size 8
     culling lr-range runs/demo --low 1e-5 --high 0.1 --steps 50 --json
     """
-    from dataset_culling.runner.trying_rates import print_range
+    if low >= high:
+        raise ConfigError(f"--low {low:g}: expected a rate below --high, found {high:g} there. Swap them.")
+    from dataset_culling.runner.finished import settings_of
+
+    config = settings_of(run_folder, changes)
+    from dataset_culling.runner.trying_rates import print_range  # loads torch: wrong words are told before
 
     print_range(
         run_folder,
+        config,
         low=low,
         high=high,
         steps=steps,
-        changes=changes,
         out=out or run_folder,
         device=device,
         as_json=as_json,

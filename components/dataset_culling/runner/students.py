@@ -69,16 +69,24 @@ def students(
     culling students runs/demo --rule most-accurate --budget-ms 40
     culling students runs/demo --within 1 --json
     """
+    from dataset_culling.runner.candidates import candidates_of, teacher_of_labels
+    from dataset_culling.runner.finished import settings_of
     from dataset_culling.runner.students_results import read_settings
-    from dataset_culling.runner.trying_students import print_students
 
     given = {key: value for key, value in settings.items() if value is not None}
     if candidates:
         given["candidates"] = list(candidates)
+    config = read_settings(config_file or "", given)
+    training = settings_of(run_folder, changes)
+    tried, left_out = candidates_of(config.candidates, training.student, teacher_of_labels(run_folder))
+    from dataset_culling.runner.trying_students import print_students  # loads torch: wrong words are told before
+
     print_students(
         run_folder,
-        read_settings(config_file or "", given),
-        changes=changes,
+        config,
+        training,
+        tried,
+        left_out,
         out=out or run_folder,
         again=again,
         device=device,

@@ -29,7 +29,7 @@ from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.embedding import GLOBAL, Layer, crop_of, embed_crops
 from dataset_culling.detectors.table import load_trainable
-from dataset_culling.errors import ConfigError, InputError, WeightsError
+from dataset_culling.errors import InputError, WeightsError
 from dataset_culling.evaluation.neighbours import (
     Float64Array,
     Ranking,
@@ -38,9 +38,9 @@ from dataset_culling.evaluation.neighbours import (
     rank_neighbours,
 )
 from dataset_culling.report.embeddings import FalseNeighbour, Gallery, Seen, embeddings_page
-from dataset_culling.runner.candidates import by_reason, candidates_of, teacher_of_labels
+from dataset_culling.runner.candidates import Candidate, by_reason
 from dataset_culling.runner.entry import choose_device
-from dataset_culling.runner.finished import TRAINING, inputs_of, settings_of
+from dataset_culling.runner.finished import TRAINING, inputs_of
 from dataset_culling.runner.writing import write_page
 from dataset_culling.stages.detecting import local_weights
 from dataset_culling.types import BoolArray, FloatArray, ImageArray, IntArray
@@ -104,7 +104,9 @@ class Row:
 
 def print_embeddings(
     run: Path,
-    models: Sequence[str],
+    own: str,
+    candidates: Sequence[Candidate],
+    left_out: dict[str, str],
     *,
     num_crops: int,
     crop_px: int,
@@ -116,20 +118,19 @@ def print_embeddings(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Rank the embeddings, write what came of it, print it; see `culling embeddings --help`.
+    """Rank the embeddings, write what came of it, print it; see `culling embeddings --help`, which has the options.
+
+    Args:
+        run: A finished one.
+        own: Its student's name.
+        candidates: The models.
+        left_out: Those that are not looked at, with the reason; those that turn out to fail are added.
 
     Raises:
-        ConfigError: If an option is wrong or a model is none.
-        InputError: If the run has not trained a student, its crops are too few or of one class, or no model is left.
+        ConfigError: If an option is wrong.
+        InputError: If the crops are too few or of one class, or no model is left.
         OutputError: If the files cannot be written.
     """
-    if crop_px % 32:
-        raise ConfigError(f"--crop-px {crop_px}: expected a multiple of 32, which every network takes. Pass 128.")
-    training = settings_of(run)
-    candidates, left_out = candidates_of(
-        models, training.student, teacher_of_labels(run), option="--model", trained=False
-    )
-    own = training.student.name
     crops = read_crops(run, most=num_crops, crop_px=crop_px, gap_s=gap_s, place_s=place_s)
     rows: list[Row] = []
     chosen_device = choose_device(device)

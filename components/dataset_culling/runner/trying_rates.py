@@ -6,17 +6,16 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.detectors.table import load_trainable
-from dataset_culling.errors import ConfigError
 from dataset_culling.report.rates import rates_svg
 from dataset_culling.runner.entry import choose_device
-from dataset_culling.runner.finished import TRAINING, check_classes, inputs_of, settings_of
+from dataset_culling.runner.finished import TRAINING, check_classes, inputs_of
 from dataset_culling.runner.writing import write_page
 from dataset_culling.stages.detecting import local_weights
 from dataset_culling.stages.rehearsal import start_of
@@ -33,11 +32,11 @@ LINES = 12
 
 def print_range(
     run: Path,
+    config: TrainStudentConfig,
     *,
     low: float,
     high: float,
     steps: int,
-    changes: Sequence[tuple[str, str]],
     out: Path,
     device: str,
     as_json: bool,
@@ -46,15 +45,12 @@ def print_range(
     """Do the test, write lr-range.csv and lr-range.svg, print what came of it; see `culling lr-range --help`.
 
     Raises:
-        ConfigError: If a setting or the rates are wrong.
-        InputError: If the run has not trained a student, or kept no frames.
+        ConfigError: If a setting is wrong.
+        InputError: If the run kept no frames.
         ArtifactError: If what it has left is damaged.
         TrainingDiverged: If the loss is not finite at the first rate.
         OutputError: If the files cannot be written.
     """
-    if low >= high:
-        raise ConfigError(f"--low {low:g}: expected a rate below --high, found {high:g} there. Swap them.")
-    config = settings_of(run, changes)
     with click.progressbar(length=steps, label="Rates", hidden=quiet, file=sys.stderr) as bar:
         found = rates_of(
             run, config, low=low, high=high, steps=steps, device=choose_device(device),

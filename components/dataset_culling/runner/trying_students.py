@@ -31,10 +31,10 @@ from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError, CullingError, InputError, WeightsError
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.graph import external_inputs
-from dataset_culling.runner.candidates import Candidate, candidates_of, teacher_of_labels
+from dataset_culling.runner.candidates import Candidate
 from dataset_culling.runner.entry import choose_device
 from dataset_culling.runner.fingerprint import fingerprint
-from dataset_culling.runner.finished import TRAINING, check_classes, config_of, inputs_of, settings_of
+from dataset_culling.runner.finished import TRAINING, check_classes, config_of, inputs_of
 from dataset_culling.runner.students_results import (
     CSV,
     JSON,
@@ -81,8 +81,10 @@ class Ground:
 def print_students(
     run: Path,
     config: StudentsConfig,
+    training: TrainStudentConfig,
+    candidates: Sequence[Candidate],
+    left_out: dict[str, str],
     *,
-    changes: Sequence[tuple[str, str]],
     out: Path,
     again: bool,
     device: str,
@@ -91,13 +93,23 @@ def print_students(
 ) -> None:
     """Try every candidate that was not tried yet, write what came of it, print it; see `culling students --help`.
 
+    Args:
+        run: A finished one.
+        config: The options.
+        training: How each is trained.
+        candidates: Who is tried.
+        left_out: Who is not, with the reason; those that turn out to fail are added.
+        out: Folder of the files.
+        again: Try also what was tried before.
+        device: As a person names it.
+        as_json: Print the JSON file instead of the table.
+        quiet: No progress.
+
     Raises:
-        ConfigError: If a setting is wrong, a candidate is none, or no student is within the budget.
-        InputError: If the run has not trained a student, or no candidate could be tried.
+        ConfigError: If a setting is wrong, or no student is within the budget.
+        InputError: If no candidate could be tried.
         OutputError: If the files cannot be written.
     """
-    training = settings_of(run, changes)
-    candidates, left_out = candidates_of(config.candidates, training.student, teacher_of_labels(run))
     ground = read_ground(run, training, config, device=choose_device(device))
     wanted = {key_of(ground.facts.key, candidate): candidate for candidate in candidates}
     earlier = {row.key: row for row in read_rows(out / JSON)}
