@@ -14,7 +14,8 @@ the labels as they were, so that all arms learn from the same frames, and is mea
     soft     doubtful boxes are objects too, and each counts by its score (recipe.soft_labels 1)
     tracks   plain, with labels mended along tracks (label_frames.tracks), which may make ignore regions of its own
     all      ignore, tracks and soft labels
-Printed as Markdown: mean and spread (smallest to largest) over seeds of both misses and training. Keys, 0..100:
+Printed as Markdown: mean and spread (smallest to largest) over seeds of both misses and training, and what an arm after
+`plain` has more than it by the same seed, with the standard deviation. Keys, 0..100:
     SCENE_raw                          the student before
     SCENE_none_0_ARM_SEED              mAP@50 against the truth with nothing missed
     SCENE_KIND_MISSED_ARM_SEED         the same with labels missing
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,13 +91,11 @@ def main() -> None:
     figures: dict[str, float] = {}
     print(f"| camera | missed | {' | '.join(arms)} |\n|---|---|{'---|' * len(arms)}")
     for scene in options.scenes.split(","):
-        figures |= one_camera(scene, arms, options)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        one_camera(scene, arms, options, figures)
 
 
-def one_camera(scene: str, arms: list[str], options: argparse.Namespace) -> dict[str, float]:
-    """Every arm at every share of one camera."""
+def one_camera(scene: str, arms: list[str], options: argparse.Namespace, figures: dict[str, float]) -> None:
+    """Every arm at every share of one camera; the file is written after each share, so that a stop loses one."""
     started = time.perf_counter()
     seconds = options.minutes * 60
     pool = watch(scene, np.arange(0, seconds, 1 / options.fps))
@@ -103,7 +103,7 @@ def one_camera(scene: str, arms: list[str], options: argparse.Namespace) -> dict
     labelled, kept = culled(pool, options)
     images = [pool.camera.frame(float(pool.truth.time_s[row])).image for row in kept]
     exam = [judged.camera.frame(time_s).image for time_s in judged.truth.time_s.tolist()]
-    figures = {f"{scene}_raw": judge(judged, judged.student)}
+    figures[f"{scene}_raw"] = judge(judged, judged.student)
     misses = [
         ("none", 0),
         *((kind, int(one)) for kind in options.kinds.split(",") for one in options.misses.split(",")),
@@ -118,11 +118,16 @@ def one_camera(scene: str, arms: list[str], options: argparse.Namespace) -> dict
                 samples = InMemory(images, labels.take(labels.rows_of(pool.truth.frame_ids[kept])))
                 found.append(learned(scene, samples, judged, exam, arm, seed, options))
                 figures[f"{scene}_{kind}_{percent}_{arm}_{seed}"] = found[-1]
-            cells.append(f"{np.mean(found):.1f} ({min(found):.1f} to {max(found):.1f})")
+            plain = [figures.get(f"{scene}_{kind}_{percent}_plain_{seed}", math.nan) for seed in range(options.seeds)]
+            more = np.subtract(found, plain)
+            spread = f" ± {more.std(ddof=1):.1f}" if len(more) > 1 else ""
+            beside = "" if arm == "plain" or np.isnan(more).any() else f"; {more.mean():+.1f}{spread}"
+            cells.append(f"{np.mean(found):.1f} ({min(found):.1f} to {max(found):.1f}{beside})")
+        if options.json:
+            options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         missed = "nothing" if kind == "none" else f"{percent} % of {kind}"
         print(f"| {scene} | {missed} | {' | '.join(cells)} |", flush=True)
     print(f"{scene}: {figures[f'{scene}_raw']:.1f} before training; {time.perf_counter() - started:.0f} s", flush=True)
-    return figures
 
 
 def culled(pool: Watched, options: argparse.Namespace) -> tuple[IntArray, IntArray]:
