@@ -21,7 +21,8 @@ def row(
     values: dict[str, Any] = {
         "camera": camera, "group": "surveillance", "arm": arm, "size": size if how.sized else 0,
         "opt_resolution": "off", "variant": "plain", "seed": 0, "frames": frames, "pool": frames, "labelled": labelled,
-        "trained_on": kept, "epochs": EPOCHS if how.trains else 0, "heldout_frames": 100,
+        "trained_on": kept, "epochs": EPOCHS if how.trains else 0, "passes": float(EPOCHS if how.trains else 0),
+        "heldout_frames": 100,
         "agreement": agreement / 100, "accuracy": math.nan, "raw_agreement": 0.6, "raw_accuracy": math.nan,
         "teacher_accuracy": math.nan, "student_s": STUDENT_S, "teacher_s": TEACHER_S, "step_s": STEP_S,
         "scored_s": STUDENT_S * frames if how.scores else 0.0, "labelled_s": labelled * TEACHER_S, "select_s": 0.0,

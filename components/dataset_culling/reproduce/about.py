@@ -8,10 +8,26 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import dataset_culling
 from dataset_culling import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Where and when one cell's work was done: a page may be of several runs of the command."""
+
+    commit: str = ""
+    date: str = ""  # UTC
+    machine: str = ""
+    jobs: int = 0  # side by side
+    threads: int = 0  # of each
+
+    def at_now(self) -> Made:
+        """The same, done now."""
+        return replace(self, date=_now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,36 +39,47 @@ class About:
     date: str  # UTC
     commit: str
     command: str
-    jobs: int
-    threads: int
+    made: tuple[Made, ...] = ()  # of each cell
     real_footage: bool = False  # then it is a test of the wiring
     failures: Mapping[str, str] = field(default_factory=dict)  # job -> what was wrong
 
 
 def about_this_machine(
-    preset: str, arguments: Sequence[str], *, jobs: int, threads: int, real_footage: bool, failures: Mapping[str, str]
+    preset: str, arguments: Sequence[str], *, made: Sequence[Made], real_footage: bool, failures: Mapping[str, str]
 ) -> About:
     """Everything as it is now.
 
     Args:
         preset: Of `culling reproduce`.
         arguments: What follows `culling` on the command line.
-        jobs: Workers.
-        threads: Of each.
+        made: Where the cells' work was done.
         real_footage: Whether the cameras are videos of somebody's.
         failures: Job -> message.
     """
     return About(
         preset=preset,
         machine=machine(),
-        date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        date=_now(),
         commit=commit(),
         command=shlex.join(["culling", *arguments]),
-        jobs=jobs,
-        threads=threads,
+        made=tuple(made),
         real_footage=real_footage,
         failures=failures,
     )
+
+
+def made_here(*, jobs: int, threads: int) -> Made:
+    """What is true of every cell that this process works on; `made.at_now()` adds when.
+
+    Args:
+        jobs: Workers.
+        threads: Of each.
+    """
+    return Made(commit=commit(), machine=machine(), jobs=jobs, threads=threads)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def machine() -> str:
@@ -64,8 +91,8 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, marked where files differ from it; the version where there is no checkout."""
-    here = Path(__file__).parent
+    """The checkout's commit, marked where the package differs from it; the version where there is no checkout."""
+    here = Path(dataset_culling.__file__).parent
     found = _said(["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"])
     if not found:
         return f"version {__version__}"

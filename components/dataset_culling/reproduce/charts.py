@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter
 from dataset_culling.report.svg import PALETTE, WIDE_PX, colour, draw, legend
 from dataset_culling.reproduce.arms import ARMS
 from dataset_culling.reproduce.claims import LOSS_THRESHOLD, Pick, by_curve, reference_size, sizes_of
-from dataset_culling.reproduce.cost import mean, projected
+from dataset_culling.reproduce.cost import mean, plain_epochs, projected
 from dataset_culling.reproduce.results import CurvePoint, Row
 
 MOST_CURVES = 8
@@ -76,7 +76,7 @@ def arms_chart(rows: Sequence[Row], frames: int) -> str:
     if len(common) < 2:
         return ""
     cameras = set.intersection(*common)
-    epochs = max((row.epochs for row in rows if row.arm not in ("full", "untrained")), default=0)
+    epochs = plain_epochs(rows)
     points = []
     for name, found in arms.items():
         here = [row for row in found if row.camera in cameras]

@@ -63,6 +63,7 @@ class ReproduceConfig(StageConfig):
 
     title: str = Field(min_length=1, description="What these figures are good for: opens the page.")
     proves: bool = Field(True, description="false: the figures mean nothing, and no claim is marked by them.")
+    judges: bool = Field(True, description="false: it is not about the paper's claims, and the page leaves them out.")
     student: DetectorRef = Field(DetectorRef(name="tiny"), description="The detector that learns.")
     teacher: DetectorRef = Field(DetectorRef(name="tiny_teacher"), description="The detector that is believed.")
     cameras: dict[str, CameraSpec] = Field(min_length=1, description="By name.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from dataset_culling.planning import Cost, CostRates, full_cost
-from dataset_culling.reproduce.arms import ARMS
+from dataset_culling.reproduce.arms import ARMS, VARIANTS
 from dataset_culling.reproduce.results import Row
 
 
@@ -15,6 +16,38 @@ def mean(values: Iterable[float]) -> float:
     """The mean of what is known; NaN of nothing."""
     known = [value for value in values if not math.isnan(value)]
     return statistics.fmean(known) if known else math.nan
+
+
+def evened(rows: Sequence[Row]) -> list[Row]:
+    """The same rows with seconds of training as if all trainings that are alike had run at one pace: their median.
+
+    Cells run side by side and beside whatever else the machine does, so that equal work takes unequal time. Alike are
+    those of one camera, side and device whose recipe and student no variant has changed; each variant that changes
+    them is alike over its seeds.
+    """
+    paces: dict[tuple[str, int, str, str], list[float]] = {}
+    for row in rows:
+        if row.step_s > 0:
+            paces.setdefault(_alike(row), []).append(row.step_s)
+    found = []
+    for row in rows:
+        pace = statistics.median(paces[_alike(row)]) if row.step_s > 0 else row.step_s
+        factor = pace / row.step_s if row.step_s > 0 else 1.0
+        found.append(replace(row, step_s=pace, training_s=row.training_s * factor))
+    return found
+
+
+def _alike(row: Row) -> tuple[str, int, str, str]:
+    variant = VARIANTS[row.variant]
+    changes = bool(variant.preset or variant.replays) or bool({"student", "train_student"} & variant.settings.keys())
+    return row.camera, row.side_px, row.device, row.variant if changes else "plain"
+
+
+def plain_epochs(rows: Sequence[Row]) -> int:
+    """Passes that the full data set is projected to: those of the arms as in the paper; 0 where there are none."""
+    return max(
+        (row.epochs for row in rows if row.arm not in ("full", "untrained") and row.variant == "plain"), default=0
+    )
 
 
 def full_rows(rows: Sequence[Row], camera: str) -> list[Row]:
@@ -51,19 +84,22 @@ def projected(row: Row, frames: int, *, epochs: int = 0) -> Cost:
 
 
 def projected_full(row: Row, rows: Sequence[Row], frames: int) -> Cost:
-    """Labelling all and training on all for the row's epochs: from the full arm's seconds, else from the row's own.
+    """Labelling all and training on all, the usual way, for the row's epochs.
 
-    A variant that looks at less in an epoch is held against as many passes as the plain row makes. It is a projection
-    either way; `planning.full_cost` is the formula.
+    At the seconds a frame of the camera's full data set, or where that was not run of its plain trainings: never at
+    those of a variant, whose slowness would look like a saving. NaN where there is neither. It is a projection either
+    way; `planning.full_cost` is the formula.
     """
-    like = (row.camera, row.arm, row.size, "plain")
-    plain = [one.epochs for one in rows if (one.camera, one.arm, one.size, one.variant) == like]
-    full = full_rows(rows, row.camera)
-    step_s = mean(one.step_s for one in full) if full else row.step_s
-    teacher_s = mean(one.teacher_s for one in full) if full else row.teacher_s
+    plain = [
+        one for one in rows
+        if one.camera == row.camera and one.step_s > 0 and (one.variant, one.opt_resolution) == ("plain", "off")
+    ]  # fmt: skip
+    usual = full_rows(plain, row.camera) or plain
+    if not usual:
+        return Cost(math.nan, math.nan, math.nan)
     rates = CostRates(
-        student_s=max(row.student_s, 1e-9), teacher_s=max(teacher_s, 1e-9), step_s=max(step_s, 1e-9),
-        epochs=max(row.epochs, *plain, 1), variants=1,
+        student_s=max(row.student_s, 1e-9), teacher_s=max(mean(one.teacher_s for one in usual), 1e-9),
+        step_s=max(mean(one.step_s for one in usual), 1e-9), epochs=max(row.epochs, 1), variants=1,
     )  # fmt: skip
     return full_cost(frames, rates)
 

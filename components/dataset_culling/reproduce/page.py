@@ -14,7 +14,7 @@ from dataset_culling.reproduce.arms import ARMS, VARIANTS
 from dataset_culling.reproduce.charts import draw_charts
 from dataset_culling.reproduce.claims import Claim, Pick, by_curve, combined, judge, knees, reference_size, sizes_of
 from dataset_culling.reproduce.config import ReproduceConfig
-from dataset_culling.reproduce.cost import mean, measured_times, projected, projected_times
+from dataset_culling.reproduce.cost import evened, mean, measured_times, plain_epochs, projected, projected_times
 from dataset_culling.reproduce.results import CURVES, OVERLAPS, RESULTS, CurvePoint, Overlap, Row, write_csv
 from dataset_culling.runner.writing import write_page
 
@@ -33,6 +33,14 @@ def write_results(
 ) -> Path:
     """Write the page, the CSV files and the plots.
 
+    Args:
+        folder: Where to.
+        config: What was run.
+        rows: As measured: so they stand in the CSV file, the page and the plots have them evened (`cost.evened`).
+        curves: What optResolution looked at.
+        overlaps: Which of precision's picks others miss.
+        about: Where and when.
+
     Returns:
         The page.
 
@@ -42,7 +50,7 @@ def write_results(
     write_csv(folder / RESULTS, Row, rows)
     write_csv(folder / CURVES, CurvePoint, curves)
     write_csv(folder / OVERLAPS, Overlap, overlaps)
-    charts = draw_charts(rows, curves, config.project_frames)
+    charts = draw_charts(evened(rows), curves, config.project_frames)
     for name, svg in charts.items():
         write_page(folder / name, svg)
     write_page(folder / PAGE, build_page(config, rows, curves, overlaps, about, charts=tuple(charts)))
@@ -58,8 +66,9 @@ def build_page(
     *,
     charts: Sequence[str] = (),
 ) -> str:
-    """The page as Markdown; what does not hold comes first."""
-    claims = marked(config, rows, curves, overlaps)
+    """The page as Markdown; what does not hold comes first. Arguments as of `write_results`."""
+    measured, rows = rows, evened(rows)
+    claims = marked(config, rows, curves, overlaps) if config.judges else []
     parts = [
         f"# Reproduction: `{about.preset}`",
         config.title,
@@ -72,7 +81,7 @@ def build_page(
         *_overlaps(overlaps),
         *_beyond(config, rows),
         *_beside_plain(rows),
-        *_seconds(rows),
+        *_seconds(measured),
         *_how(config, rows, about),
     ]
     return "\n\n".join(parts) + "\n"
@@ -114,6 +123,8 @@ def _first(config: ReproduceConfig, claims: Sequence[Claim], about: About) -> li
 
 
 def _claims(claims: Sequence[Claim]) -> list[str]:
+    if not claims:
+        return []
     table = _table(
         ("", "claim", "verdict", "figures (points of mAP@50 against the teacher)"),
         [(one.key, one.text, f"**{one.verdict}**", one.figures) for one in claims],
@@ -315,7 +326,7 @@ def _beyond(config: ReproduceConfig, rows: Sequence[Row]) -> list[str]:
         values = list(found.values())
         body.append(
             (
-                f"{VARIANTS[pick.variant].title}: {ARMS[pick.arm].title}, n = {pick.size}",
+                _titled(pick),
                 _spread(values, "agreement"),
                 _spread(plain, "agreement") if pick.variant != "plain" else NONE,
                 _spread(full, "agreement"),
@@ -349,14 +360,14 @@ def _beside_plain(rows: Sequence[Row]) -> list[str]:
         if not pairs:
             continue
         gains = _gains(pairs, "accuracy")
-        told = gains if gains else _gains(pairs, "agreement")
+        told = _gains(pairs, "agreement") | gains
         body.append(
             (
-                f"{VARIANTS[pick.variant].title}: {ARMS[pick.arm].title}, n = {pick.size}",
+                _titled(pick),
                 str(combined(_gains(pairs, "agreement")) or NONE),
                 str(combined(gains) or NONE),
                 *(_mean_and_spread(told[camera]) if camera in told else NONE for camera in cameras),
-                f"{sum(value > 0 for values in told.values() for value in values)} of {len(pairs)}",
+                f"{sum(value > 0 for values in told.values() for value in values)} of {sum(map(len, told.values()))}",
                 f"{mean(one.training_s / other.training_s for one, other in pairs if other.training_s > 0):.2f}",
             )
         )
@@ -364,10 +375,11 @@ def _beside_plain(rows: Sequence[Row]) -> list[str]:
         return []
     titles = ("variant", "agreement", "accuracy", *cameras, "better in", "training time")
     text = (
-        "Points of mAP@50 more than the plain cell of the same camera, n and seed; ± is the noise by which claims are "
-        "judged: twice the standard error over seeds, at least 1 point; 2 with one seed. By camera and *better in*: "
-        "accuracy, or agreement where the truth is not known, with the standard deviation over seeds. Training time "
-        "is a share of plain's."
+        "Points of mAP@50 more than the plain cell of the same camera, n and seed. In *agreement* and *accuracy* ± is "
+        "the noise by which claims are judged: twice the standard error over seeds, at least 1 point; 2 with one seed. "
+        "By camera and in *better in* it is accuracy, or agreement where the camera's truth is not known, and there ± "
+        "is the standard deviation over seeds. All variants are held against the same plain cells, so a lucky one of "
+        "those moves them all. Training time is a share of plain's."
     )
     return ["## Variants beside plain", _table(titles, body), text]
 
@@ -376,8 +388,13 @@ def _variants_of(rows: Sequence[Row]) -> list[Pick]:
     """Everything that was run beyond the paper, in the order of the variants."""
     return sorted(
         {Pick(row.arm, row.size, row.opt_resolution, row.variant) for row in rows if row.variant != "plain"},
-        key=lambda pick: (list(VARIANTS).index(pick.variant), pick.arm, pick.size),
+        key=lambda pick: (list(VARIANTS).index(pick.variant), pick.arm, pick.size, pick.opt_resolution),
     )
+
+
+def _titled(pick: Pick) -> str:
+    opt = "" if pick.opt_resolution == "off" else f", optResolution by {pick.opt_resolution}"
+    return f"{VARIANTS[pick.variant].title}: {ARMS[pick.arm].title}, n = {pick.size}{opt}"
 
 
 def _gains(pairs: Iterable[tuple[Row, Row]], what: str) -> dict[str, list[float]]:
@@ -394,6 +411,15 @@ def _mean_and_spread(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):+.1f}{spread}".replace("-", "\N{MINUS SIGN}")
 
 
+def _pace(rows: Sequence[Row]) -> str:
+    """Seconds to train on a frame once, of those trainings that differ in their frames alone."""
+    paces = [row.step_s for row in rows if (row.variant, row.opt_resolution) == ("plain", "off") and row.step_s > 0]
+    if not paces:
+        return NONE
+    several = f" ({min(paces):.4f} to {max(paces):.4f})" if len(paces) > 1 else ""
+    return f"{statistics.median(paces):.4f}{several}"
+
+
 def _seconds(rows: Sequence[Row]) -> list[str]:
     cameras = list(dict.fromkeys(row.camera for row in rows))
     body = []
@@ -403,13 +429,14 @@ def _seconds(rows: Sequence[Row]) -> list[str]:
         body.append(
             (
                 camera, one.group, f"{one.frames:,}", f"{one.heldout_frames:,}", f"{one.student_s:.4f}",
-                f"{one.teacher_s:.4f}", f"{statistics.median(row.step_s for row in found):.4f}",
+                f"{one.teacher_s:.4f}", _pace(found),
                 f"{sum(row.total_s for row in found if row.arm == 'full') / max(1, _count(found, 'full')):.0f}"
                 if _count(found, "full") else NONE,
             )
         )  # fmt: skip
     titles = (
-        "camera", "group", "frames", "held out", "student s a frame", "teacher s a frame", "training s a frame, once",
+        "camera", "group", "frames", "held out", "student s a frame", "teacher s a frame",
+        "training s a frame, once (least to most)",
         "full data set s",
     )  # fmt: skip
     text = (
@@ -417,7 +444,9 @@ def _seconds(rows: Sequence[Row]) -> list[str]:
         "would have had labelled, times the teacher's measured seconds a frame; training, culls and optResolution are "
         "measured for every cell. The full data set was labelled and trained on whole, so *times, measured* is seconds "
         "over seconds. *Projected* is the cost model of the paper's Table 1 with these seconds, student and full data "
-        "set scaled to more frames. Cells ran side by side, which makes each slower and leaves the ratios."
+        "set scaled to more frames. Cells ran side by side and beside whatever else the machine did, so the same "
+        "training took the least to the most that stand here. Everywhere above, trainings that are alike (same camera, "
+        f"side and recipe) are therefore counted at their median pace; {RESULTS} has them as measured."
     )
     return ["## Measured seconds", _table(titles, body), text]
 
@@ -437,9 +466,7 @@ def _how(config: ReproduceConfig, rows: Sequence[Row], about: About) -> list[str
             ("", ""),
             [
                 ("command", f"`{about.command}`"),
-                ("commit", about.commit),
-                ("date", about.date),
-                ("machine", f"{about.machine}; {about.jobs} jobs of {about.threads} threads"),
+                *_made(about),
                 ("detectors", f"{config.student.name}, taught by {config.teacher.name}"),
                 ("training", epochs),
                 ("seeds", _listed(seeds)),
@@ -449,6 +476,26 @@ def _how(config: ReproduceConfig, rows: Sequence[Row], about: About) -> list[str
         f"precision's picks in [{OVERLAPS}]({OVERLAPS}). Agreement takes the teacher as right, accuracy the true "
         f"boxes; both are mAP at IoU 0.5, in points, on held-out frames from after those to learn from. ± is the "
         f"standard deviation over seeds, meaned over cameras; none where there is one seed.",
+    ]
+
+
+def _made(about: About) -> list[tuple[str, str]]:
+    """Where the cells' work was done, which may have been in several runs, and by what the page was written."""
+    known = [one for one in about.made if one.commit]
+    commits = [f"{one}: {sum(made.commit == one for made in known)} cells"
+               for one in dict.fromkeys(made.commit for made in known)]  # fmt: skip
+    if len(known) < len(about.made):
+        commits.append(f"not recorded: {len(about.made) - len(known)} cells")
+    machines = dict.fromkeys(
+        f"{one.machine}; {one.jobs} at a time, {one.threads} thread{'s' if one.threads != 1 else ''} each"
+        for one in known
+    )
+    dates = sorted(one.date for one in known)
+    return [
+        ("commit", "; ".join(commits) or NONE),
+        ("date", NONE if not dates else dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"),
+        ("machine", " / ".join(machines) or NONE),
+        ("this page", f"{about.commit}, {about.date}, on {about.machine}"),
     ]
 
 
@@ -501,8 +548,7 @@ def _projected_hours(rows: Sequence[Row], all_rows: Sequence[Row], frames: int) 
     if not rows:
         return NONE
     if rows[0].arm == "full":
-        others = [row.epochs for row in all_rows if row.arm not in ("full", "untrained")]
-        epochs = max(others, default=0)
+        epochs = plain_epochs(all_rows)
         return f"{mean(projected(row, frames, epochs=epochs).total_s for row in rows) / 3600:.2f}"
     return f"{mean(projected(row, frames).total_s for row in rows) / 3600:.2f}"
 

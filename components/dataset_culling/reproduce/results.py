@@ -35,7 +35,8 @@ class Row:
     pool: int  # of them left by the near-duplicate gate, where there is one
     labelled: int  # frames the arm would have had labelled
     trained_on: int
-    epochs: int
+    epochs: int  # of the recipe
+    passes: float  # over the frames trained on that were made: fewer than epochs where a training looks at less
     heldout_frames: int
     agreement: float
     accuracy: float

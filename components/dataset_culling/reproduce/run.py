@@ -12,7 +12,7 @@ from dataset_culling.config import did_you_mean, merge, parse_config
 from dataset_culling.detectors.table import DESCRIBED, DETECTORS
 from dataset_culling.errors import ConfigError, InputError, StageFailed
 from dataset_culling.footage.sources import SUFFIXES
-from dataset_culling.reproduce.about import about_this_machine
+from dataset_culling.reproduce.about import Made, about_this_machine, made_here
 from dataset_culling.reproduce.cells import Cell, cells_of
 from dataset_culling.reproduce.config import CameraSpec, ReproduceConfig
 from dataset_culling.reproduce.page import write_results
@@ -69,7 +69,8 @@ def reproduce(
     workers = min(workers, max(1, len(cells)))
     outcomes: dict[Cell, Outcome] = {}
     with locked(out), threads_for(workers) as threads:
-        listed = jobs_of(config, cells, out, device=device, outcomes=outcomes)
+        made = made_here(jobs=workers, threads=threads)
+        listed = jobs_of(config, cells, out, device=device, outcomes=outcomes, made=made)
         say(
             f"{len(cells)} cells on {len(config.cameras)} cameras, {len(listed)} jobs, {workers} at a time, "
             f"{threads} thread{'s' if threads != 1 else ''} each"
@@ -81,7 +82,7 @@ def reproduce(
     done = [outcomes[cell] for cell in cells if cell in outcomes]
     rows = [outcome.row for outcome in done]
     about = about_this_machine(
-        preset, arguments, jobs=workers, threads=threads, failures=failures,
+        preset, arguments, made=[outcome.made for outcome in done], failures=failures,
         real_footage=any(camera.video for camera in config.cameras.values()),
     )  # fmt: skip
     page = write_results(
@@ -106,6 +107,7 @@ def jobs_of(
     *,
     device: str,
     outcomes: dict[Cell, Outcome],
+    made: Made,
 ) -> list[Job]:
     """All jobs: cameras first, then the cells, long ones first so that none is left over at the end.
 
@@ -115,6 +117,7 @@ def jobs_of(
         out: Folder of the work.
         device: Where networks run.
         outcomes: Filled as cells end.
+        made: Where the work is done.
     """
     shared: dict[str, RunResult] = {}
     cameras = list(dict.fromkeys(cell.camera for cell in cells))
@@ -126,7 +129,7 @@ def jobs_of(
         return len(result.skipped) < len(result.timings)
 
     def working(cell: Cell, worker: Worker) -> bool:
-        outcome, worked = run_cell(config, cell, shared[cell.camera], out, worker, device=device)
+        outcome, worked = run_cell(config, cell, shared[cell.camera], out, worker, device=device, made=made)
         outcomes[cell] = outcome
         return worked
 

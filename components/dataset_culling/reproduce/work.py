@@ -4,7 +4,7 @@ OUT/
 |-- footage/CAMERA-IDENTITY.mp4       simulated, with its true boxes beside it
 |-- cameras/CAMERA/tasks/...          frames, scores, the teacher's labels of all of them and of the held-out ones: once
 |-- cameras/CAMERA+gate/tasks/...     frames without near-duplicates, and their scores; +logged: scores from a log
-`-- cells/CAMERA/CELL/tasks/...       culls, training, evaluation of one arm, size and seed
+`-- cells/CAMERA/CELL/tasks/...       culls, training, evaluation of one arm, size and seed; made.json: by which commit
 Each is a run of the engine, so what is finished is not done again.
 """
 
@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from dataset_culling.config import merge, parse_config
 from dataset_culling.errors import ConfigError
 from dataset_culling.graph import WIRING, PipelineConfig, TaskSpec
 from dataset_culling.presets import read_preset
+from dataset_culling.reproduce.about import Made
 from dataset_culling.reproduce.arms import LOG_LEFT_OUT
 from dataset_culling.reproduce.cells import Cell
 from dataset_culling.reproduce.config import CameraSpec, ReproduceConfig
@@ -47,6 +48,7 @@ _LABEL_POOL = TaskSpec("label-pool", "label-frames", "Teacher labeling (whole po
 SHARED = (_TASKS["extract-frames"], _TASKS["score-frames"], _LABEL_POOL, _TASKS["label-heldout"])
 """Done once a camera. The full and the precision arm need all labels; the others pay for what they would have asked."""
 MOST_GAP_SHARE = 0.5
+MADE = "made.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Outcome:
     row: Row
     kept: frozenset[int]  # frame ids
     curve: tuple[CurvePoint, ...]
+    made: Made
 
 
 # --- footage -------------------------------------------------------------------------------------------------------
@@ -230,6 +233,8 @@ def cell_config(config: ReproduceConfig, cell: Cell, out: Path) -> PipelineConfi
         "train_student": {"recipe": recipe},
     }
     plain = camera_config(config, cell.camera, out).model_dump(mode="json")
+    if variant.rate != 1:
+        recipe["learning_rate"] = variant.rate * plain["train_student"]["recipe"]["learning_rate"]
     where = f"{cell.camera} {cell.name}"
     return parse_config(PipelineConfig, merge(merge(plain, beyond), changes), where=where)
 
@@ -283,7 +288,7 @@ def cell_wiring(*, own_labels: bool) -> tuple[TaskSpec, ...]:
 
 
 def run_cell(
-    config: ReproduceConfig, cell: Cell, shared: RunResult, out: Path, worker: Worker, *, device: str
+    config: ReproduceConfig, cell: Cell, shared: RunResult, out: Path, worker: Worker, *, device: str, made: Made
 ) -> tuple[Outcome, bool]:
     """Cull, train and judge; what it came to, and whether there was work.
 
@@ -294,6 +299,7 @@ def run_cell(
         out: Folder of the reproduction.
         worker: Who does it.
         device: As `culling run` takes it.
+        made: Where the work is done, for the page.
 
     Raises:
         CullingError: Whatever a stage refuses.
@@ -308,7 +314,10 @@ def run_cell(
         cell_config(config, cell, out), cell_folder(cell, out), display=worker.display, device=device,
         wiring=wiring, server=worker.server, given=given,
     )  # fmt: skip
-    return _outcome(config, cell, shared, scoring, result), len(result.skipped) < len(wiring)
+    worked = len(result.skipped) < len(wiring)
+    if worked:
+        write_page(cell_folder(cell, out) / MADE, json.dumps(asdict(made.at_now())) + "\n")
+    return _outcome(config, cell, out, shared, scoring, result), worked
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +345,9 @@ def _scoring(cell: Cell, out: Path, shared: RunResult) -> _Scoring:
     return _Scoring(detections, timing.counts["frames"], seconds)
 
 
-def _outcome(config: ReproduceConfig, cell: Cell, shared: RunResult, scoring: _Scoring, result: RunResult) -> Outcome:
+def _outcome(
+    config: ReproduceConfig, cell: Cell, out: Path, shared: RunResult, scoring: _Scoring, result: RunResult
+) -> Outcome:
     """A cell's row, out of its artifacts and the seconds that lie beside them."""
     arm, timings = cell.how, result.timings
     teacher_s = shared.timings["label-pool"].figures["seconds_per_frame"]
@@ -349,7 +360,6 @@ def _outcome(config: ReproduceConfig, cell: Cell, shared: RunResult, scoring: _S
         own = timings["label-selection"]
         labelled_s = own.counts["looks"] * own.figures["seconds_per_frame"] + own.figures.get("linking_s", 0.0)
     training, looking = timings["train-student"], timings["choose-resolution"]
-    epochs = _epochs(training)
     metrics = read_metrics(result.artifacts["evaluate-student.metrics"])
     resolution = read_resolution(result.artifacts["choose-resolution.resolution"])
     row = Row(
@@ -364,7 +374,8 @@ def _outcome(config: ReproduceConfig, cell: Cell, shared: RunResult, scoring: _S
         pool=scoring.pool,
         labelled=labelled,
         trained_on=len(kept),
-        epochs=epochs,
+        epochs=cell_config(config, cell, out).train_student.recipe.epochs,
+        passes=_passes(training),
         heldout_frames=int(metrics["heldout_frames"]),
         agreement=metrics.get("map_50_trained", math.nan),
         accuracy=metrics.get("map_50_trained_truth", math.nan),
@@ -397,13 +408,21 @@ def _outcome(config: ReproduceConfig, cell: Cell, shared: RunResult, scoring: _S
         )
         for point in (resolution.curve if cell.opt_resolution == "loss" and cell.variant == "plain" else ())
     )  # fmt: skip
-    return Outcome(row, frozenset(kept.tolist()), curve)
+    return Outcome(row, frozenset(kept.tolist()), curve, read_made(cell_folder(cell, out) / MADE))
 
 
-def _epochs(training: Timing) -> int:
-    """Passes over the kept frames, from what was measured."""
+def read_made(path: Path) -> Made:
+    """Where a cell's work was done; empty where that was not recorded."""
+    try:
+        return Made(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return Made()
+
+
+def _passes(training: Timing) -> float:
+    """Over the kept frames: images that training looked at, by its own seconds, over frames."""
     per_image, per_step = training.figures["seconds_per_image"], training.figures["seconds_per_step"]
-    return max(1, round(per_step * training.counts["steps"] / max(per_image * training.counts["frames"], 1e-12)))
+    return per_step * training.counts["steps"] / max(per_image * training.counts["frames"], 1e-12)
 
 
 def object_px(labels: Detections) -> float:
@@ -421,7 +440,7 @@ def untrained(rows: Sequence[Row]) -> list[Row]:
         if row.camera not in found:
             found[row.camera] = replace(
                 row, arm="untrained", size=0, opt_resolution="off", variant="plain", seed=0, pool=row.frames,
-                labelled=0, trained_on=0, epochs=0, agreement=row.raw_agreement, accuracy=row.raw_accuracy,
+                labelled=0, trained_on=0, epochs=0, passes=0.0, agreement=row.raw_agreement, accuracy=row.raw_accuracy,
                 step_s=0.0, scored_s=0.0, labelled_s=0.0, select_s=0.0, opt_s=0.0, training_s=0.0, scale=1.0,
                 gflops=row.gflops_full,
             )  # fmt: skip

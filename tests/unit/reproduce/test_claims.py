@@ -36,7 +36,9 @@ def test_difference__pairs_by_camera_and_seed_and_tells_its_noise():
     assert found is not None
     assert found.value == pytest.approx((-2 + 4) / 2)  # a: mean of -1 and -3; b: 4
     assert found.num_pairs == 3
-    assert found.noise == pytest.approx(2 * math.sqrt(2) / math.sqrt(3))  # variance of -1 and -3 is 2
+    assert found.noise == pytest.approx(
+        2 * math.sqrt(2 * (1 / 2 + 1)) / 2
+    )  # variance of -1 and -3 is 2; cameras of two and one seed
     assert difference(rows, Pick(BOTH, 64), Pick("full")) is None
 
 

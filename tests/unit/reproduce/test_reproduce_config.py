@@ -11,10 +11,11 @@ from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.footage.simulation import SCENES
 from dataset_culling.footage.split import split_by_time
 from dataset_culling.graph import STAGES
+from dataset_culling.reproduce.about import Made
 from dataset_culling.reproduce.arms import ARMS, VARIANTS
 from dataset_culling.reproduce.cells import Cell, cells_of
 from dataset_culling.reproduce.config import ReproduceConfig, read_config, reproduce_presets
-from dataset_culling.reproduce.run import footage_cameras, with_footage
+from dataset_culling.reproduce.run import footage_cameras, jobs_of, with_footage
 from dataset_culling.reproduce.work import camera_config, cell_config, cell_wiring
 
 
@@ -29,7 +30,9 @@ def test_presets__every_cell_has_settings_that_fit(name: str, tmp_path: Path):
     assert {camera.scene for camera in config.cameras.values()} <= set(SCENES)
 
 
-@pytest.mark.parametrize("variant", [name for name, variant in VARIANTS.items() if variant.settings])
+@pytest.mark.parametrize(
+    "variant", [name for name, variant in VARIANTS.items() if variant.settings or variant.rate != 1]
+)
 def test_cell_config__a_variant_changes_what_its_stages_are_given(variant: str, tmp_path: Path):
     config = read_config("seeds")
 
@@ -141,6 +144,37 @@ def test_cell_config__the_full_arm_may_have_fewer_epochs(tmp_path: Path):
     config = read_config("gpu")
     assert cell_config(config, Cell("lobby", "full", 0, "off", 0), tmp_path).train_student.recipe.epochs == 2
     assert cell_config(config, Cell("lobby", "random", 64, "off", 0), tmp_path).train_student.recipe.epochs == 20
+
+
+def test_jobs__every_need_is_a_job_and_a_replay_waits_for_its_recording(tmp_path: Path):
+    config = read_config("seeds", over={"grids": [
+        {"arms": ["confidence+precision"], "sizes": [48], "variants": ["plain", "gradmatch", "cached", "gate+logged"]}
+    ]})  # fmt: skip
+    jobs = jobs_of(config, cells_of(config), tmp_path, device="cpu", outcomes={}, made=Made())
+    needs = {job.name: job.needs for job in jobs}
+    assert len(needs) == len(jobs)
+    assert frozenset().union(*needs.values()) <= needs.keys()
+    shared = "far frames, scores and labels"
+    assert needs["far confidence+precision-n48-s0"] == {shared}
+    assert needs["far confidence+precision-n48-cached-s0"] == {shared, "far confidence+precision-n48-gradmatch-s0"}
+    assert needs["far confidence+precision-n48-gate+logged-s0"] == {shared, "far log behind the gate"}
+    assert needs["far log behind the gate"] == {"far gate"}
+
+
+def test_cell_config__a_replay_reads_its_recording_and_half_the_rate_is_half(tmp_path: Path):
+    config = read_config("seeds", over={"settings": {"train_student": {"recipe": {"learning_rate": 0.004}}}})
+    of = {
+        variant: cell_config(
+            config, Cell("far", "confidence+precision", 48, "off", 1, variant), tmp_path
+        ).train_student.recipe
+        for variant in ("plain", "half-rate", "cached", "gradmatch")
+    }
+    assert [one.learning_rate for one in of.values()] == [0.004, 0.002, 0.002, 0.004]
+    recorded = (
+        tmp_path / "cells" / "far" / "confidence+precision-n48-gradmatch-s1" / "tasks" / "train-student" / "model"
+    )
+    assert of["cached"].subset_replay == str(recorded)
+    assert of["gradmatch"].subset_replay == ""
 
 
 @pytest.mark.parametrize("own_labels", [False, True])

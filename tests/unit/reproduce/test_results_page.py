@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dataset_culling.errors import InputError
-from dataset_culling.reproduce.about import About
+from dataset_culling.reproduce.about import About, Made
 from dataset_culling.reproduce.config import read_config
-from dataset_culling.reproduce.cost import measured_times, projected, projected_times
+from dataset_culling.reproduce.cost import evened, measured_times, projected, projected_times
 from dataset_culling.reproduce.page import build_page, write_results
 from dataset_culling.reproduce.results import CurvePoint, Overlap, Row, read_csv, write_csv
-from reproduce_rows import row
+from reproduce_rows import STEP_S, row
 
 BOTH = "confidence+precision"
-ABOUT = About("cpu", "a machine", "2026-11-21 12:00 UTC", "0123456789ab", "culling reproduce --preset cpu", 2, 1)
+MADE = Made("abcdef012345", "2026-11-20 08:00 UTC", "a small machine", 2, 1)
+ABOUT = About("cpu", "a machine", "2026-11-21 12:00 UTC", "0123456789ab", "culling reproduce --preset cpu", (MADE,))
 ROWS = [
     row("untrained", 60, accuracy=0.55),
     row("uniform", 80, accuracy=0.7),
@@ -87,10 +89,36 @@ def test_cost__measured_and_projected_by_hand(from_csv: list[Row]):
     assert math.isnan(measured_times(both, from_csv[:4]))
 
 
-def test_cost__a_variant_that_looks_at_less_is_held_against_the_plain_rows_passes():
+def test_cost__a_variant_is_held_against_the_usual_training_on_everything():
     plain = row(BOTH, 88)
-    subset = row(BOTH, 86, variant="random-pb", epochs=plain.epochs // 2, training_s=plain.training_s / 2)
-    assert projected_times(subset, [plain, subset], 86_400) > projected_times(plain, [plain, subset], 86_400)
+    usual_s = 86_400 * (1 + 20 * 0.01)  # labels and 20 passes, at the plain row's seconds
+    subset = row(BOTH, 86, variant="random-pb", passes=10.0, training_s=plain.training_s / 2)
+    assert projected_times(subset, [plain, subset], 86_400) == pytest.approx(usual_s / (8640 + 512 + 12.8))
+    slow = row(BOTH, 86, variant="expand", step_s=0.02, training_s=2 * plain.training_s)
+    assert projected_times(slow, [plain, slow], 86_400) == pytest.approx(usual_s / (8640 + 512 + 51.2))
+    assert projected_times(slow, [plain, slow], 86_400) < projected_times(plain, [plain, slow], 86_400)
+    assert math.isnan(projected_times(slow, [slow, row(BOTH, 88, camera="lobby")], 86_400))
+    short = row(BOTH, 86, epochs=10, training_s=plain.training_s / 2)  # a recipe of its own, held against it on all
+    assert projected_times(short, [short], 86_400) == pytest.approx(86_400 * 1.1 / (8640 + 512 + 12.8))
+
+
+def test_cost__alike_trainings_are_counted_at_one_pace():
+    quick, slow, busy = (row(BOTH, 88, seed=seed, step_s=pace, training_s=128 * 20 * pace)
+                         for seed, pace in enumerate((0.01, 0.011, 0.03)))  # fmt: skip
+    logged = row(BOTH, 88, variant="logged", step_s=0.02, training_s=128 * 20 * 0.02)
+    expand = row(BOTH, 88, variant="expand", step_s=0.05, training_s=128 * 20 * 0.05)
+    small = row(BOTH, 88, opt_resolution="loss", side_px=224, step_s=0.006, training_s=128 * 20 * 0.006)
+    full = row("full", 90, step_s=0.01, training_s=1000 * 20 * 0.01)
+    lobby = row(BOTH, 88, camera="lobby")
+    raw = row("untrained", 60, step_s=0.0)
+    rows = [quick, slow, busy, logged, expand, small, full, lobby, raw]
+    pace = 0.011  # the median of 0.01, 0.011, 0.03, 0.02 and 0.01
+    found = evened(rows)
+    assert [one.step_s for one in found] == pytest.approx([pace] * 4 + [0.05, 0.006, pace, STEP_S, 0])
+    assert [one.training_s for one in found[:4]] == pytest.approx([128 * 20 * pace] * 4)
+    assert found[6].training_s == pytest.approx(1000 * 20 * pace)
+    assert found[4:6] == [expand, small]
+    assert [one.agreement for one in found] == [one.agreement for one in rows]
 
 
 def test_cost__a_gate_saves_scoring_of_what_it_drops():
@@ -120,19 +148,56 @@ def test_build_page__tables_from_a_csv(from_csv: list[Row]):
     logged = line(beyond, "scores from the camera's log: confidence + precision, n = 128")
     assert logged[:3] == ["89.0", "89.0 ± 1.4", "91.0"]
     assert logged[-2] == "107"  # 103,680 over 86.4 x 5 + 537.6
-    for said in (ABOUT.machine, ABOUT.date, ABOUT.commit, ABOUT.command, "2 jobs of 1 threads"):
-        assert said in page
+    how = table(page, "## How")
+    assert line(how, "commit") == ["abcdef012345: 1 cells"]
+    assert line(how, "date") == ["2026-11-20 08:00 UTC"]
+    assert line(how, "machine") == ["a small machine; 2 at a time, 1 thread each"]
+    assert line(how, "this page") == ["0123456789ab, 2026-11-21 12:00 UTC, on a machine"]
+    assert line(how, "command") == [f"`{ABOUT.command}`"]
+
+
+def test_build_page__cells_of_several_runs_are_told_apart(from_csv: list[Row]):
+    later = Made("fedcba543210", "2026-11-21 09:00 UTC", "a small machine", 1, 2)
+    about = replace(ABOUT, made=(MADE, later, later, Made()))
+    how = table(build_page(read_config("cpu"), from_csv, CURVE, OVERLAPS, about), "## How")
+    assert line(how, "commit") == ["abcdef012345: 1 cells; fedcba543210: 2 cells; not recorded: 1 cells"]
+    assert line(how, "date") == ["2026-11-20 08:00 UTC to 2026-11-21 09:00 UTC"]
+    assert line(how, "machine") == [
+        "a small machine; 2 at a time, 1 thread each / a small machine; 1 at a time, 2 threads each"
+    ]
 
 
 def test_build_page__variants_are_paired_with_the_plain_cell_of_their_camera_and_seed():
-    plain = [row(BOTH, 88, seed=0), row(BOTH, 90, seed=1), row(BOTH, 60, camera="lobby")]
-    slow = {"variant": "expand", "training_s": 2 * plain[0].training_s}
-    rows = [*plain, row(BOTH, 89, seed=0, **slow), row(BOTH, 93, seed=1, **slow), row(BOTH, 70, seed=7, **slow)]
-    cells = line(
-        table(build_page(read_config("seeds"), rows, [], [], ABOUT), "## Variants beside plain"),
-        "ExpandNets, 4 times: confidence + precision, n = 128",
-    )
-    assert cells == ["+2.0 ± 2.0", "–", "+2.0 ± 1.4", "–", "2 of 2", "2.00"]
+    plain = [
+        row(BOTH, 88, accuracy=0.80, seed=0), row(BOTH, 90, accuracy=0.81, seed=1),
+        row(BOTH, 91, accuracy=0.82, seed=2),
+        row(BOTH, 60, camera="lobby"), row(BOTH, 62, camera="lobby", seed=1), row(BOTH, 50, camera="far"),
+    ]  # fmt: skip
+    slow = {"variant": "expand", "step_s": 0.02, "training_s": 2 * plain[0].training_s}
+    rows = [
+        *plain,
+        row(BOTH, 89, accuracy=0.70, seed=0, **slow), row(BOTH, 97, accuracy=0.75, seed=1, **slow),
+        row(BOTH, 95, accuracy=0.84, seed=2, **slow), row(BOTH, 70, seed=7, **slow),
+        row(BOTH, 66, camera="lobby", **slow), row(BOTH, 70, camera="lobby", seed=1, **slow),
+    ]  # fmt: skip
+    page = build_page(read_config("seeds"), rows, [], [], ABOUT)
+    cells = line(table(page, "## Variants beside plain"), "ExpandNets, 4 times: confidence + precision, n = 128")
+    # street, agreement: +1 +7 +4; lobby: +6 +8. Pooled variance (2 x 9 + 1 x 2) / 3; error sqrt(v (1/3 + 1/2)) / 2
+    # street, accuracy: -10 -6 +2; lobby's truth is not known, so its column and *better in* go by agreement
+    assert cells == ["+5.5 ± 2.4", "−4.7 ± 7.1", "−4.7 ± 6.1", "+7.0 ± 1.4", "–", "3 of 5", "2.00"]
+    assert "## The claims" not in page  # this preset is not about them
+    assert "Not shown" not in page
+
+
+def test_build_page__variants_stand_in_one_order_and_are_told_apart():
+    knobs = ("off", "ap", "loss")
+    rows = [row(BOTH, 88, opt_resolution=opt, variant=variant) for variant in ("plain", "gate") for opt in knobs]
+    page = build_page(read_config("cpu"), rows, [], [], ABOUT)
+    for heading in ("## Beyond the paper", "## Variants beside plain"):
+        title = "near-duplicate gate: confidence + precision, n = 128"
+        assert [cells[0] for cells in table(page, heading)[2:]] == [
+            f"{title}, optResolution by ap", f"{title}, optResolution by loss", title
+        ]  # fmt: skip
 
 
 def test_build_page__bad_news_first(from_csv: list[Row]):
@@ -151,7 +216,7 @@ def test_build_page__figures_that_mean_nothing_mark_nothing(from_csv: list[Row])
 
 
 def test_build_page__failures_are_told(from_csv: list[Row]):
-    about = About("cpu", "m", "d", "c", "x", 1, 1, real_footage=True, failures={"lobby full-s0": "out of | memory"})
+    about = About("cpu", "m", "d", "c", "x", real_footage=True, failures={"lobby full-s0": "out of | memory"})
     page = build_page(read_config("cpu"), from_csv, [], [], about)
     assert "- lobby full-s0: out of \\| memory" in page
     assert "**A wiring test on real footage**" in page
