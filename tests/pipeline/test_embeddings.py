@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from conftest import culling
+from dataset_culling.artifacts.labels import read_labels
+from dataset_culling.errors import InputError
+from dataset_culling.runner import trying_embeddings
+from dataset_culling.types import Detections
 
 
 def test_embeddings__ranks_them_on_the_runs_crops(tiny_run: Path, tmp_path: Path):
@@ -56,3 +63,13 @@ def test_embeddings__says_what_it_wants(tiny_run: Path, tmp_path: Path):
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
     assert "Lower --gap-s or --place-s" in done.stderr
     assert not (tmp_path / "embeddings.json").exists()
+
+
+def test_read_crops__a_camera_of_one_class_has_nothing_to_tell_apart(tiny_run: Path, monkeypatch: pytest.MonkeyPatch):
+    def people(path: Path) -> Detections:
+        labels = read_labels(path)
+        return replace(labels, ignore=labels.ignore | (labels.class_ids != 0))
+
+    monkeypatch.setattr(trying_embeddings, "read_labels", people)
+    with pytest.raises(InputError, match=r"expected crops of two classes, .* found [1-9]\d* person, 0 car on the kept"):
+        trying_embeddings.read_crops(tiny_run, most=20, crop_px=64, gap_s=5.0, place_s=60.0)

@@ -226,10 +226,15 @@ def read_crops(run: Path, *, most: int, crop_px: int, gap_s: float, place_s: flo
         time_s, labels.boxes_xyxy[picked], gap_s=gap_s, place_s=place_s, place_iou=PLACE_IOU
     )  # fmt: skip
     class_ids = labels.class_ids[picked]
+    counts = np.bincount(class_ids, minlength=len(labels.class_names))
+    named = ", ".join(f"{count} {name}" for name, count in zip(labels.class_names, counts, strict=True))
+    if np.count_nonzero(counts) < 2:
+        raise InputError(
+            f"{run}: expected crops of two classes, as an embedding is judged by how it tells them apart, found {named} "
+            f"on the kept frames. Use a run of a camera that sees several classes."
+        )
     same = class_ids[:, None] == class_ids[None, :]
     if not ((~excluded & same).any(axis=1) & (~excluded & ~same).any(axis=1)).any():
-        counts = np.bincount(class_ids, minlength=len(labels.class_names))
-        named = ", ".join(f"{count} {name}" for name, count in zip(labels.class_names, counts, strict=True))
         raise InputError(
             f"{run}: expected crops with neighbours of their own class and of another, found {named} on the kept "
             f"frames, none with both once those that may show one object are left out. Lower --gap-s or --place-s, or "
