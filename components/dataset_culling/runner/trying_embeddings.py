@@ -230,8 +230,8 @@ def read_crops(run: Path, *, most: int, crop_px: int, gap_s: float, place_s: flo
     named = ", ".join(f"{count} {name}" for name, count in zip(labels.class_names, counts, strict=True))
     if np.count_nonzero(counts) < 2:
         raise InputError(
-            f"{run}: expected crops of two classes, as an embedding is judged by how it tells them apart, found {named} "
-            f"on the kept frames. Use a run of a camera that sees several classes."
+            f"{run}: expected crops of two classes, as an embedding is judged by how it tells them apart, found "
+            f"{named} on the kept frames. Use a run of a camera that sees several classes."
         )
     same = class_ids[:, None] == class_ids[None, :]
     if not ((~excluded & same).any(axis=1) & (~excluded & ~same).any(axis=1)).any():
