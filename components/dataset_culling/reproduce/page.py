@@ -379,7 +379,8 @@ def _beside_plain(rows: Sequence[Row]) -> list[str]:
         "the noise by which claims are judged: twice the standard error over seeds, at least 1 point; 2 with one seed. "
         "By camera and in *better in* it is accuracy, or agreement where the camera's truth is not known, and there ± "
         "is the standard deviation over seeds. All variants are held against the same plain cells, so a lucky one of "
-        "those moves them all. Training time is a share of plain's."
+        "those moves them all. Training time is a share of plain's; that of a variant with a recipe of its own is the "
+        "median of its own trainings, and where it was trained once or twice as good as the machine was quiet then."
     )
     return ["## Variants beside plain", _table(titles, body), text]
 

@@ -27,18 +27,35 @@ BOTH = "confidence+precision"
 
 
 def test_difference__pairs_by_camera_and_seed_and_tells_its_noise():
+    gate = {"variant": "gate"}
     rows = [
-        row("full", 90, camera="a"), row("full", 92, camera="a", seed=1), row("full", 80, camera="b"),
-        row(BOTH, 89, camera="a"), row(BOTH, 89, camera="a", seed=1), row(BOTH, 84, camera="b"),
-        row(BOTH, 50, camera="a", seed=2), row(BOTH, 50, camera="c"),  # nothing to pair these with
+        row(BOTH, 90, camera="a"), row(BOTH, 92, camera="a", seed=1), row(BOTH, 80, camera="b"),
+        row(BOTH, 89, camera="a", **gate), row(BOTH, 89, camera="a", seed=1, **gate), row(BOTH, 84, camera="b", **gate),
+        row(BOTH, 50, camera="a", seed=2, **gate), row(BOTH, 50, camera="c", **gate),  # nothing to pair these with
     ]  # fmt: skip
-    found = difference(rows, Pick(BOTH, 128), Pick("full"))
+    found = difference(rows, Pick(BOTH, 128, variant="gate"), Pick(BOTH, 128))
     assert found is not None
     assert found.value == pytest.approx((-2 + 4) / 2)  # a: mean of -1 and -3; b: 4
-    assert found.num_pairs == 3
     assert found.noise == pytest.approx(
         2 * math.sqrt(2 * (1 / 2 + 1)) / 2
     )  # variance of -1 and -3 is 2; cameras of two and one seed
+    assert difference(rows, Pick(BOTH, 64, variant="gate"), Pick(BOTH, 64)) is None
+
+
+def test_difference__on_other_frames_all_seeds_of_each_count():
+    rows = [
+        row("full", 80, camera="a"), row("full", 90, camera="a", seed=1), row("full", 91, camera="a", seed=2),
+        row("full", 70, camera="b"), row("full", 70, camera="b", seed=1),
+        row(BOTH, 84, camera="a"), row(BOTH, 72, camera="b"), row(BOTH, 50, camera="c"),
+    ]  # fmt: skip
+    found = difference(rows, Pick(BOTH, 128), Pick("full"))
+    assert found is not None
+    assert found.value == pytest.approx((84 - 87 + 2) / 2)  # seed 0 alone would say +3
+    variance = (2 * 37 + 1 * 0) / 3  # of 80, 90, 91 and of 70, 70
+    assert found.noise == pytest.approx(2 * math.sqrt(variance * (1 + 1 / 3 + 1 + 1 / 2)) / 2)
+    alone = difference([row("full", 90), row(BOTH, 84)], Pick(BOTH, 128), Pick("full"))
+    assert alone is not None
+    assert (alone.value, alone.noise) == (pytest.approx(-6), 2.0)
     assert difference(rows, Pick(BOTH, 64), Pick("full")) is None
 
 
