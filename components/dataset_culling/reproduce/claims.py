@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dataset_culling.reproduce.arms import ARMS, VARIANTS
 from dataset_culling.reproduce.cost import mean, measured_times, projected_times
 from dataset_culling.reproduce.paper import TIMES
 from dataset_culling.reproduce.results import CurvePoint, Overlap, Row
@@ -74,13 +75,19 @@ class Pick:
         }
 
 
+def keeps_frames(pick: Pick) -> bool:
+    """Whether its frames and labels are those of the plain pick of its arm and size: only the training differs."""
+    variant = VARIANTS[pick.variant]
+    return not (variant.gate or variant.logged or variant.own_labels or variant.preset)
+
+
 def difference(rows: Sequence[Row], more: Pick, less: Pick) -> Difference | None:
     """Mean over cameras of the differences in agreement, paired by seed where both train on the same frames.
 
-    None where no camera has both, or to be paired no camera and seed.
+    None where no camera has both; where they are paired, no camera and seed.
     """
     ones, others = more.of(rows), less.of(rows)
-    if (more.arm, more.size) != (less.arm, less.size):
+    if (more.arm, more.size) != (less.arm, less.size) or not (keeps_frames(more) and keeps_frames(less)):
         return apart(_points_by_camera(ones), _points_by_camera(others))
     by_camera: dict[str, list[float]] = {}
     for key in sorted(ones.keys() & others.keys()):
@@ -109,7 +116,8 @@ def combined(by_camera: dict[str, list[float]]) -> Difference | None:
 def apart(ones: dict[str, list[float]], others: dict[str, list[float]]) -> Difference | None:
     """The mean over cameras of how much higher the mean of `ones` is, all seeds of each taken; None without a camera.
 
-    The variance of a seed is pooled over cameras and both sides, as in `combined`.
+    The variance of a seed is pooled over cameras and both sides, as in `combined`. A side without two seeds anywhere
+    says nothing of its own spread, so the noise is then at least that of one seed.
 
     Args:
         ones: By camera, points of each seed.
@@ -124,7 +132,8 @@ def apart(ones: dict[str, list[float]], others: dict[str, list[float]]) -> Diffe
     if free:
         variance = sum((len(values) - 1) * statistics.variance(values) for values in groups if len(values) > 1) / free
         error = math.sqrt(variance * sum(1 / len(values) for values in groups)) / len(cameras)
-        noise = max(LEAST_NOISE, 2 * error)
+        single = any(all(len(side[camera]) == 1 for camera in cameras) for side in (ones, others))
+        noise = max(NOISE_OF_ONE_SEED if single else LEAST_NOISE, 2 * error)
     value = statistics.fmean(statistics.fmean(ones[camera]) - statistics.fmean(others[camera]) for camera in cameras)
     return Difference(value, noise)
 
@@ -368,6 +377,7 @@ def goals(rows: Sequence[Row], frames: int) -> list[Claim]:
         times = {
             pick: mean(projected_times(row, rows, frames) for row in pick.of(rows).values()) for pick, _ in beside_full
         }
+        beside_full = [(pick, step) for pick, step in beside_full if not math.isnan(times[pick])]
         good = [(pick, step) for pick, step in beside_full if step.value >= -EVEN]
         maybe = [(pick, step) for pick, step in beside_full if step.value >= -EVEN - step.noise]
         best = max(good or maybe or beside_full, key=lambda item: times[item[0]])
@@ -449,7 +459,11 @@ def knee_first(points: Sequence[CurvePoint]) -> bool | None:
 
 
 def _picks(rows: Sequence[Row]) -> list[Pick]:
-    found = {Pick(row.arm, row.size, row.opt_resolution, row.variant) for row in rows if row.arm != "full"}
+    found = {
+        Pick(row.arm, row.size, row.opt_resolution, row.variant)
+        for row in rows
+        if ARMS[row.arm].trains and row.arm != "full"
+    }
     return sorted(found, key=lambda pick: (pick.arm, pick.size, pick.opt_resolution, pick.variant))
 
 

@@ -28,16 +28,17 @@ def evened(rows: Sequence[Row]) -> list[Row]:
     paces: dict[tuple[str, int, str, str], list[float]] = {}
     for row in rows:
         if row.step_s > 0:
-            paces.setdefault(_alike(row), []).append(row.step_s)
+            paces.setdefault(alike(row), []).append(row.step_s)
     found = []
     for row in rows:
-        pace = statistics.median(paces[_alike(row)]) if row.step_s > 0 else row.step_s
+        pace = statistics.median(paces[alike(row)]) if row.step_s > 0 else row.step_s
         factor = pace / row.step_s if row.step_s > 0 else 1.0
         found.append(replace(row, step_s=pace, training_s=row.training_s * factor))
     return found
 
 
-def _alike(row: Row) -> tuple[str, int, str, str]:
+def alike(row: Row) -> tuple[str, int, str, str]:
+    """Trainings of one key take the same seconds a frame, but for what else the machine does; see `evened`."""
     variant = VARIANTS[row.variant]
     changes = bool(variant.preset or variant.replays) or bool({"student", "train_student"} & variant.settings.keys())
     return row.camera, row.side_px, row.device, row.variant if changes else "plain"

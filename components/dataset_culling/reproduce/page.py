@@ -14,7 +14,7 @@ from dataset_culling.reproduce.arms import ARMS, VARIANTS
 from dataset_culling.reproduce.charts import draw_charts
 from dataset_culling.reproduce.claims import Claim, Pick, by_curve, combined, judge, knees, reference_size, sizes_of
 from dataset_culling.reproduce.config import ReproduceConfig
-from dataset_culling.reproduce.cost import evened, mean, measured_times, plain_epochs, projected, projected_times
+from dataset_culling.reproduce.cost import alike, evened, mean, measured_times, plain_epochs, projected, projected_times
 from dataset_culling.reproduce.results import CURVES, OVERLAPS, RESULTS, CurvePoint, Overlap, Row, write_csv
 from dataset_culling.runner.writing import write_page
 
@@ -260,7 +260,10 @@ def _figure_3(rows: Sequence[Row], charts: Sequence[str]) -> list[str]:
         "camera", "untrained", "trained", "+ optResolution (loss)", "+ optResolution (AP)", "GFLOPs", "GFLOPs after",
         "scale", "objects px",
     )  # fmt: skip
-    text = f"Agreement, n = {size}. Two figures are by loss (the paper's judge) / by AP on the labelled frames."
+    text = (
+        f"Agreement, n = {size}. Two figures are by loss (the paper's judge) / by AP on the labelled frames. What has "
+        f"no ± is of one seed: at scale 1.00 it is the training of that seed, and no difference."
+    )
     return [
         part
         for part in ("## Figure 3: untrained, trained, smaller", _picture("cameras.svg", "agreement by camera", charts),
@@ -321,7 +324,7 @@ def _beyond(config: ReproduceConfig, rows: Sequence[Row]) -> list[str]:
     for pick in [*coverage, *picks]:
         found = pick.of(rows)
         cameras = {camera for camera, _ in found}
-        plain = [row for (camera, _), row in replace(pick, variant="plain").of(rows).items() if camera in cameras]
+        plain = [row for key, row in replace(pick, variant="plain").of(rows).items() if key in found]
         full = [row for row in rows if row.arm == "full" and row.camera in cameras]
         values = list(found.values())
         body.append(
@@ -368,7 +371,9 @@ def _beside_plain(rows: Sequence[Row]) -> list[str]:
                 str(combined(gains) or NONE),
                 *(_mean_and_spread(told[camera]) if camera in told else NONE for camera in cameras),
                 f"{sum(value > 0 for values in told.values() for value in values)} of {sum(map(len, told.values()))}",
-                f"{mean(one.training_s / other.training_s for one, other in pairs if other.training_s > 0):.2f}",
+                "as plain"
+                if all(alike(one) == alike(other) for one, other in pairs)
+                else f"{mean(one.training_s / other.training_s for one, other in pairs if other.training_s > 0):.2f}",
             )
         )
     if not body:
@@ -379,8 +384,9 @@ def _beside_plain(rows: Sequence[Row]) -> list[str]:
         "the noise by which claims are judged: twice the standard error over seeds, at least 1 point; 2 with one seed. "
         "By camera and in *better in* it is accuracy, or agreement where the camera's truth is not known, and there ± "
         "is the standard deviation over seeds. All variants are held against the same plain cells, so a lucky one of "
-        "those moves them all. Training time is a share of plain's; that of a variant with a recipe of its own is the "
-        "median of its own trainings, and where it was trained once or twice as good as the machine was quiet then."
+        "those moves them all. Training time is a share of plain's, *as plain* where the same work is done; that of a "
+        "variant with a recipe of its own is the median of its own trainings, and where it was trained once or twice "
+        "as good as the machine was quiet then."
     )
     return ["## Variants beside plain", _table(titles, body), text]
 
@@ -413,8 +419,9 @@ def _mean_and_spread(values: Sequence[float]) -> str:
 
 
 def _pace(rows: Sequence[Row]) -> str:
-    """Seconds to train on a frame once, of those trainings that differ in their frames alone."""
-    paces = [row.step_s for row in rows if (row.variant, row.opt_resolution) == ("plain", "off") and row.step_s > 0]
+    """Seconds to train on a frame once, of all trainings that are alike the plain ones of a camera."""
+    plain = {alike(row) for row in rows if (row.variant, row.opt_resolution) == ("plain", "off")}
+    paces = [row.step_s for row in rows if alike(row) in plain and row.step_s > 0]
     if not paces:
         return NONE
     several = f" ({min(paces):.4f} to {max(paces):.4f})" if len(paces) > 1 else ""

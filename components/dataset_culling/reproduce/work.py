@@ -314,10 +314,9 @@ def run_cell(
         cell_config(config, cell, out), cell_folder(cell, out), display=worker.display, device=device,
         wiring=wiring, server=worker.server, given=given,
     )  # fmt: skip
-    worked = len(result.skipped) < len(wiring)
-    if worked:
-        write_page(cell_folder(cell, out) / MADE, json.dumps(asdict(made.at_now())) + "\n")
-    return _outcome(config, cell, out, shared, scoring, result), worked
+    if "train-student" not in result.skipped:
+        write_made(cell_folder(cell, out), made.at_now())
+    return _outcome(config, cell, out, shared, scoring, result), len(result.skipped) < len(wiring)
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,15 +407,31 @@ def _outcome(
         )
         for point in (resolution.curve if cell.opt_resolution == "loss" and cell.variant == "plain" else ())
     )  # fmt: skip
-    return Outcome(row, frozenset(kept.tolist()), curve, read_made(cell_folder(cell, out) / MADE))
+    return Outcome(row, frozenset(kept.tolist()), curve, read_made(cell_folder(cell, out)))
 
 
-def read_made(path: Path) -> Made:
-    """Where a cell's work was done; empty where that was not recorded."""
+def write_made(folder: Path, made: Made) -> None:
+    """Say where a cell's training was done, beside it, and of which training that is said.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    write_page(folder / MADE, json.dumps({"training": _training_of(folder), **asdict(made)}) + "\n")
+
+
+def read_made(folder: Path) -> Made:
+    """Where a cell's training was done; empty where that was not recorded, or of an earlier training."""
     try:
-        return Made(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = json.loads((folder / MADE).read_text(encoding="utf-8"))
+        return Made(**found) if found.pop("training") == _training_of(folder) else Made()
+    except (OSError, ValueError, KeyError, TypeError):
         return Made()
+
+
+def _training_of(folder: Path) -> str:
+    """What the engine knows a cell's training by."""
+    done = json.loads((folder / "tasks" / "train-student" / "done.json").read_text(encoding="utf-8"))
+    return str(done["identity"])
 
 
 def _passes(training: Timing) -> float:

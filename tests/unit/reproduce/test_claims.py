@@ -27,19 +27,19 @@ BOTH = "confidence+precision"
 
 
 def test_difference__pairs_by_camera_and_seed_and_tells_its_noise():
-    gate = {"variant": "gate"}
+    wide = {"variant": "expand"}
     rows = [
         row(BOTH, 90, camera="a"), row(BOTH, 92, camera="a", seed=1), row(BOTH, 80, camera="b"),
-        row(BOTH, 89, camera="a", **gate), row(BOTH, 89, camera="a", seed=1, **gate), row(BOTH, 84, camera="b", **gate),
-        row(BOTH, 50, camera="a", seed=2, **gate), row(BOTH, 50, camera="c", **gate),  # nothing to pair these with
+        row(BOTH, 89, camera="a", **wide), row(BOTH, 89, camera="a", seed=1, **wide), row(BOTH, 84, camera="b", **wide),
+        row(BOTH, 50, camera="a", seed=2, **wide), row(BOTH, 50, camera="c", **wide),  # nothing to pair these with
     ]  # fmt: skip
-    found = difference(rows, Pick(BOTH, 128, variant="gate"), Pick(BOTH, 128))
+    found = difference(rows, Pick(BOTH, 128, variant="expand"), Pick(BOTH, 128))
     assert found is not None
     assert found.value == pytest.approx((-2 + 4) / 2)  # a: mean of -1 and -3; b: 4
     assert found.noise == pytest.approx(
         2 * math.sqrt(2 * (1 / 2 + 1)) / 2
     )  # variance of -1 and -3 is 2; cameras of two and one seed
-    assert difference(rows, Pick(BOTH, 64, variant="gate"), Pick(BOTH, 64)) is None
+    assert difference(rows, Pick(BOTH, 64, variant="expand"), Pick(BOTH, 64)) is None
 
 
 def test_difference__on_other_frames_all_seeds_of_each_count():
@@ -53,6 +53,15 @@ def test_difference__on_other_frames_all_seeds_of_each_count():
     assert found.value == pytest.approx((84 - 87 + 2) / 2)  # seed 0 alone would say +3
     variance = (2 * 37 + 1 * 0) / 3  # of 80, 90, 91 and of 70, 70
     assert found.noise == pytest.approx(2 * math.sqrt(variance * (1 + 1 / 3 + 1 + 1 / 2)) / 2)
+    even = [row("full", 80), row("full", 80, seed=1), row(BOTH, 84), row(BOTH, 84, variant="paper")]
+    for single in (Pick(BOTH, 128), Pick(BOTH, 128, variant="paper")):  # what has one seed tells nothing of its spread
+        step = difference(even, single, Pick("full"))
+        assert step is not None
+        assert step.noise == 2.0
+    more = [row(BOTH, 90, seed=1), row(BOTH, 90, seed=2)]
+    other = difference([*even, *more], Pick(BOTH, 128), Pick(BOTH, 128, variant="paper"))  # other frames: not paired
+    assert other is not None
+    assert other.value == pytest.approx(88 - 84)
     alone = difference([row("full", 90), row(BOTH, 84)], Pick(BOTH, 128), Pick("full"))
     assert alone is not None
     assert (alone.value, alone.noise) == (pytest.approx(-6), 2.0)
@@ -219,3 +228,10 @@ def test_spearman__ranks_ties_and_constants():
     assert spearman([1, 2, 3], [10, 20, 90]) == pytest.approx(1)
     assert spearman([1, 2, 2, 3], [4, 3, 3, 1]) == pytest.approx(-1)
     assert math.isnan(spearman([1, 1], [1, 2]))
+
+
+def test_goals__the_untrained_student_is_no_candidate():
+    rows = [row("untrained", 95), row("full", 80), row(BOTH, 70)]
+    (first,) = [claim for claim in goals(rows, 86_400) if claim.key == "G1"]
+    assert first.figures.startswith(f"{BOTH} n = 128: ")
+    assert first.verdict == "contradicted"

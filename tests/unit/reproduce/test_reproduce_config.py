@@ -16,7 +16,7 @@ from dataset_culling.reproduce.arms import ARMS, VARIANTS
 from dataset_culling.reproduce.cells import Cell, cells_of
 from dataset_culling.reproduce.config import ReproduceConfig, read_config, reproduce_presets
 from dataset_culling.reproduce.run import footage_cameras, jobs_of, with_footage
-from dataset_culling.reproduce.work import camera_config, cell_config, cell_wiring
+from dataset_culling.reproduce.work import camera_config, cell_config, cell_wiring, read_made, write_made
 
 
 @pytest.mark.parametrize("name", ["smoke", "short", "cpu", "gpu", "seeds"])
@@ -175,6 +175,19 @@ def test_cell_config__a_replay_reads_its_recording_and_half_the_rate_is_half(tmp
     )
     assert of["cached"].subset_replay == str(recorded)
     assert of["gradmatch"].subset_replay == ""
+
+
+def test_made__is_of_the_training_that_lies_there(tmp_path: Path):
+    made = Made("0123456789ab", "2026-11-21 09:00 UTC", "a machine", 2, 1)
+    task = tmp_path / "tasks" / "train-student"
+    task.mkdir(parents=True)
+    assert read_made(tmp_path) == Made()
+    (task / "done.json").write_text('{"identity": "one"}')
+    assert read_made(tmp_path) == Made()
+    write_made(tmp_path, made)
+    assert read_made(tmp_path) == made
+    (task / "done.json").write_text('{"identity": "trained again, and killed before it was written down"}')
+    assert read_made(tmp_path) == Made()
 
 
 @pytest.mark.parametrize("own_labels", [False, True])
