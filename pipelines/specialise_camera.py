@@ -14,7 +14,7 @@ from dataset_culling.detectors.table import DETECTORS
 from dataset_culling.graph import STAGES, PipelineConfig
 from dataset_culling.kubeflow.component import find_footage
 from dataset_culling.kubeflow.parameters import NIGHT, section
-from dataset_culling.kubeflow.profiles import Profile, place
+from dataset_culling.kubeflow.resources import Profile, place
 from dataset_culling.presets import read_preset
 from dataset_culling.stages.choose_resolution.component import choose_resolution
 from dataset_culling.stages.cull_confidence.component import cull_confidence

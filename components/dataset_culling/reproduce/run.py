@@ -11,7 +11,7 @@ from pathlib import Path
 from dataset_culling.config import did_you_mean, merge, parse_config
 from dataset_culling.detectors.table import DESCRIBED, DETECTORS
 from dataset_culling.errors import ConfigError, InputError, StageFailed
-from dataset_culling.footage.sources import SUFFIXES
+from dataset_culling.footage.find import SUFFIXES
 from dataset_culling.reproduce.about import Made, about_this_machine, made_here
 from dataset_culling.reproduce.cells import Cell, cells_of
 from dataset_culling.reproduce.config import CameraSpec, ReproduceConfig

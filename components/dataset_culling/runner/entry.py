@@ -18,7 +18,8 @@ from dataset_culling.artifacts.timing import Timing, write_timing
 from dataset_culling.config import StageConfig, did_you_mean, merge, parse_config
 from dataset_culling.errors import ArtifactError, ConfigError
 from dataset_culling.graph import STAGES, StageSpec
-from dataset_culling.stages.base import StageContext, StageReport, Stopwatch
+from dataset_culling.stages.base import StageContext, StageReport
+from dataset_culling.stopwatch import Stopwatch
 
 PROGRESS_FD = "CULLING_PROGRESS_FD"
 """Environment variable: file descriptor that progress is written to, one JSON line {"done": 3, "total": 60} each."""

@@ -90,7 +90,7 @@ def find_footage(sources: Sequence[str], *, fresh: str = "") -> Footage:
         FootageError: If a source leads to nothing.
         StoreError: If the store does not say what it holds.
     """
-    from dataset_culling.footage.sources import find_sources
+    from dataset_culling.footage.find import find_sources
 
     stats: dict[str, Stat] = {}
 

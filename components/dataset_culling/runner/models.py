@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from dataset_culling.errors import ConfigError
-from dataset_culling.nights import Nights
-from dataset_culling.registry import KeepRule, Registry, Version, champion_stack, open_registry
+from dataset_culling.registry.models import KeepRule, Registry, Version, champion_stack, open_registry
+from dataset_culling.registry.nights import Nights
 from dataset_culling.runner.command import Group
 from dataset_culling.runner.complete import DEFAULT_REGISTRY, camera_names
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from dataset_culling.errors import ConfigError, OutputError
-from dataset_culling.footage.simulation import SceneConfig, SimulatedCamera, demo_scene, random_scene, write_video
 from dataset_culling.runner.entry import progress_writer
+from dataset_culling.simulation import SceneConfig, SimulatedCamera, demo_scene, random_scene, write_video
 
 
 def named_scene(name: str, seed: int | None) -> SceneConfig:
