@@ -22,7 +22,7 @@ from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import DETECTORS
 from dataset_culling.errors import ConfigError, OutputError
 from dataset_culling.fleet.schedule import DAY_S
-from dataset_culling.graph import STAGES, PipelineConfig
+from dataset_culling.graph import PipelineConfig
 from dataset_culling.kubeflow.parameters import pipeline_arguments
 from dataset_culling.presets import preset_names, read_preset
 
@@ -274,7 +274,7 @@ def _arguments(file: FleetFile, camera: Camera, known: dict[str, Mapping[str, An
             settings = PipelineConfig.model_validate(values)
         except ValidationError as error:
             raise ConfigError("; ".join(explain(PipelineConfig, each) for each in error.errors())) from None
-        known[kind] = pipeline_arguments(settings, STAGES)
+        known[kind] = pipeline_arguments(settings)
     night = {"camera": camera.name, "footage": list(camera.source), "time_zone": camera.time_zone}
     return {**known[kind], **night}
 

@@ -274,7 +274,7 @@ def compiled_pipeline(path: Path | None, profile: str, image: str) -> Iterator[C
     if path is not None:
         yield read_compiled(path)
         return
-    from dataset_culling.kubeflow.compile import compile_pipeline
+    from dataset_culling.kubeflow.pipeline import compile_pipeline
 
     with tempfile.TemporaryDirectory(prefix="culling-") as folder:
         made = Path(folder) / "pipeline.yaml"

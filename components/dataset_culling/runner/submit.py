@@ -159,7 +159,6 @@ def _arguments(
     changes: tuple[tuple[str, str], ...],
 ) -> dict[str, Any]:
     """The pipeline's parameters, as `culling run` would have understood the same options."""
-    from dataset_culling.graph import STAGES
     from dataset_culling.kubeflow.parameters import pipeline_arguments
     from dataset_culling.runner.job import job_config
 
@@ -175,7 +174,7 @@ def _arguments(
             f"submit: expected footage in the cluster's store, found {', '.join(found) or 'none'}. "
             f"Pass --source s3://bucket/prefix/."
         )
-    return pipeline_arguments(config, STAGES)
+    return pipeline_arguments(config)
 
 
 def start(
