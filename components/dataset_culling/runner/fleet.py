@@ -217,7 +217,8 @@ def resume(file: Path, host: str, namespace: str, as_json: bool, cameras: tuple[
 def _switch(file: Path, host: str, namespace: str, names: tuple[str, ...], as_json: bool, *, paused: bool) -> None:
     from dataset_culling.fleet.config import read_fleet, set_paused
     from dataset_culling.fleet.plan import mark_of
-    from dataset_culling.kubeflow.client import Cluster, kfp_settings
+    from dataset_culling.kubeflow.client import Cluster
+    from dataset_culling.kubeflow.settings import kfp_settings
 
     known = read_fleet(file)
     known.select(names)
@@ -257,7 +258,8 @@ def _opened(
 ) -> Iterator[tuple[Fleet, Cluster, CompiledPipeline]]:
     """The checked file, the cluster and the pipeline; the file's errors come before the cluster is asked."""
     from dataset_culling.fleet.config import read_fleet
-    from dataset_culling.kubeflow.client import Cluster, kfp_settings
+    from dataset_culling.kubeflow.client import Cluster
+    from dataset_culling.kubeflow.settings import kfp_settings
 
     known = read_fleet(file)
     said = known.file.pipeline
@@ -269,7 +271,7 @@ def _opened(
 @contextmanager
 def compiled_pipeline(path: Path | None, profile: str, image: str) -> Iterator[CompiledPipeline]:
     """The compiled pipeline in a file, or compiled on the spot and gone afterwards."""
-    from dataset_culling.kubeflow.client import read_compiled
+    from dataset_culling.kubeflow.compiled import read_compiled
 
     if path is not None:
         yield read_compiled(path)

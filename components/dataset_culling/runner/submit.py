@@ -93,7 +93,8 @@ def submit(
     culling submit entrance --source s3://footage/entrance/2026-11-20/ --preset tiny --profile kind
     """
     from dataset_culling.fleet.config import read_fleet
-    from dataset_culling.kubeflow.client import Cluster, kfp_settings
+    from dataset_culling.kubeflow.client import Cluster
+    from dataset_culling.kubeflow.settings import kfp_settings
 
     say: Callable[[str], None] = (lambda line: None) if as_json else click.echo
     file = read_fleet(cameras) if cameras is not None else None
