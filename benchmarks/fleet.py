@@ -35,8 +35,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from dataset_culling.cli import cli  # noqa: E402
 from dataset_culling.fleet.config import read_fleet  # noqa: E402
 from dataset_culling.fleet.plan import make_plan, wanted_runs  # noqa: E402
-from dataset_culling.kubeflow.client import RecurringRun  # noqa: E402
 from dataset_culling.kubeflow.compiled import read_compiled  # noqa: E402
+from dataset_culling.kubeflow.runs import RecurringRun  # noqa: E402
 from kfp_server import kfp_server  # noqa: E402 - a module of the tests
 
 PIPELINE = ROOT / "pipelines" / "compiled" / "gpu.yaml"

@@ -11,7 +11,8 @@ from typing import Literal
 
 from dataset_culling.errors import ClusterError, CullingError
 from dataset_culling.fleet.plan import Change, Plan, begin_of, mark_of
-from dataset_culling.kubeflow.client import Cluster, Version
+from dataset_culling.kubeflow.client import Cluster
+from dataset_culling.kubeflow.runs import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,18 @@ def _apply(cluster: Cluster, change: Change, version: Version, now_utc: datetime
     """One camera, in the order that never leaves two schedules enabled."""
     want, keep, old = change.wanted, change.keep, change.old
     if want is not None and keep is None:
-        spec = want.spec(
-            experiment_id=cluster.experiment_id(want.name),
-            pipeline_id=version.pipeline_id,
-            version_id=version.id,
-            begin_utc=begin_of(want, busy=bool(change.live), now_utc=now_utc),
-            enabled=not want.paused and not old,
-        )
         known = {run.id for run in old}
         keep = cluster.create_recurring_run(
-            spec,
+            want.name,
+            want.description,
+            version,
+            want.parameters,
+            cron=want.cron,
+            begin_utc=begin_of(want, busy=bool(change.live), now_utc=now_utc),
+            enabled=not want.paused and not old,
+            experiment_id=cluster.experiment_id(want.name),
+            service_account=want.service_account,
+            pipeline_root=want.pipeline_root,
             is_it=lambda run: (mark := mark_of(run)) is not None and mark.digest == want.digest and run.id not in known,
         )
     for run in old:

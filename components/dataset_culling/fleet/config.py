@@ -12,10 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError, RoundTripConstructor
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
 
 from dataset_culling.config import StageConfig, did_you_mean, explain, merge
 from dataset_culling.detectors.base import DetectorRef
@@ -32,7 +36,7 @@ MOST_ERRORS = 8
 
 
 def minutes_of(value: Any) -> Any:
-    """A time of day, 2, "02" or "02:30", as minutes after midnight; -1 for what is none."""
+    """Convert a time of day, 2, "02" or "02:30", to minutes after midnight; -1 for anything else."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -46,14 +50,14 @@ TimeOfDay = Annotated[int, BeforeValidator(minutes_of)]
 
 
 class Budget(StageConfig):
-    """How much is labelled and trained on."""
+    """Numbers of frames to label and to train on."""
 
     target: int = Field(256, ge=1, description="Most frames to train on (the paper's n).")
     pool: int = Field(1024, ge=1, description="Most frames that the teacher labels.")
 
 
 class Gate(StageConfig):
-    """When a new student takes over."""
+    """The rule by which a new student takes over."""
 
     mode: Literal["auto", "dry-run", "manual"] = Field("auto", description="As promote_student.mode.")
     min_gain: float = Field(0.0, ge=0, le=1, description="Least gain of mAP@50, 0 to 1.")
@@ -107,9 +111,8 @@ class Camera(StageConfig):
         try:
             ZoneInfo(value)
         except (ValueError, OSError, KeyError):  # KeyError: ZoneInfoNotFoundError is one
-            raise ValueError(
-                f"wanted an IANA time zone such as Europe/Berlin, found '{value}'.{did_you_mean(value, _zones())}"
-            ) from None
+            hint = did_you_mean(value, sorted(available_timezones()))
+            raise ValueError(f"wanted an IANA time zone such as Europe/Berlin, found '{value}'.{hint}") from None
         return value
 
     @field_validator("preset")
@@ -130,7 +133,7 @@ class Camera(StageConfig):
 
 
 class PipelineSource(StageConfig):
-    """Which pipeline runs: a compiled file, or what to compile."""
+    """The pipeline to run: a compiled file, or what to compile."""
 
     file: str = Field("", description="A file that culling compile wrote, relative to cameras.yaml; empty: compile.")
     profile: str = Field("gpu", description="Profile to compile for: gpu, cpu, kind or a .yaml laid over one.")
@@ -138,10 +141,10 @@ class PipelineSource(StageConfig):
 
 
 class FleetFile(StageConfig):
-    """All of cameras.yaml but the cameras themselves."""
+    """cameras.yaml, its cameras not yet checked."""
 
     fleet: str = Field(pattern=NAME, description="The fleet's name: what carries it in the cluster is this file's.")
-    pipeline: PipelineSource = Field(PipelineSource(), description="Which pipeline runs.")
+    pipeline: PipelineSource = Field(PipelineSource(), description="The pipeline to run.")
     registry: str = Field("", description="s3:// prefix of the model registry; empty: the pipeline's.")
     namespace: str = Field("", description="Kubernetes namespace of the runs; empty: a single-user installation.")
     service_account: str = Field("", description="Kubernetes service account of the runs' pods; empty: KFP's own.")
@@ -158,7 +161,7 @@ class FleetFile(StageConfig):
 
 @dataclass(frozen=True, slots=True)
 class FleetCamera:
-    """A checked camera and the pipeline's parameters that it stands for."""
+    """A checked camera and its arguments for the pipeline."""
 
     camera: Camera
     arguments: Mapping[str, Any] = field(repr=False)
@@ -173,7 +176,7 @@ class Fleet:
     cameras: Mapping[str, FleetCamera]
 
     def select(self, names: tuple[str, ...]) -> dict[str, FleetCamera]:
-        """The cameras of these names; all if none is named.
+        """Return the cameras of these names, all without a name.
 
         Raises:
             ConfigError: If one is not in the file.
@@ -181,8 +184,8 @@ class Fleet:
         for name in names:
             if name not in self.cameras:
                 raise ConfigError(
-                    f"{self.path}: expected a camera called '{name}', found none."
-                    f"{did_you_mean(name, list(self.cameras))} Add it, or mend the name."
+                    f"{self.path}: there is no camera called '{name}'."
+                    f"{did_you_mean(name, list(self.cameras))} Add it, or fix the name."
                 )
         return {name: self.cameras[name] for name in names or self.cameras}
 
@@ -191,12 +194,11 @@ def read_fleet(path: Path) -> Fleet:
     """Read and check cameras.yaml.
 
     Raises:
-        ConfigError: In one line, every problem with its line in the file.
+        ConfigError: All problems in one line, each with its line in the file.
     """
-    text = _text(path)
-    root, values = _parse(path, text)
+    root = _parse(path, _text(path))
     try:
-        file = FleetFile.model_validate(values)
+        file = FleetFile.model_validate(_plain(root))
     except ValidationError as error:
         raise _refusal(
             path, [(_line(root, each["loc"]), explain(FleetFile, each)) for each in error.errors()]
@@ -235,7 +237,7 @@ def _said(problem: Any) -> str:
 
 
 class _CameraError(ConfigError):
-    """Wrong by what another key says; `key` is where."""
+    """A value that contradicts another key; `key` is where."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -243,7 +245,7 @@ class _CameraError(ConfigError):
 
 
 def _days_do_not_meet(file: FleetFile, camera: Camera) -> None:
-    """Which day a night is for must not depend on where in the spread a camera's start falls."""
+    """Check that the day of a night does not depend on the camera's place in the spread."""
     if any(DAY_FIELD in uri for uri in camera.source) and camera.hour * 60 + file.spread_s > DAY_S:
         at = f"{camera.hour // 60:02}:{camera.hour % 60:02}"
         raise _CameraError(
@@ -254,7 +256,7 @@ def _days_do_not_meet(file: FleetFile, camera: Camera) -> None:
 
 
 def _arguments(file: FleetFile, camera: Camera, known: dict[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The camera's pipeline parameters. Cameras with equal settings share the work: a fleet has few kinds."""
+    """Build the camera's pipeline arguments. Cameras with equal settings share the work: a fleet has few kinds."""
     over: dict[str, Any] = {"registry": file.registry} if file.registry else {}
     if camera.classes:
         over["classes"] = list(camera.classes)
@@ -279,13 +281,19 @@ def _arguments(file: FleetFile, camera: Camera, known: dict[str, Mapping[str, An
     return {**known[kind], **night}
 
 
-def _zones() -> list[str]:
-    from zoneinfo import available_timezones
-
-    return sorted(available_timezones())
-
-
 # --- the YAML with its lines
+
+
+class _AsWritten(RoundTripConstructor):
+    """Leaves 010 a text, which reads as an hour to one person and as octal to another."""
+
+    def construct_yaml_int(self, node: Any) -> Any:
+        if re.fullmatch(r"[-+]?0[0-9_]+", node.value):
+            return node.value
+        return super().construct_yaml_int(node)
+
+
+_AsWritten.add_constructor("tag:yaml.org,2002:int", _AsWritten.construct_yaml_int)
 
 
 def _text(path: Path) -> str:
@@ -297,92 +305,60 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: expected a YAML file in UTF-8, found other bytes. Check the path.") from None
 
 
-def _parse(path: Path, text: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
-    """The file's tree, which knows lines, and its values.
+def _parse(path: Path, text: str) -> CommentedMap:
+    """Parse the file into mappings that know their lines.
 
     Raises:
-        ConfigError: If it is no YAML, no mapping, or says a key twice.
+        ConfigError: If it is not YAML, not a mapping, or has a key twice.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    loader = YAML()
+    loader.Constructor = _AsWritten
     try:
-        node = loader.get_single_node()
-        if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{path}: expected 'fleet:' and 'cameras:', found none. Start from the example.")
-        if twice := _twice(node):
-            raise _refusal(path, twice)
-        _as_written(node)
-        values = loader.construct_document(node)
-    except yaml.YAMLError as error:
+        root = loader.load(text)
+    except DuplicateKeyError as error:
+        key = re.search(r'duplicate key "(.*?)"', error.problem)
+        raise _refusal(
+            path, [(error.problem_mark.line + 1, f"'{key[1] if key else ''}' is there a second time")]
+        ) from None
+    except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "no YAML"
-        raise ConfigError(f"{path}{line}: expected YAML, found {problem}. Mend the line.") from None
-    finally:
-        loader.dispose()
-    if not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"{path}: expected words as keys. Mend the file.")
-    return node, values
+        problem = getattr(error, "problem", None) or "something else"
+        raise ConfigError(f"{path}{line}: expected YAML, found {problem}. Fix the line.") from None
+    if not isinstance(root, CommentedMap):
+        raise ConfigError(f"{path}: 'fleet:' and 'cameras:' are missing. Start from manifests/examples/cameras.yaml.")
+    if not all(isinstance(key, str) for key in root):
+        raise ConfigError(f"{path}: every key must be a word. Fix the file.")
+    return root
 
 
-def _as_written(node: yaml.Node) -> None:
-    """Leave 22:30 and 010 as texts, of which YAML 1.1 makes 1350 and 8; what takes a number refuses them then."""
-    if isinstance(node, yaml.ScalarNode):
-        number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-        if number and (":" in node.value or re.fullmatch(r"[-+]?0[0-9_]+", node.value)):
-            node.tag = "tag:yaml.org,2002:str"
-    elif isinstance(node, yaml.CollectionNode):
-        for each in node.value:
-            for inner in each if isinstance(each, tuple) else (each,):
-                _as_written(inner)
+def _plain(value: Any) -> Any:
+    """Turn ruamel's values into Python's own."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    for subclassed, kind in ((ScalarBoolean, bool), (int, int), (float, float), (str, str)):
+        if isinstance(value, subclassed) and not isinstance(value, bool):
+            return kind(value)
+    return value
 
 
-def _twice(node: yaml.Node) -> list[tuple[int, str]]:
-    """Keys that a mapping says twice, of which YAML would silently take the last."""
-    found: list[tuple[int, str]] = []
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                found.append((key.start_mark.line + 1, f"'{key.value}' is there a second time"))
-            if isinstance(key.value, str):
-                seen.add(key.value)
-            found += _twice(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for each in node.value:
-            found += _twice(each)
-    return found
-
-
-def _child(node: yaml.Node, part: int | str) -> tuple[int, yaml.Node] | None:
-    """Line and value of a key or a row, if it is there."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == str(part):
-                return key.start_mark.line + 1, value
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return node.value[part].start_mark.line + 1, node.value[part]
-    return None
-
-
-def _line(node: yaml.Node, loc: tuple[int | str, ...]) -> int:
-    """The line of what `loc` leads to, or of the last part of the way that the file has."""
-    line = node.start_mark.line + 1
+def _line(node: Any, loc: tuple[int | str, ...]) -> int:
+    """Return the line of what `loc` leads to, or of the last part of the way that the file has."""
+    line = node.lc.line
     for part in loc:
-        step = _child(node, part)
-        if step is None:
+        place = (node.lc.data or {}).get(part) if isinstance(node, CommentedMap | CommentedSeq) else None
+        if place is None:
             break
-        line, node = step
-    return int(line)
+        line, node = place[0], node[part]
+    return int(line) + 1
 
 
-def _line_of(root: yaml.Node, row: int, loc: tuple[int | str, ...]) -> int:
-    """The line of a camera's key: in the camera itself, else in the defaults, else the camera's first."""
-    for base in (("cameras", row), ("defaults",)):
-        node: yaml.Node | None = root
-        for part in base:
-            step = _child(node, part) if node is not None else None
-            node = step[1] if step is not None else None
-        if node is not None and loc and _child(node, loc[0]) is not None:
+def _line_of(root: CommentedMap, row: int, loc: tuple[int | str, ...]) -> int:
+    """Return the line of a camera's key: in the camera itself, else in the defaults, else the camera's first."""
+    for node in (root["cameras"][row], root.get("defaults")):
+        if isinstance(node, CommentedMap) and loc and loc[0] in (node.lc.data or {}):
             return _line(node, loc)
     return _line(root, ("cameras", row))
 
@@ -398,68 +374,42 @@ def _refusal(path: Path, problems: list[tuple[int, str]]) -> ConfigError:
 
 
 def set_paused(path: Path, names: tuple[str, ...], paused: bool) -> list[str]:
-    """Write `paused:` of these cameras into the file, leaving all else of it, comments included, as it is.
-
-    Args:
-        path: cameras.yaml.
-        names: Cameras that are in it.
-        paused: What is to be said of them.
+    """Write `paused:` of these cameras into cameras.yaml, and leave the rest of it, comments included, as it is.
 
     Returns:
         The names of those for which the file changed.
 
     Raises:
-        ConfigError: If the file cannot be changed so; it is then left alone.
+        ConfigError: If the file cannot be changed so; it then stays as it was.
         OutputError: If it cannot be written.
     """
     fleet = read_fleet(path)
     fleet.select(names)
     text = _text(path)
-    root, _ = _parse(path, text)
-    step = _child(root, "cameras")
-    rows = step[1].value if step is not None else []
-    edits: list[tuple[int, int, str]] = []
-    word = "true" if paused else "false"
+    lines, word = text.splitlines(keepends=True), "true" if paused else "false"
     changed = [name for name in names if fleet.cameras[name].camera.paused != paused]
-    offsets = _line_offsets(text)
-    for node in rows:
-        name = _child(node, "name")
-        if name is None or name[1].value not in changed:
+    for row in reversed(_parse(path, text)["cameras"]):  # from the end, as an edit moves what comes after it
+        if row["name"] not in changed:
             continue
-        said = _child(node, "paused")
-        if said is not None:
-            edits.append((_at(offsets, said[1].start_mark), _at(offsets, said[1].end_mark), word))
-        elif node.flow_style:
-            begin = _at(offsets, node.start_mark) + 1
-            edits.append((begin, begin, f"paused: {word}, "))
+        if "paused" in row.lc.data:
+            line, column = row.lc.value("paused")
+            edited = re.sub(r"^[^\s,}]+", word, lines[line][column:])
         else:
-            first = node.value[0][0].start_mark
-            begin = _at(offsets, first)
-            edits.append((begin, begin, f"paused: {word}\n{' ' * first.column}"))
-    for begin, end, put in sorted(edits, reverse=True):
-        text = text[:begin] + put + text[end:]
+            line, column, *_ = min(row.lc.data.values())
+            separator = ", " if row.fa.flow_style() else f"\n{' ' * column}"
+            edited = f"paused: {word}{separator}{lines[line][column:]}"
+        lines[line] = lines[line][:column] + edited
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_text(text, encoding="utf-8")
-        now = read_fleet(beside)  # an alias or an anchor may have been hit: look before it counts
+        beside.write_text("".join(lines), encoding="utf-8")
+        now = read_fleet(beside)  # an anchor may stand where the value was expected: check before it counts
         if any(now.cameras[name].camera.paused != paused for name in names) or set(now.cameras) != set(fleet.cameras):
-            raise ConfigError(f"{path}: expected to write 'paused: {word}', found no place for it. Write it by hand.")
+            raise ConfigError(f"{path}: 'paused: {word}' cannot be written there. Write it by hand.")
         beside.replace(path)
     except OSError as error:
         raise OutputError(
-            f"{path}: expected to write 'paused: {word}', found {error.strerror}. Write it where the file comes from."
+            f"{path}: cannot write 'paused: {word}': {error.strerror}. Write it where the file comes from."
         ) from None
     finally:
         beside.unlink(missing_ok=True)
     return changed
-
-
-def _line_offsets(text: str) -> list[int]:
-    offsets = [0]
-    for line in text.splitlines(keepends=True):
-        offsets.append(offsets[-1] + len(line))
-    return offsets
-
-
-def _at(offsets: list[int], mark: Any) -> int:
-    return int(offsets[mark.line] + mark.column)

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from dataset_culling.errors import ConfigError
 from dataset_culling.fleet.config import Fleet
 from dataset_culling.fleet.schedule import next_start, stagger_s
-from dataset_culling.kubeflow.client import RecurringRun, RecurringSpec
+from dataset_culling.kubeflow.compiled import differing
+from dataset_culling.kubeflow.runs import RecurringRun
 
 Kind = Literal["create", "replace", "drifted", "pause", "resume", "remove", "waiting", "unchanged"]
 KINDS: tuple[Kind, ...] = ("create", "replace", "drifted", "pause", "resume", "remove", "waiting", "unchanged")
@@ -74,24 +74,6 @@ class Wanted:
         """For people, and the mark by which it is found again."""
         return (
             f"Nightly at {self.local}. Kept by culling fleet. [culling-fleet {self.fleet} {self.camera} {self.digest}]"
-        )
-
-    def spec(
-        self, *, experiment_id: str, pipeline_id: str, version_id: str, begin_utc: datetime, enabled: bool
-    ) -> RecurringSpec:
-        """As KFP is told."""
-        return RecurringSpec(
-            name=self.name,
-            description=self.description,
-            experiment_id=experiment_id,
-            pipeline_id=pipeline_id,
-            version_id=version_id,
-            cron=self.cron,
-            begin_utc=begin_utc,
-            parameters=self.parameters,
-            service_account=self.service_account,
-            pipeline_root=self.pipeline_root,
-            enabled=enabled,
         )
 
 
@@ -177,21 +159,6 @@ def wanted_runs(fleet: Fleet, *, version: str, defaults: Mapping[str, Any], now_
             paused=camera.paused,
         )
     return found
-
-
-def differing(arguments: Mapping[str, Any], defaults: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """The arguments that are not the pipeline's defaults: short in the UI and on the wire.
-
-    Raises:
-        ConfigError: If the pipeline has no such parameter.
-    """
-    for name in arguments:
-        if name not in defaults:
-            raise ConfigError(
-                f"{where}: expected the pipeline to have the parameter '{name}', found it compiled without. "
-                f"Compile it again with this version: culling compile."
-            )
-    return {name: value for name, value in arguments.items() if defaults[name] != value}
 
 
 def make_plan(

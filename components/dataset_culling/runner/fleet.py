@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from dataset_culling.fleet.apply import Outcome
     from dataset_culling.fleet.config import Fleet
     from dataset_culling.fleet.plan import Change, Plan
-    from dataset_culling.kubeflow.client import Cluster, CompiledPipeline, RecurringRun, Version
+    from dataset_culling.kubeflow.client import Cluster
+    from dataset_culling.kubeflow.compiled import CompiledPipeline
+    from dataset_culling.kubeflow.runs import RecurringRun, Version
 
 CHANGES = 10
 """Exit code: what is in the cluster is not what the file wants."""

@@ -21,7 +21,9 @@ from dataset_culling.runner.footage import day_of
 from dataset_culling.storage import fetch, is_remote, list_prefix
 
 if TYPE_CHECKING:
-    from dataset_culling.kubeflow.client import Cluster, CompiledPipeline, Run
+    from dataset_culling.kubeflow.client import Cluster
+    from dataset_culling.kubeflow.compiled import CompiledPipeline
+    from dataset_culling.kubeflow.runs import Run
 
 FETCHED = ("report", "metrics", "decision")
 """Outputs that are brought here."""
@@ -196,7 +198,7 @@ def start(
         ConfigError: If the pipeline lacks a parameter.
         ClusterError: If the cluster refuses or does not answer.
     """
-    from dataset_culling.fleet.plan import differing
+    from dataset_culling.kubeflow.compiled import differing
 
     parameters = differing(arguments, compiled.defaults, where=str(compiled.path))
     text = json.dumps([compiled.digest, parameters, service_account, pipeline_root], sort_keys=True)
