@@ -1,4 +1,4 @@
-"""How fast a fleet is planned and applied.
+"""Time of planning and applying a fleet.
 
     python benchmarks/fleet.py [--json FILE] [--rounds 3] [--cameras 1000] [--workers 8]
 
@@ -55,7 +55,7 @@ def write_cameras(path: Path, number: int) -> None:
 
 
 def as_found(wanted: dict, version_id: str) -> list[RecurringRun]:
-    """What the cluster would hold, every tenth with another cron than it was made with."""
+    """Recurring runs as the cluster would hold them, every tenth with another cron than it was made with."""
     return [
         RecurringRun(
             id=f"id-{row}", name=want.name, description=want.description, enabled=True, max_concurrency=1,

@@ -15,16 +15,14 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError, RoundTripConstructor
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.scalarbool import ScalarBoolean
+from ruamel.yaml.comments import CommentedMap
 
 from dataset_culling.config import StageConfig, did_you_mean, explain, merge
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import DETECTORS
 from dataset_culling.errors import ConfigError, OutputError
+from dataset_culling.evaluation.promotion_rule import PromotionBounds
+from dataset_culling.fleet.lines import line_of, parse_with_lines, plain, read_text, refusal
 from dataset_culling.fleet.schedule import DAY_S
 from dataset_culling.graph import PipelineConfig
 from dataset_culling.kubeflow.parameters import pipeline_arguments
@@ -32,7 +30,6 @@ from dataset_culling.presets import preset_names, read_preset
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,47}$"
 DAY_FIELD = "{day}"
-MOST_ERRORS = 8
 
 
 def minutes_of(value: Any) -> Any:
@@ -56,15 +53,10 @@ class Budget(StageConfig):
     pool: int = Field(1024, ge=1, description="Most frames that the teacher labels.")
 
 
-class Gate(StageConfig):
+class Gate(PromotionBounds):
     """The rule by which a new student takes over."""
 
     mode: Literal["auto", "dry-run", "manual"] = Field("auto", description="As promote_student.mode.")
-    min_gain: float = Field(0.0, ge=0, le=1, description="Least gain of mAP@50, 0 to 1.")
-    significant: bool = Field(True, description="As promote_student.significant.")
-    max_fall: float = Field(0.05, ge=0, le=1, description="As promote_student.max_fall.")
-    min_objects: int = Field(30, ge=0, description="As promote_student.min_objects.")
-    check_set: Literal["if-there", "demand"] = Field("if-there", description="As promote_student.check_set.")
 
 
 class Camera(StageConfig):
@@ -76,38 +68,34 @@ class Camera(StageConfig):
     )
     time_zone: str = Field(description="IANA time zone, for example Europe/Berlin.")
     hour: TimeOfDay = Field(description='Local time of the nightly run: 2, or "02:30".')
-    classes: tuple[str, ...] = Field((), description="What to detect; empty: the preset's.")
+    classes: tuple[str, ...] = Field((), description="Classes to detect; empty: the preset's.")
     preset: str = Field("default", description="Named settings that the camera starts from.")
     budget: Budget | None = Field(None, description="Frames to label and to train on; none: the preset's.")
-    gate: Gate | None = Field(None, description="When the new student takes over; none: the preset's.")
+    gate: Gate | None = Field(None, description="Rule for the new student to take over; none: the preset's.")
     student: DetectorRef | None = Field(None, description="The detector that learns, and its weights.")
-    teacher: DetectorRef | None = Field(None, description="The detector that is believed, and its weights.")
-    paused: bool = Field(False, description="Whether its nights are off.")
+    teacher: DetectorRef | None = Field(None, description="The detector that labels, and its weights.")
+    paused: bool = Field(False, description="Switches its nights off.")
     settings: dict[str, Any] = Field({}, description="Anything else of a run, as in a file for culling run --config.")
 
     @field_validator("source", mode="before")
     @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-    @field_validator("source")
-    @classmethod
-    def _in_a_store(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for uri in value:
-            if not uri.startswith(("s3://", "minio://")):
+    def _check_source(cls, value: Any) -> Any:
+        uris = [value] if isinstance(value, str) else value
+        for uri in uris if isinstance(uris, list | tuple) else ():
+            if isinstance(uri, str) and not uri.startswith(("s3://", "minio://")):
                 raise ValueError(f"wanted s3://bucket/prefix, found '{uri}': a pod sees no other files")
-        return value
+        return uris
 
     @field_validator("hour")
     @classmethod
-    def _is_a_time(cls, value: int) -> int:
+    def _check_hour(cls, value: int) -> int:
         if value < 0:
             raise ValueError('wanted an hour, 0 to 23, or a time such as "02:30"')
         return value
 
     @field_validator("time_zone")
     @classmethod
-    def _is_a_zone(cls, value: str) -> str:
+    def _check_time_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
         except (ValueError, OSError, KeyError):  # KeyError: ZoneInfoNotFoundError is one
@@ -117,18 +105,16 @@ class Camera(StageConfig):
 
     @field_validator("preset")
     @classmethod
-    def _is_a_preset(cls, value: str) -> str:
-        if value not in preset_names():
-            known = preset_names()
+    def _check_preset(cls, value: str) -> str:
+        if value not in (known := preset_names()):
             raise ValueError(f"no preset is called '{value}'.{did_you_mean(value, known)} Known: {', '.join(known)}")
         return value
 
     @field_validator("student", "teacher")
     @classmethod
-    def _is_a_detector(cls, value: DetectorRef | None) -> DetectorRef | None:
+    def _check_detector(cls, value: DetectorRef | None) -> DetectorRef | None:
         if value is not None and value.name not in DETECTORS and not value.name.endswith((".yaml", ".yml")):
-            known = list(DETECTORS)
-            raise ValueError(f"no detector is called '{value.name}'.{did_you_mean(value.name, known)}")
+            raise ValueError(f"no detector is called '{value.name}'.{did_you_mean(value.name, list(DETECTORS))}")
         return value
 
 
@@ -143,12 +129,12 @@ class PipelineSource(StageConfig):
 class FleetFile(StageConfig):
     """cameras.yaml, its cameras not yet checked."""
 
-    fleet: str = Field(pattern=NAME, description="The fleet's name: what carries it in the cluster is this file's.")
+    fleet: str = Field(pattern=NAME, description="The fleet's name; recurring runs marked with it belong to this file.")
     pipeline: PipelineSource = Field(PipelineSource(), description="The pipeline to run.")
     registry: str = Field("", description="s3:// prefix of the model registry; empty: the pipeline's.")
     namespace: str = Field("", description="Kubernetes namespace of the runs; empty: a single-user installation.")
     service_account: str = Field("", description="Kubernetes service account of the runs' pods; empty: KFP's own.")
-    pipeline_root: str = Field("", description="Where KFP keeps artifacts; empty: the namespace's default.")
+    pipeline_root: str = Field("", description="KFP's place for artifacts; empty: the namespace's default.")
     spread_s: int = Field(
         3600, ge=0, lt=DAY_S, description="Seconds over which cameras of the same time are spread; 0: none."
     )
@@ -196,63 +182,60 @@ def read_fleet(path: Path) -> Fleet:
     Raises:
         ConfigError: All problems in one line, each with its line in the file.
     """
-    root = _parse(path, _text(path))
+    root = parse_with_lines(path, read_text(path))
     try:
-        file = FleetFile.model_validate(_plain(root))
+        file = FleetFile.model_validate(plain(root))
     except ValidationError as error:
-        raise _refusal(
-            path, [(_line(root, each["loc"]), explain(FleetFile, each)) for each in error.errors()]
+        raise refusal(
+            path, [(line_of(root, each["loc"]), explain(FleetFile, each)) for each in error.errors()]
         ) from None
     problems: list[tuple[int, str]] = []
     cameras: dict[str, FleetCamera] = {}
-    first_lines: dict[str, int] = {}
     known: dict[str, Mapping[str, Any]] = {}
+    rows: dict[str, int] = {}
     for row, own in enumerate(file.cameras):
-        line = _line(root, ("cameras", row))
-        label = f"camera '{own.get('name', row + 1)}'"
+
+        def refuse(key: tuple[int | str, ...], problem: str, row: int = row, own: Mapping[str, Any] = own) -> None:
+            problems.append((_camera_line(root, row, key), f"camera '{own.get('name', row + 1)}': {problem}"))
+
         try:
             camera = Camera.model_validate(merge(file.defaults, own))
-            if camera.name in cameras:
-                raise ConfigError(f"the name is taken by the camera of line {first_lines[camera.name]}")
-            _days_do_not_meet(file, camera)
-            arguments = _arguments(file, camera, known)
+            if camera.name in rows:
+                first = line_of(root, ("cameras", rows[camera.name]))
+                refuse(("name",), f"the name is taken by the camera of line {first}")
+            elif any(DAY_FIELD in uri for uri in camera.source) and camera.hour * 60 + file.spread_s > DAY_S:
+                # The day of a night must not depend on the camera's place in the spread.
+                at = f"{camera.hour // 60:02}:{camera.hour % 60:02}"
+                refuse(
+                    ("hour",),
+                    f"'hour': {at} and a spread of {file.spread_s} s reach over midnight, where {DAY_FIELD} changes. "
+                    f"Start earlier or later, or spread over less",
+                )
+            else:
+                cameras[camera.name], rows[camera.name] = FleetCamera(camera, _arguments(file, camera, known)), row
         except ValidationError as error:
-            problems += [(_line_of(root, row, each["loc"]), f"{label}: {_said(each)}") for each in error.errors()]
-            continue
+            for each in error.errors():
+                refuse(each["loc"], _explain(each))
         except ConfigError as error:
-            key = error.key if isinstance(error, _CameraError) else "settings"
-            problems.append((_line_of(root, row, (key,)), f"{label}: {error}"))
-            continue
-        cameras[camera.name], first_lines[camera.name] = FleetCamera(camera, arguments), line
+            refuse(("settings",), str(error))
     if problems:
-        raise _refusal(path, problems)
+        raise refusal(path, problems)
     return Fleet(path, file, cameras)
 
 
-def _said(problem: Any) -> str:
+def _explain(problem: Any) -> str:
     where = [str(part) for part in problem["loc"]]
     if where[:1] in (["student"], ["teacher"]) and problem["type"] == "model_type":
         return f"'{where[0]}': wanted a mapping with a name, {{name: yolox_nano, weights: FILE}}"
     return explain(Camera, problem)
 
 
-class _CameraError(ConfigError):
-    """A value that contradicts another key; `key` is where."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-
-def _days_do_not_meet(file: FleetFile, camera: Camera) -> None:
-    """Check that the day of a night does not depend on the camera's place in the spread."""
-    if any(DAY_FIELD in uri for uri in camera.source) and camera.hour * 60 + file.spread_s > DAY_S:
-        at = f"{camera.hour // 60:02}:{camera.hour % 60:02}"
-        raise _CameraError(
-            "hour",
-            f"'hour': {at} and a spread of {file.spread_s} s reach over midnight, where {DAY_FIELD} is another one. "
-            f"Start earlier or later, or spread over less",
-        )
+def _camera_line(root: CommentedMap, row: int, key: tuple[int | str, ...]) -> int:
+    """Return the line of a camera's key: in the camera itself, else in the defaults, else the camera's first."""
+    for node in (root["cameras"][row], root.get("defaults")):
+        if isinstance(node, CommentedMap) and key and key[0] in (node.lc.data or {}):
+            return line_of(node, key)
+    return line_of(root, ("cameras", row))
 
 
 def _arguments(file: FleetFile, camera: Camera, known: dict[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -281,98 +264,6 @@ def _arguments(file: FleetFile, camera: Camera, known: dict[str, Mapping[str, An
     return {**known[kind], **night}
 
 
-# --- the YAML with its lines
-
-
-class _AsWritten(RoundTripConstructor):
-    """Leaves 010 a text, which reads as an hour to one person and as octal to another."""
-
-    def construct_yaml_int(self, node: Any) -> Any:
-        if re.fullmatch(r"[-+]?0[0-9_]+", node.value):
-            return node.value
-        return super().construct_yaml_int(node)
-
-
-_AsWritten.add_constructor("tag:yaml.org,2002:int", _AsWritten.construct_yaml_int)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: expected a cameras.yaml, found {error.strerror}. Check the path.") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: expected a YAML file in UTF-8, found other bytes. Check the path.") from None
-
-
-def _parse(path: Path, text: str) -> CommentedMap:
-    """Parse the file into mappings that know their lines.
-
-    Raises:
-        ConfigError: If it is not YAML, not a mapping, or has a key twice.
-    """
-    loader = YAML()
-    loader.Constructor = _AsWritten
-    try:
-        root = loader.load(text)
-    except DuplicateKeyError as error:
-        key = re.search(r'duplicate key "(.*?)"', error.problem)
-        raise _refusal(
-            path, [(error.problem_mark.line + 1, f"'{key[1] if key else ''}' is there a second time")]
-        ) from None
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "something else"
-        raise ConfigError(f"{path}{line}: expected YAML, found {problem}. Fix the line.") from None
-    if not isinstance(root, CommentedMap):
-        raise ConfigError(f"{path}: 'fleet:' and 'cameras:' are missing. Start from manifests/examples/cameras.yaml.")
-    if not all(isinstance(key, str) for key in root):
-        raise ConfigError(f"{path}: every key must be a word. Fix the file.")
-    return root
-
-
-def _plain(value: Any) -> Any:
-    """Turn ruamel's values into Python's own."""
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    for subclassed, kind in ((ScalarBoolean, bool), (int, int), (float, float), (str, str)):
-        if isinstance(value, subclassed) and not isinstance(value, bool):
-            return kind(value)
-    return value
-
-
-def _line(node: Any, loc: tuple[int | str, ...]) -> int:
-    """Return the line of what `loc` leads to, or of the last part of the way that the file has."""
-    line = node.lc.line
-    for part in loc:
-        place = (node.lc.data or {}).get(part) if isinstance(node, CommentedMap | CommentedSeq) else None
-        if place is None:
-            break
-        line, node = place[0], node[part]
-    return int(line) + 1
-
-
-def _line_of(root: CommentedMap, row: int, loc: tuple[int | str, ...]) -> int:
-    """Return the line of a camera's key: in the camera itself, else in the defaults, else the camera's first."""
-    for node in (root["cameras"][row], root.get("defaults")):
-        if isinstance(node, CommentedMap) and loc and loc[0] in (node.lc.data or {}):
-            return _line(node, loc)
-    return _line(root, ("cameras", row))
-
-
-def _refusal(path: Path, problems: list[tuple[int, str]]) -> ConfigError:
-    problems = sorted(problems)
-    listed = "; ".join(f"line {line}: {text}" for line, text in problems[:MOST_ERRORS])
-    more = f"; and {len(problems) - MOST_ERRORS} more" if len(problems) > MOST_ERRORS else ""
-    return ConfigError(f"{path}, {listed}{more}")
-
-
-# --- pausing in the file
-
-
 def set_paused(path: Path, names: tuple[str, ...], paused: bool) -> list[str]:
     """Write `paused:` of these cameras into cameras.yaml, and leave the rest of it, comments included, as it is.
 
@@ -385,10 +276,10 @@ def set_paused(path: Path, names: tuple[str, ...], paused: bool) -> list[str]:
     """
     fleet = read_fleet(path)
     fleet.select(names)
-    text = _text(path)
+    text = read_text(path)
     lines, word = text.splitlines(keepends=True), "true" if paused else "false"
     changed = [name for name in names if fleet.cameras[name].camera.paused != paused]
-    for row in reversed(_parse(path, text)["cameras"]):  # from the end, as an edit moves what comes after it
+    for row in reversed(parse_with_lines(path, text)["cameras"]):  # from the end, as an edit moves what comes after it
         if row["name"] not in changed:
             continue
         if "paused" in row.lc.data:

@@ -1,4 +1,4 @@
-"""What `culling fleet` does: plan, apply, status, pause and resume, each from a cameras.yaml to a result."""
+"""The work of `culling fleet`: plan, apply, status, pause and resume, each from a cameras.yaml to a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage tells KFP about its outputs: reads the executor input, writes the executor output. Imports no kfp."""
+"""A stage's report to KFP about its outputs: reads the executor input, writes the executor output. Imports no kfp."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_executor_output(
             takes none.
 
     Raises:
-        ConfigError: If it is no executor input, or does not name one of `outputs`.
+        ConfigError: If `executor_input` is invalid, or lacks one of `outputs`.
         OutputError: If the file cannot be written.
 
     Source:
@@ -39,7 +39,7 @@ def write_executor_output(
     for name in outputs:
         if name not in known:
             raise ConfigError(
-                f"--executor-input: expected output '{name}' in outputs.artifacts, found {', '.join(known) or 'none'}. "
+                f"--executor-input: expected output '{name}' in outputs.artifacts, found {', '.join(known) or 'nothing'}. "
                 f"Compile the pipeline again with this version."
             )
         listed[name] = _entry(known[name], metadata.get(name, {}))
@@ -84,7 +84,7 @@ def _storable(value: float | str) -> float | str:
 
 
 def _sibling(path: Path, artifact: Mapping[str, Any], other: Mapping[str, Any]) -> Path:
-    """Where KFP wants `other`, given where it wants `artifact`: it keeps a task's outputs side by side."""
+    """Return the path of `other`, given that of `artifact`: KFP keeps a task's outputs side by side."""
     uri, other_uri = str(artifact["uri"]), str(other["uri"])
     if PurePosixPath(uri).parent != PurePosixPath(other_uri).parent:
         raise ConfigError(f"--executor-input: expected '{other_uri}' beside '{uri}', found them apart.")

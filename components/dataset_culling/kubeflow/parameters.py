@@ -62,7 +62,7 @@ FORM: tuple[Parameter, ...] = (
     Parameter(
         "control_arm",
         "control_arm",
-        "Whether to train on as many frames drawn by lot too, and say what culling was worth.",
+        "Whether to train on as many random frames too, and say what culling was worth.",
     ),
     Parameter("registry", "registry", "Where the cameras' models are kept."),
     Parameter(

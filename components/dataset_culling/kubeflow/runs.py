@@ -61,7 +61,7 @@ class Run:
 
     @property
     def is_live(self) -> bool:
-        """Whether it has not ended. An unknown state counts as live unless the run has an end."""
+        """True until it has ended. An unknown state counts as live unless the run has an end."""
         return self.state not in ENDED and self.ended_utc is None
 
 

@@ -1,4 +1,4 @@
-"""Where Kubeflow Pipelines is and how to sign in, from the environment."""
+"""Address of Kubeflow Pipelines and sign-in, from the environment."""
 
 from __future__ import annotations
 
