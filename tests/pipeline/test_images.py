@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,10 @@ def test_dockerignore__lets_through_what_is_copied():
 
 # --- a built image ---------------------------------------------------------------------------------------------------
 
-needs_image = pytest.mark.skipif(not IMAGE, reason="CULLING_IMAGE names no built image")
+
+def needs_image(test: Any) -> Any:
+    """Mark a test that runs in a built image."""
+    return pytest.mark.image(pytest.mark.skipif(not IMAGE, reason="CULLING_IMAGE names no built image")(test))
 
 
 def in_container(*command: str, mounts: dict[Path, str] | None = None) -> subprocess.CompletedProcess[str]:

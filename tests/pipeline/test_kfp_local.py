@@ -27,6 +27,8 @@ import json, sys
 from kfp import components, local
 from kfp.local import subprocess_task_handler
 
+pytestmark = pytest.mark.slow
+
 handler = subprocess_task_handler.SubprocessTaskHandler
 handler.validate_image = lambda self, image: None
 handler.validate_not_container_component = lambda self, full_command: None
