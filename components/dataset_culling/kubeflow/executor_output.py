@@ -39,8 +39,8 @@ def write_executor_output(
     for name in outputs:
         if name not in known:
             raise ConfigError(
-                f"--executor-input: expected output '{name}' in outputs.artifacts, found {', '.join(known) or 'nothing'}."
-                f" Compile the pipeline again with this version."
+                f"--executor-input: expected output '{name}' in outputs.artifacts, found {', '.join(known) or '-'}. "
+                f"Compile the pipeline again with this version."
             )
         listed[name] = _entry(known[name], metadata.get(name, {}))
     try:
