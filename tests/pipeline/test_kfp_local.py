@@ -21,13 +21,13 @@ from dataset_culling.graph import STAGES, WIRING, PipelineConfig
 from dataset_culling.kubeflow.parameters import pipeline_arguments
 from dataset_culling.kubeflow.pipeline import compile_pipeline
 
+pytestmark = pytest.mark.slow
+
 SCHEDULED_UTC = "2026-11-21T01:12:00Z"
 ORCHESTRATE = """
 import json, sys
 from kfp import components, local
 from kfp.local import subprocess_task_handler
-
-pytestmark = pytest.mark.slow
 
 handler = subprocess_task_handler.SubprocessTaskHandler
 handler.validate_image = lambda self, image: None

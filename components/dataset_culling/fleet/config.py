@@ -278,7 +278,7 @@ def set_paused(path: Path, names: tuple[str, ...], paused: bool) -> list[str]:
     fleet.select(names)
     text = read_text(path)
     lines, word = text.splitlines(keepends=True), "true" if paused else "false"
-    changed = [name for name in names if fleet.cameras[name].camera.paused != paused]
+    changed = [name for name in dict.fromkeys(names) if fleet.cameras[name].camera.paused != paused]
     for row in reversed(parse_with_lines(path, text)["cameras"]):  # from the end, as an edit moves what comes after it
         if row["name"] not in changed:
             continue
@@ -293,10 +293,12 @@ def set_paused(path: Path, names: tuple[str, ...], paused: bool) -> list[str]:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         beside.write_text("".join(lines), encoding="utf-8")
-        now = read_fleet(beside)  # an anchor may stand where the value was expected: check before it counts
-        if any(now.cameras[name].camera.paused != paused for name in names) or set(now.cameras) != set(fleet.cameras):
-            raise ConfigError(f"{path}: 'paused: {word}' cannot be written there. Write it by hand.")
+        now = {name: each.camera.paused for name, each in read_fleet(beside).cameras.items()}
+        if now != {name: paused if name in names else each.camera.paused for name, each in fleet.cameras.items()}:
+            raise ConfigError("another camera would change")
         beside.replace(path)
+    except ConfigError:  # an anchor stands where the value was expected
+        raise ConfigError(f"{path}: 'paused: {word}' cannot be written in place. Write it by hand.") from None
     except OSError as error:
         raise OutputError(
             f"{path}: cannot write 'paused: {word}': {error.strerror}. Write it where the file comes from."

@@ -131,6 +131,14 @@ def test_set_paused__an_alias_is_left_alone(tmp_path):
     assert path.read_text() == before
 
 
+def test_set_paused__an_anchor_is_left_alone(tmp_path):
+    path = write(tmp_path, GOOD.replace("paused: true}", "paused: &off true}"))
+    before = path.read_text()
+    with pytest.raises(ConfigError, match=r"cameras\.yaml: 'paused: false' cannot be written in place"):
+        set_paused(path, ("yard",), False)  # others may refer to the anchor
+    assert path.read_text() == before
+
+
 def test_read_fleet__the_example_is_fine():
     fleet = read_fleet(REPOSITORY / "manifests/examples/cameras.yaml")
     assert len(fleet.cameras) >= 3
