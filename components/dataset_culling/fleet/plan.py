@@ -62,11 +62,11 @@ class Wanted:
     @property
     def digest(self) -> str:
         """Digest, 16 hex digits, of all that needs another recurring run; `paused` can be switched."""
-        said = [
+        identity = [
             self.name, self.cron, self.parameters, self.version, self.service_account, self.pipeline_root,
             self.revision,
         ]  # fmt: skip
-        text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=_plain_number)
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=_plain_number)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -135,7 +135,7 @@ def wanted_runs(fleet: Fleet, *, version: str, defaults: Mapping[str, Any], now_
     Args:
         fleet: cameras.yaml.
         version: Name of the pipeline version that is to run.
-        defaults: The pipeline's parameters with their defaults; only what differs is said.
+        defaults: The pipeline's parameters with their defaults; only what differs is passed.
         now_utc: The present, for the offset in force at the next start.
 
     Raises:

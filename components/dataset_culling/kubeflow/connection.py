@@ -224,8 +224,8 @@ def _connect(settings: KfpSettings) -> Any:
 
 def _message(error: Any) -> str:
     try:
-        said = json.loads(error.body)
-        text = said.get("message") or said.get("error") or ""
+        answer = json.loads(error.body)
+        text = answer.get("message") or answer.get("error") or ""
     except (ValueError, TypeError, AttributeError):
         text = error.body if isinstance(error.body, str) and "<" not in error.body else ""
     return one_line(text or error.reason or "no reason")

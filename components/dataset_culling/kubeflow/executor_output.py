@@ -62,11 +62,11 @@ def write_executor_output(
 def _parse(executor_input: str) -> tuple[dict[str, dict[str, Any]], Path]:
     """Each output's first artifact, and where the executor output goes."""
     try:
-        said = json.loads(executor_input)["outputs"]
-        artifacts = {name: entry["artifacts"][0] for name, entry in said.get("artifacts", {}).items()}
+        outputs = json.loads(executor_input)["outputs"]
+        artifacts = {name: entry["artifacts"][0] for name, entry in outputs.get("artifacts", {}).items()}
         for artifact in artifacts.values():
             artifact["uri"]
-        return artifacts, Path(said["outputFile"])
+        return artifacts, Path(outputs["outputFile"])
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ConfigError(
             f"--executor-input: expected KFP's executor input as JSON, found {type(error).__name__}: {error}. "
