@@ -94,8 +94,8 @@ def run_in_containers(
     from kfp.local import config as kfp_config
     from kfp.local import docker_task_handler
 
-    from dataset_culling.kubeflow.compile import compile_pipeline
     from dataset_culling.kubeflow.parameters import pipeline_arguments
+    from dataset_culling.kubeflow.pipeline import compile_pipeline
 
     out = out.absolute()
     if ":" in str(out):
@@ -126,7 +126,7 @@ def run_in_containers(
             with _quietly(out / "logs" / "kfp.log"):
                 local.init(runner, pipeline_root=str(root))
                 load = components.load_component_from_file(str(out / "pipeline.yaml"))
-                load(**pipeline_arguments(config, STAGES))
+                load(**pipeline_arguments(config))
         finally:
             docker_task_handler.run_docker_container = theirs
             kfp_config.LocalExecutionConfig.instance = None  # or every component of this process would run here

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dataset_culling.kubeflow.container import IMAGE, stage_container, text
+from dataset_culling.kubeflow.components import IMAGE, stage_container, text
 
 
 def test_stage_container__worked_by_hand():

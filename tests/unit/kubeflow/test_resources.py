@@ -1,11 +1,11 @@
-"""Profiles: names, files laid over them, and numbers that a cluster would refuse or starve on."""
+"""Profiles: names, files laid over them, and sizes that a cluster would refuse or starve on."""
 
 from __future__ import annotations
 
 import pytest
 
 from dataset_culling.errors import ConfigError
-from dataset_culling.kubeflow.resources import PROFILES, Room, load_profile
+from dataset_culling.kubeflow.resources import PROFILES, ResourceClass, load_profile
 
 
 def mebibytes(text: str) -> int:
@@ -45,14 +45,16 @@ def test_load_profile__wrong_file_is_one_line(text, said, tmp_path):
 @pytest.mark.parametrize("name", PROFILES)
 def test_profiles__shared_memory_fits_into_memory(name):
     profile = PROFILES[name]
-    for room in (profile.decode, profile.network, profile.train, profile.small):
-        assert isinstance(room, Room)
-        assert mebibytes(room.shared_memory) <= mebibytes(room.memory) // 2
-        assert bool(room.gpus) <= bool(profile.gpu_node_selector)
+    for given in (profile.decode, profile.network, profile.train, profile.small):
+        assert isinstance(given, ResourceClass)
+        assert mebibytes(given.shared_memory) <= mebibytes(given.memory) // 2
+        assert bool(given.gpus) <= bool(profile.gpu_node_selector)
 
 
 def test_profiles__kind_fits_on_one_small_node():
-    rooms = PROFILES["kind"]
+    classes = PROFILES["kind"]
     # Two tasks side by side at most (label-heldout runs beside the chain), next to KFP's own 3.05 GiB of requests.
-    two_largest = sorted(mebibytes(r.memory) for r in (rooms.decode, rooms.network, rooms.train, rooms.small))[-2:]
+    two_largest = sorted(mebibytes(r.memory) for r in (classes.decode, classes.network, classes.train, classes.small))[
+        -2:
+    ]
     assert sum(two_largest) + 3.05 * 1024 < 8 * 1024
