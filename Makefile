@@ -50,7 +50,7 @@ bench: $(READY) ## Run the benchmarks one after another (minutes; results in bui
 		echo "== $$name"; $(BIN)/python $$script --json build/bench/$$name.json || exit 1; done
 
 reproduce: $(READY) ## The paper's tables on simulated cameras (PRESET=smoke, minutes; short; cpu, a night; gpu)
-	$(BIN)/culling reproduce --preset $(or $(PRESET),smoke) --out runs/reproduce-$(or $(PRESET),smoke) $(ARGS)
+	$(BIN)/python -m experiments.reproduce --preset $(or $(PRESET),smoke) --out runs/reproduce-$(or $(PRESET),smoke) $(ARGS)
 
 smoke: $(READY) ## Run the pipeline on a kind cluster, from nothing (needs kind, kubectl, docker; ARGS=--dry-run only says how)
 	@scripts/smoke/smoke.sh $(ARGS)

@@ -33,6 +33,15 @@ def culling(*arguments: str | Path, timeout_s: float = 300, **environment: str) 
     )
 
 
+def experiment(name: str, *arguments: str | Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run `python -m experiments.NAME` from the repository, as `culling` runs a command."""
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)],
+        capture_output=True, text=True, timeout=timeout_s, cwd=REPOSITORY, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished `culling run --preset tiny`, made once for all workers. Copy it before changing it."""

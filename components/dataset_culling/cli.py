@@ -19,7 +19,6 @@ from dataset_culling import __version__
 from dataset_culling.config import merge, parse_config, read_yaml
 from dataset_culling.errors import EXIT_CODES, ConfigError, CullingError
 from dataset_culling.graph import STAGES, PipelineConfig, StageSpec
-from dataset_culling.reproduce.command import reproduce
 from dataset_culling.runner.command import (
     CONTEXT,
     NORMAL,
@@ -34,12 +33,10 @@ from dataset_culling.runner.command import (
 )
 from dataset_culling.runner.compare import compare_command
 from dataset_culling.runner.complete import completion, detector_names, preset_names, profile_names, scene_names
-from dataset_culling.runner.embeddings import embeddings
 from dataset_culling.runner.entry import choose_device, die_with_parent, run_stage, stage_config
 from dataset_culling.runner.fleet import fleet
 from dataset_culling.runner.fleet_report import fleet_report_command
 from dataset_culling.runner.footage import footage
-from dataset_culling.runner.lr_range import lr_range
 from dataset_culling.runner.models import models
 from dataset_culling.runner.predict import predict
 from dataset_culling.runner.propose import propose_command
@@ -497,19 +494,37 @@ def check(file: Path, as_json: bool) -> None:
     click.echo(f"{file}: fine")
 
 
+def _moved_command(name: str) -> click.Command:
+    """Make the hidden command that says where an experiment went; it goes with the next release."""
+
+    def callback(words: tuple[str, ...]) -> None:
+        module = name.replace("-", "_")
+        raise ConfigError(
+            f"culling {name} is an experiment of the repository now. In a checkout run: "
+            f"python -m experiments.{module} {' '.join(words)}".rstrip()
+        )
+
+    return click.Command(
+        name,
+        params=[click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)],
+        callback=callback,
+        hidden=True,
+        context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    )
+
+
 cli.add_command(completion)
 cli.add_command(models)
 cli.add_command(predict)
 cli.add_command(propose_command)
 cli.add_command(compare_command)
-cli.add_command(lr_range)
 cli.add_command(students)
-cli.add_command(embeddings)
 fleet.add_command(fleet_report_command, "report")
 cli.add_command(fleet)
 cli.add_command(submit)
 cli.add_command(footage)
-cli.add_command(reproduce)
+for _name in ("reproduce", "embeddings", "lr-range"):
+    cli.add_command(_moved_command(_name))
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

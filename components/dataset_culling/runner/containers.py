@@ -501,8 +501,9 @@ def _mount(path: Path, at: str = "", *, read_only: bool = True) -> Any:
 @contextlib.contextmanager
 def _engine() -> Iterator[Any]:
     """Docker's API where the environment says it is; whatever goes wrong with it inside becomes one line."""
-    import docker
     import requests
+
+    import docker
 
     try:
         with contextlib.closing(docker.from_env()) as client:
