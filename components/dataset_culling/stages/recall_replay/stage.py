@@ -54,7 +54,7 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
                 f"left out {len(nights) - len(fitting)} kept nights: not labelled for all of {', '.join(classes)}"
             )
         nights = fitting
-    tonight = np.concatenate([FrameReader(inputs[part]).marks for part in ("pool", "heldout")])
+    tonight = np.concatenate([FrameReader(inputs[part]).fingerprints for part in ("pool", "heldout")])
     slices: list[Slice] = []
     labels: list[Detections] = []
     names = slice_names(nights)
@@ -68,7 +68,7 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
             assert registry is not None
             parts = Nights(registry).fetch(config.camera, night, Path(folder) / str(number))
             reader, known = FrameReader(parts["frames"]), read_labels(parts["labels"])
-            if night.kind == "night" and is_of_tonight(reader.marks, tonight):
+            if night.kind == "night" and is_of_tonight(reader.fingerprints, tonight):
                 notes.append(f"left out night {name}: it is tonight's footage, extracted in another way")
                 continue
             ids = reader.table.frame_ids
@@ -108,7 +108,7 @@ def is_of_tonight(kept: npt.NDArray[np.uint64], tonight: npt.NDArray[np.uint64])
     """Whether a kept night is of the very footage that is trained on now: half of its frames or more are among it.
 
     Args:
-        kept: Marks of the night's frames, shape (K,); see `FrameReader.marks`.
+        kept: Marks of the night's frames, shape (K,); see `FrameReader.fingerprints`.
         tonight: Marks of all of tonight's, shape (N,).
     """
     return len(kept) > 0 and 2 * int(np.isin(kept, tonight).sum()) >= len(kept)
