@@ -2,7 +2,7 @@
 
 culling compile pipelines/compiled/gpu.yaml --profile gpu --image REGISTRY/dataset-culling:TAG
 
-A test compares its edges with WIRING in dataset_culling.graph. Signature and docstring are the form in KFP's UI.
+A test compares its edges with WIRING in pipeline/graph.py. Signature and docstring are the form in KFP's UI.
 """
 
 from functools import partial
@@ -11,11 +11,11 @@ from typing import Any, get_args
 from kfp import dsl
 
 from dataset_culling.detectors.table import DETECTORS
-from dataset_culling.graph import STAGES, PipelineConfig
 from dataset_culling.kubeflow.component import find_footage
 from dataset_culling.kubeflow.parameters import NIGHT, section
 from dataset_culling.kubeflow.profiles import Profile, place
-from dataset_culling.presets import read_preset
+from dataset_culling.pipeline.graph import STAGES, PipelineConfig
+from dataset_culling.pipeline.presets import read_preset
 from dataset_culling.stages.choose_resolution.component import choose_resolution
 from dataset_culling.stages.cull_confidence.component import cull_confidence
 from dataset_culling.stages.cull_precision.component import cull_precision

@@ -12,11 +12,11 @@ from dataset_culling.artifacts.detections import write_detections
 from dataset_culling.artifacts.header import Origin
 from dataset_culling.artifacts.labels import write_labels
 from dataset_culling.artifacts.selection import read_selection
+from dataset_culling.engine.local import RunResult, run_pipeline
 from dataset_culling.reproduce.cells import Cell
 from dataset_culling.reproduce.config import read_config
 from dataset_culling.reproduce.queue import Watcher
 from dataset_culling.reproduce.work import cell_config, cell_wiring
-from dataset_culling.runner.engine import RunResult, run_pipeline
 
 BOX = (0.0, 0.0, 10.0, 10.0)
 

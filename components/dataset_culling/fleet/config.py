@@ -22,9 +22,9 @@ from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import DETECTORS
 from dataset_culling.errors import ConfigError, OutputError
 from dataset_culling.fleet.schedule import DAY_S
-from dataset_culling.graph import STAGES, PipelineConfig
 from dataset_culling.kubeflow.parameters import pipeline_arguments
-from dataset_culling.presets import preset_names, read_preset
+from dataset_culling.pipeline.graph import STAGES, PipelineConfig
+from dataset_culling.pipeline.presets import preset_names, read_preset
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,47}$"
 DAY_FIELD = "{day}"

@@ -7,10 +7,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dataset_culling import presets
 from dataset_culling.config import StageConfig, did_you_mean, merge, parse_config, read_yaml
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.errors import ConfigError
+from dataset_culling.pipeline import presets
 from dataset_culling.reproduce.arms import ARMS, VARIANTS
 
 FOLDER = presets.FOLDER / "reproduce"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from dataset_culling.cli.command import QUIET, Command, verbosity
 from dataset_culling.errors import ConfigError
-from dataset_culling.runner.command import QUIET, Command, verbosity
 
 
 @click.command("embeddings", cls=Command)
@@ -67,8 +67,8 @@ def embeddings(
     """
     if crop_px % 32:
         raise ConfigError(f"--crop-px {crop_px}: expected a multiple of 32, which every network takes. Pass 128.")
-    from dataset_culling.runner.candidates import candidates_of, teacher_of_labels
-    from dataset_culling.runner.finished import settings_of
+    from dataset_culling.engine.finished import settings_of
+    from dataset_culling.tuning.candidates import candidates_of, teacher_of_labels
 
     student = settings_of(run_folder).student
     tried, left_out = candidates_of(models, student, teacher_of_labels(run_folder), option="--model", trained=False)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dataset_culling.cli.command import Group
 from dataset_culling.errors import ConfigError
-from dataset_culling.runner.command import Group
 
 if TYPE_CHECKING:
     from dataset_culling.fleet.apply import Outcome

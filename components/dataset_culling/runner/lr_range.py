@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from dataset_culling.cli.command import QUIET, Command, verbosity
 from dataset_culling.errors import ConfigError
-from dataset_culling.runner.command import QUIET, Command, verbosity
 
 
 @click.command("lr-range", cls=Command)
@@ -47,7 +47,7 @@ def lr_range(
     """
     if low >= high:
         raise ConfigError(f"--low {low:g}: expected a rate below --high, found {high:g} there. Swap them.")
-    from dataset_culling.runner.finished import settings_of
+    from dataset_culling.engine.finished import settings_of
 
     config = settings_of(run_folder, changes)
     from dataset_culling.runner.trying_rates import print_range  # loads torch: wrong words are told before

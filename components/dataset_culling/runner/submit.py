@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dataset_culling.artifacts.header import HEADER
+from dataset_culling.cli.command import Command
 from dataset_culling.config import merge
 from dataset_culling.errors import ConfigError, CullingError
-from dataset_culling.runner.command import Command
+from dataset_culling.footage.nightly import day_of
 from dataset_culling.runner.fleet import compiled_pipeline
-from dataset_culling.runner.footage import day_of
 from dataset_culling.storage import fetch, is_remote, list_prefix
 
 if TYPE_CHECKING:
@@ -159,9 +159,9 @@ def _arguments(
     changes: tuple[tuple[str, str], ...],
 ) -> dict[str, Any]:
     """The pipeline's parameters, as `culling run` would have understood the same options."""
-    from dataset_culling.graph import STAGES
     from dataset_culling.kubeflow.parameters import pipeline_arguments
-    from dataset_culling.runner.job import job_config
+    from dataset_culling.pipeline.graph import STAGES
+    from dataset_culling.pipeline.settings import job_config
 
     over: dict[str, Any] = {"camera": camera} if camera else {}
     if sources:

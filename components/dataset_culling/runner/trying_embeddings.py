@@ -29,6 +29,8 @@ from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.embedding import GLOBAL, Layer, crop_of, embed_crops
 from dataset_culling.detectors.table import load_trainable
+from dataset_culling.engine.finished import TRAINING, inputs_of
+from dataset_culling.engine.stage_main import choose_device
 from dataset_culling.errors import InputError, WeightsError
 from dataset_culling.evaluation.neighbours import (
     Float64Array,
@@ -38,11 +40,9 @@ from dataset_culling.evaluation.neighbours import (
     rank_neighbours,
 )
 from dataset_culling.report.embeddings import FalseNeighbour, Gallery, Seen, embeddings_page
-from dataset_culling.runner.candidates import Candidate, by_reason
-from dataset_culling.runner.entry import choose_device
-from dataset_culling.runner.finished import TRAINING, inputs_of
 from dataset_culling.runner.writing import write_page
 from dataset_culling.stages.detecting import local_weights
+from dataset_culling.tuning.candidates import Candidate, by_reason
 from dataset_culling.types import BoolArray, FloatArray, ImageArray, IntArray
 
 CSV, JSON, HTML = "embeddings.csv", "embeddings.json", "embeddings.html"

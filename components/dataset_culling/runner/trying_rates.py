@@ -13,9 +13,9 @@ import click
 
 from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.detectors.table import load_trainable
+from dataset_culling.engine.finished import TRAINING, check_classes, inputs_of
+from dataset_culling.engine.stage_main import choose_device
 from dataset_culling.report.rates import rates_svg
-from dataset_culling.runner.entry import choose_device
-from dataset_culling.runner.finished import TRAINING, check_classes, inputs_of
 from dataset_culling.runner.writing import write_page
 from dataset_culling.stages.detecting import local_weights
 from dataset_culling.stages.rehearsal import start_of

@@ -10,7 +10,7 @@ import pytest
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.footage.simulation import SCENES
 from dataset_culling.footage.split import split_by_time
-from dataset_culling.graph import STAGES
+from dataset_culling.pipeline.graph import STAGES
 from dataset_culling.reproduce.about import Made
 from dataset_culling.reproduce.arms import ARMS, VARIANTS
 from dataset_culling.reproduce.cells import Cell, cells_of

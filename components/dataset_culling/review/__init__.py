@@ -1,0 +1,1 @@
+"""Frames and labels for an annotator: the human check set, label proposals."""

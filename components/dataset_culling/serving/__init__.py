@@ -1,0 +1,1 @@
+"""Students outside a run: bundles, boxes drawn into a video."""

@@ -1,0 +1,1 @@
+"""The search for a student that suits a camera."""
