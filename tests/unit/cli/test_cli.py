@@ -91,6 +91,9 @@ def test_json__is_json(tmp_path: Path):
         (["run", "--student", "tinny"], 2, "Did you mean 'tiny'?"),
         (["run", "--target", "many"], 2, "many"),
         (["run", "--set", "cull_precision.bugdet", "3"], 2, "Did you mean 'budget'?"),
+        (["run", "--engine", "docker"], 2, "docker run -v FOLDER:FOLDER IMAGE culling run"),
+        (["run", "--engine", "podman"], 2, "the only engine is local"),
+        (["run", "--image", "x:1"], 2, "was removed with --engine docker"),
         (["run", "--set", "camera", "[", "--out", "/nowhere"], 2, "expected a YAML value"),
         (["simulate", "x.mp4", "--scene", "lobbi"], 2, "Did you mean 'lobby'?"),
         (["completion", "tcsh"], 2, "'tcsh' is not one of"),
@@ -126,6 +129,16 @@ def test_mistakes__are_one_line_and_a_code(
     assert len(said.err.splitlines()) == 1
     assert said.err.count(says) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_run__former_names_of_options_still_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr("dataset_culling.engine.job.run_job", lambda **values: asked.append(values["options"]))
+    for words in (["--shortlist", "20"], ["--pool", "20"], ["--pool", "20", "--engine", "local"]):
+        assert CliRunner().invoke(cli, ["run", *words]).exit_code == 0
+    assert asked == [{"cull_confidence.budget": 20}] * 3
+    assert "--pool" not in CliRunner().invoke(cli, ["run", "--help"]).output
+    assert "--engine" not in CliRunner().invoke(cli, ["run", "--help"]).output
 
 
 def test_mistakes__a_missing_extra_is_named(capfd: pytest.CaptureFixture[str]):
