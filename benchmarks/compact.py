@@ -81,7 +81,7 @@ class Shown:
     """Frames of a simulated camera with their true boxes (a `training.samples.TrainingSet`)."""
 
     def __init__(self, scene: str, start_s: float, count: int) -> None:
-        from dataset_culling.footage.simulation import SimulatedCamera, demo_scene
+        from dataset_culling.simulation import SimulatedCamera, demo_scene
 
         camera = SimulatedCamera(demo_scene(scene))
         self.frames = [camera.frame(start_s + APART_S * place) for place in range(count)]

@@ -86,7 +86,7 @@ def run_arm(
     folder: Path,
 ) -> dict[str, float]:
     """Ten nights over one registry, and the champion's accuracy after each."""
-    from dataset_culling.registry import open_registry
+    from dataset_culling.registry.models import open_registry
 
     registry = open_registry(str(folder / arm / "registry"))
     prefix = arm.replace("-", "_")
@@ -152,8 +152,8 @@ class Later:
 
 def camera_at(condition: str, offset_s: float) -> Later:
     """The same street, in a condition; its hour is the condition's whatever the offset."""
-    from dataset_culling.footage.simulation.camera import SimulatedCamera
-    from dataset_culling.footage.simulation.config import SCENES
+    from dataset_culling.simulation.camera import SimulatedCamera
+    from dataset_culling.simulation.config import SCENES
 
     looks = dict(CONDITIONS[condition])
     hour = (looks.pop("start_hour") - offset_s / 3600) % 24
@@ -163,7 +163,7 @@ def camera_at(condition: str, offset_s: float) -> Later:
 
 def film(condition: str, night: int, folder: Path, seconds: float) -> tuple[Path, Path]:
     """A night's video and its true boxes."""
-    from dataset_culling.footage.simulation.video import write_video
+    from dataset_culling.simulation.video import write_video
 
     video, truth = folder / f"night{night}.mp4", folder / f"night{night}.truth.json"
     write_video(camera_at(condition, night * APART_S), video, fps=2.0, duration_s=seconds, truth_path=truth)
@@ -184,7 +184,7 @@ def score(model: Path | None, frames: list[Any]) -> float:
     from dataset_culling.detectors.base import DetectorRef
     from dataset_culling.detectors.table import load_trainable
     from dataset_culling.evaluation.coco import evaluate
-    from dataset_culling.footage.simulation.config import CLASS_NAMES
+    from dataset_culling.simulation.config import CLASS_NAMES
     from dataset_culling.types import ClassMap, Detections, ImageDetections
 
     ref = DetectorRef(name="tiny", weights="" if model is None else str(weights_file(model)))

@@ -59,7 +59,7 @@ def main() -> None:
 
 def one_stretch(watched: Watched, parts: list[int]) -> dict[str, float]:
     """Share of the mistakes that each order has on the first frames, 0..100."""
-    from dataset_culling.evaluation.doubt import doubt_of
+    from dataset_culling.review.doubtful_boxes import doubt_of
 
     labels = watched.teacher
     wrong = mistakes(watched)

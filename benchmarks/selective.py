@@ -74,7 +74,7 @@ def one_scene(scene: str, options: argparse.Namespace) -> dict[str, float]:
     """All arms and seeds on one camera."""
     from dataset_culling.detectors.base import DetectorRef
     from dataset_culling.detectors.table import load_trainable
-    from dataset_culling.footage.simulation import SimulatedCamera, demo_scene
+    from dataset_culling.simulation import SimulatedCamera, demo_scene
     from dataset_culling.training.loop import train
     from dataset_culling.training.recipe import Recipe
     from dataset_culling.training.selective import t_diff_s
@@ -162,7 +162,7 @@ def taught(student: Any, images: list[Any], num_kept: int, classes: Any) -> Taug
 def judged(student: Any, probes: list[Any]) -> dict[str, float]:
     """COCO's figures against the true boxes, 0..100."""
     from dataset_culling.evaluation.coco import evaluate
-    from dataset_culling.footage.simulation import CLASS_NAMES
+    from dataset_culling.simulation import CLASS_NAMES
     from dataset_culling.types import ImageDetections
 
     names = student.class_names

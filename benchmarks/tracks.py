@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from dataset_culling.footage.simulation.camera import SimulatedCamera
+    from dataset_culling.simulation.camera import SimulatedCamera
     from dataset_culling.types import Detections, IntArray
 
 INDOORS = ("lobby", "court", "court-far", "court-near")
@@ -148,8 +148,8 @@ def watch(scene: str, times_s: np.ndarray) -> Watched:
 
     from dataset_culling.detectors.base import DetectorRef
     from dataset_culling.detectors.table import load_trainable
-    from dataset_culling.footage.simulation.camera import SimulatedCamera
-    from dataset_culling.footage.simulation.config import CLASS_NAMES, SCENES
+    from dataset_culling.simulation.camera import SimulatedCamera
+    from dataset_culling.simulation.config import CLASS_NAMES, SCENES
     from dataset_culling.types import ClassMap, Detections, ImageDetections
 
     classes = ("person",) if scene in INDOORS else STREET

@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from dataset_culling.detectors.embedded import CLASS_NAMES, EMBEDDED, STUDENT, TEACHER, build_spec
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.detectors.weights import read_weights
-from dataset_culling.footage.simulation import SimulatedCamera, random_scene
+from dataset_culling.simulation import SimulatedCamera, random_scene
 from dataset_culling.training.loop import Sample, train
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.types import Detections, ImageDetections

@@ -13,7 +13,7 @@ from kfp import dsl
 from dataset_culling.detectors.table import DETECTORS
 from dataset_culling.kubeflow.component import find_footage
 from dataset_culling.kubeflow.parameters import NIGHT, section
-from dataset_culling.kubeflow.profiles import Profile, place
+from dataset_culling.kubeflow.resources import Profile, place
 from dataset_culling.pipeline.graph import STAGES, PipelineConfig
 from dataset_culling.pipeline.presets import read_preset
 from dataset_culling.stages.choose_resolution.component import choose_resolution

@@ -8,7 +8,7 @@ import numpy as np
 
 from dataset_culling.artifacts.frames import FrameWriter, frame_id_of
 from dataset_culling.artifacts.header import Origin
-from dataset_culling.footage.simulation import CLASS_NAMES, SimulatedCamera, demo_scene
+from dataset_culling.simulation import CLASS_NAMES, SimulatedCamera, demo_scene
 from dataset_culling.types import Detections, ImageDetections
 
 CLASSES = CLASS_NAMES[:4]  # without dogs, the rare class

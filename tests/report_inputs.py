@@ -31,9 +31,9 @@ from dataset_culling.artifacts.resolution import Resolution, ResolutionPoint, wr
 from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.artifacts.timing import Timing, write_timing
 from dataset_culling.evaluation.coco import evaluate
-from dataset_culling.footage.simulation import CLASS_NAMES, SimulatedCamera, demo_scene
 from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig
-from dataset_culling.report.run import Run
+from dataset_culling.report.run_data import Run
+from dataset_culling.simulation import CLASS_NAMES, SimulatedCamera, demo_scene
 from dataset_culling.stages.render_report.stage import read_run
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.types import Detections, ImageDetections

@@ -13,8 +13,8 @@ from dataset_culling.artifacts.frames import FrameReader, FrameWriter
 from dataset_culling.artifacts.header import Origin
 from dataset_culling.artifacts.labels import read_labels, write_labels
 from dataset_culling.errors import CorruptObject
-from dataset_culling.nights import Night, Nights, look_of, most_redundant
-from dataset_culling.registry import Registry
+from dataset_culling.registry.models import Registry
+from dataset_culling.registry.nights import Night, Nights, look_of, most_redundant
 from dataset_culling.storage import LocalStore
 from dataset_culling.types import Detections
 from s3_server import shared_server

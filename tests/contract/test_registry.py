@@ -16,7 +16,7 @@ from dataset_culling.artifacts.header import Origin, digest
 from dataset_culling.artifacts.metrics import write_metrics
 from dataset_culling.artifacts.model import ModelCard, write_model
 from dataset_culling.errors import ArtifactError, ChampionMoved, ConfigError, CorruptObject, MissingObject
-from dataset_culling.registry import (
+from dataset_culling.registry.models import (
     KeepRule,
     Move,
     Provenance,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import culling
-from dataset_culling.footage.simulation import SceneConfig, SimulatedCamera, demo_scene, write_video
+from dataset_culling.simulation import SceneConfig, SimulatedCamera, demo_scene, write_video
 
 
 @pytest.fixture(scope="module")

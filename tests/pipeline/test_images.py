@@ -20,7 +20,7 @@ import pytest
 
 from conftest import ENGINE, IMAGE, REPOSITORY
 from dataset_culling.artifacts.header import TIMING, verify
-from dataset_culling.kubeflow.profiles import CACHE, SCRATCH, USER_ID
+from dataset_culling.kubeflow.resources import CACHE, SCRATCH, USER_ID
 from dataset_culling.pipeline.graph import STAGES, WIRING
 
 DOCKERFILE = REPOSITORY / "docker" / "Dockerfile"

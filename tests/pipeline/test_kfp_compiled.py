@@ -13,6 +13,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from dataset_culling.kubeflow.profiles import PROFILES
 
 from conftest import REPOSITORY
 from dataset_culling.cli.program import cli, exit_code_of
@@ -24,7 +25,6 @@ from dataset_culling.kubeflow.compile import compile_pipeline
 from dataset_culling.kubeflow.container import IMAGE
 from dataset_culling.kubeflow.executor_output import PAGES
 from dataset_culling.kubeflow.parameters import NIGHT, SCALARS, pipeline_arguments, section_name
-from dataset_culling.kubeflow.profiles import PROFILES
 from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig
 from dataset_culling.pipeline.presets import preset_names, read_preset
 from dataset_culling.stages.scratch import SCRATCH_URI

@@ -34,8 +34,8 @@ from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.engine.stage_main import run_stage, stage_spec
-from dataset_culling.footage.simulation import SimulatedCamera, demo_scene, write_video
-from dataset_culling.registry import Provenance, open_registry
+from dataset_culling.registry.models import Provenance, open_registry
+from dataset_culling.simulation import SimulatedCamera, demo_scene, write_video
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.types import ImageDetections, parse_classes
 from docs_fences import fences

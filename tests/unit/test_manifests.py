@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from dataset_culling.kubeflow.profiles import PROFILES, USER_ID
+from dataset_culling.kubeflow.resources import PROFILES, USER_ID
 
 MANIFESTS = REPOSITORY / "manifests"
 OVERLAYS = {"cluster": "culling", "kind": "kubeflow"}

@@ -42,7 +42,7 @@ def compare_command(runs: tuple[Path, ...], out: str | None, as_json: bool) -> N
     """
     compared = read_runs(runs, out=Path(out) if out and not is_remote(out) else None)
     if out is not None:
-        from dataset_culling.report.compare import build_comparison_page
+        from dataset_culling.report.compare_page import build_comparison_page
 
         try:
             page = build_comparison_page(compared)

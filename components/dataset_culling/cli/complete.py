@@ -53,7 +53,7 @@ def preset_names(context: click.Context, parameter: click.Parameter, begun: str)
 def scene_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     """Simulated scenes that begin so."""
     del context, parameter
-    from dataset_culling.footage.simulation.config import SCENES
+    from dataset_culling.simulation.config import SCENES
 
     return _beginning([*SCENES, "random:"], begun)
 
@@ -61,7 +61,7 @@ def scene_names(context: click.Context, parameter: click.Parameter, begun: str) 
 def profile_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     """Kubeflow profiles that begin so."""
     del context, parameter
-    from dataset_culling.kubeflow.profiles import PROFILES
+    from dataset_culling.kubeflow.resources import PROFILES
 
     return _beginning(list(PROFILES), begun)
 

@@ -18,7 +18,7 @@ import click
 from dataset_culling.cli.command import Command
 from dataset_culling.cli.compare import CONFIG, PAGE, SUMMARY, link, read_summary
 from dataset_culling.errors import ConfigError, InputError
-from dataset_culling.registry import Registry, open_registry
+from dataset_culling.registry.models import Registry, open_registry
 from dataset_culling.report.words import parse_start
 from dataset_culling.runner.writing import write_page
 from dataset_culling.storage import is_remote
@@ -59,7 +59,7 @@ def fleet_report_command(sources: tuple[str, ...], out: str, stale_days: float, 
     culling fleet report runs --out fleet.html
     culling fleet report runs s3://fleet/registry --out fleet.html --stale-days 3
     """
-    from dataset_culling.report.fleet import Camera, build_fleet_page, in_order, overview_row
+    from dataset_culling.report.fleet_page import Camera, build_fleet_page, in_order, overview_row
 
     now = _moment(now_utc)
     cameras: list[Camera] = read_cameras(find(sources), out=None if is_remote(out) else Path(out))
@@ -145,7 +145,7 @@ def read_cameras(found: Found, *, out: Path | None) -> list[Any]:
         InputError: If a summary is no JSON.
         StoreError: If a registry does not answer or is corrupt.
     """
-    from dataset_culling.report.fleet import Camera, Night, Promotion, Unfinished
+    from dataset_culling.report.fleet_page import Camera, Night, Promotion, Unfinished
 
     nights: dict[str, list[Night]] = {}
     unfinished: dict[str, list[Unfinished]] = {}

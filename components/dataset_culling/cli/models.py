@@ -13,8 +13,8 @@ import click
 from dataset_culling.cli.command import Group
 from dataset_culling.cli.complete import DEFAULT_REGISTRY, camera_names
 from dataset_culling.errors import ConfigError
-from dataset_culling.nights import Nights
-from dataset_culling.registry import KeepRule, Registry, Version, champion_stack, open_registry
+from dataset_culling.registry.models import KeepRule, Registry, Version, champion_stack, open_registry
+from dataset_culling.registry.nights import Nights
 
 KEEP = KeepRule()
 HEADLINE = ("map_50_raw", "map_50_trained", "map_50_95_trained", "map_50_trained_truth")

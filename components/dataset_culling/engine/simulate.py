@@ -10,7 +10,7 @@ from pathlib import Path
 from dataset_culling.engine.process import run_child, start_fork_server
 from dataset_culling.engine.stage_main import progress_writer
 from dataset_culling.errors import ConfigError, OutputError
-from dataset_culling.footage.simulation import SceneConfig, SimulatedCamera, demo_scene, random_scene, write_video
+from dataset_culling.simulation import SceneConfig, SimulatedCamera, demo_scene, random_scene, write_video
 
 
 def named_scene(name: str, seed: int | None) -> SceneConfig:

@@ -22,7 +22,8 @@ from dataset_culling.engine.interruption import die_with_parent, stop_on_sigterm
 from dataset_culling.errors import ArtifactError, ConfigError, CullingError
 from dataset_culling.pipeline.graph import STAGES, StageSpec
 from dataset_culling.pipeline.settings import with_changes
-from dataset_culling.stages.base import StageContext, StageReport, Stopwatch
+from dataset_culling.stages.base import StageContext, StageReport
+from dataset_culling.stopwatch import Stopwatch
 
 PROGRESS_FD = "CULLING_PROGRESS_FD"
 """Environment variable: file descriptor that progress is written to, one JSON line {"done": 3, "total": 60} each."""

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from dataset_culling.footage.decode import DecodeOptions, Picture, VideoFile
-from dataset_culling.footage.sampling import Run, plan_pieces
+from dataset_culling.footage.sample import Run, plan_pieces
 from dataset_culling.footage.timeline import Samples, Segment
 
 SAMPLES_PER_PIECE = 24

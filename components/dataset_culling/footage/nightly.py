@@ -12,7 +12,7 @@ from typing import BinaryIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dataset_culling.errors import ConfigError, FootageError
-from dataset_culling.footage.sources import find_sources
+from dataset_culling.footage.find import find_sources
 from dataset_culling.storage import Stat, is_remote, list_prefix, open_object
 
 DAY = "{day}"

@@ -9,9 +9,9 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from dataset_culling.footage.packets import PacketIndex
+from dataset_culling.footage.index import PacketIndex
 from dataset_culling.footage.probe import VideoInfo
-from dataset_culling.footage.sampling import choose_samples, sampling_cell
+from dataset_culling.footage.sample import choose_samples, sampling_cell
 from dataset_culling.types import IntArray
 
 _MISSING_S = 2.0  # a pause between frames at least this long, and ten times the usual one, is a missing stretch

@@ -17,7 +17,7 @@ from kfp import compiler
 
 from dataset_culling.errors import ConfigError, OutputError
 from dataset_culling.kubeflow.container import IMAGE
-from dataset_culling.kubeflow.profiles import load_profile
+from dataset_culling.kubeflow.resources import load_profile
 
 PIPELINE = "specialise_camera.py"
 IMMUTABLE = re.compile(r"^[^\s@]+(@sha256:[0-9a-f]{64}|:(?!latest$)[\w][\w.-]*)$")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dataset_culling.report.charts.svg import Table
 from dataset_culling.report.pictures import Picture, encode
-from dataset_culling.report.svg import Table
 from dataset_culling.report.templating import render_page
 from dataset_culling.report.words import clock
 from dataset_culling.types import ImageArray

@@ -13,7 +13,7 @@ import numpy as np
 from dataset_culling.ranking import keep_in_order
 from dataset_culling.report import words
 from dataset_culling.report.agreement import Agreement, States, agree
-from dataset_culling.report.run import Frames, Run
+from dataset_culling.report.run_data import Frames, Run
 from dataset_culling.types import Detections, Float32Array, FloatArray, IntArray
 
 UNCOMPARED = 3

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dataset_culling.planning import CostRates, projected_full_training_seconds
-from dataset_culling.report.run import Run, TaskCost
+from dataset_culling.report.run_data import Run, TaskCost
 
 CULLING_TASKS = (
     "score-frames",

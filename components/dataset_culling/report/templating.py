@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from dataset_culling.report import words
-from dataset_culling.report.svg import PALETTE
+from dataset_culling.report.charts.svg import PALETTE
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

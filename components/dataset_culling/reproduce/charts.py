@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from dataset_culling.report.svg import PALETTE, WIDE_PX, colour, draw, legend
+from dataset_culling.report.charts.svg import PALETTE, WIDE_PX, colour, draw, legend
 from dataset_culling.reproduce.arms import ARMS
 from dataset_culling.reproduce.claims import LOSS_THRESHOLD, Pick, by_curve, reference_size, sizes_of
 from dataset_culling.reproduce.cost import mean, plain_epochs, projected

@@ -14,7 +14,7 @@ from dataset_culling.engine.interruption import locked
 from dataset_culling.engine.local import RunResult
 from dataset_culling.engine.process import start_fork_server
 from dataset_culling.errors import ConfigError, InputError, StageFailed
-from dataset_culling.footage.sources import SUFFIXES
+from dataset_culling.footage.find import SUFFIXES
 from dataset_culling.reproduce.about import Made, about_this_machine, made_here
 from dataset_culling.reproduce.cells import Cell, cells_of
 from dataset_culling.reproduce.config import CameraSpec, ReproduceConfig

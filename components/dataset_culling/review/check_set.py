@@ -18,8 +18,8 @@ from dataset_culling.artifacts.frames import FrameWriter, encode_jpeg
 from dataset_culling.artifacts.header import Origin
 from dataset_culling.artifacts.labels import from_coco_json, write_labels
 from dataset_culling.errors import InputError
-from dataset_culling.nights import Night, Nights
-from dataset_culling.registry import Registry
+from dataset_culling.registry.models import Registry
+from dataset_culling.registry.nights import Night, Nights
 
 ORIGIN = Origin("check-set")
 OUTSIDE_PX = 1.0

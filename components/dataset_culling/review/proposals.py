@@ -26,7 +26,7 @@ from dataset_culling.artifacts.header import HEADER, write_json
 from dataset_culling.artifacts.labels import coco_json, read_box_trust, read_labels
 from dataset_culling.artifacts.metrics import read_metrics
 from dataset_culling.errors import ConfigError, InputError, OutputError
-from dataset_culling.evaluation.doubt import Doubt, doubt_of, nearness_to_middle, spread_over_time
+from dataset_culling.review.doubtful_boxes import Doubt, doubt_of, nearness_to_middle, spread_over_time
 from dataset_culling.serving.bundle import Thresholds
 from dataset_culling.storage import is_remote
 from dataset_culling.types import Detections, IntArray

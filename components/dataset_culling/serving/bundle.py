@@ -30,9 +30,9 @@ from dataset_culling.artifacts.model import ModelCard, read_model_card, weights_
 from dataset_culling.detectors.base import Detector, DetectorRef
 from dataset_culling.engine.stage_main import choose_device
 from dataset_culling.errors import ArtifactError, ConfigError, CullingError, WeightsError
+from dataset_culling.evaluation.flat_metrics import threshold_metric
 from dataset_culling.evaluation.thresholds import DEFAULT_SCORE
-from dataset_culling.registry import CAMERA, Registry, open_registry
-from dataset_culling.stages.evaluate_student.figures import threshold_metric
+from dataset_culling.registry.models import CAMERA, Registry, open_registry
 from dataset_culling.storage import fetch, is_remote
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,17 +40,6 @@ class StageReport:
     counts: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, float] = field(default_factory=dict)  # seconds_per_frame and the like, units in the names
     notes: tuple[str, ...] = ()  # one line each, for the person who reads the log
-
-
-class Stopwatch:
-    """Seconds since it was made, on the monotonic clock."""
-
-    def __init__(self) -> None:
-        self._start_s = time.monotonic()
-
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return time.monotonic() - self._start_s
 
 
 RunStage = Callable[[Any, Inputs, Outputs, StageContext], StageReport]

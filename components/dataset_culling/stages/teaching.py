@@ -33,11 +33,12 @@ from dataset_culling.evaluation.trust import (
     worst_boxes,
     zoomed_out,
 )
-from dataset_culling.stages.base import Inputs, Stopwatch
+from dataset_culling.stages.base import Inputs
 from dataset_culling.stages.detecting import ScanLog, View, local_weights, scan
 from dataset_culling.stages.labelling import Labelling
 from dataset_culling.stages.learning import Learning
 from dataset_culling.stages.together import LabelledFrames, Lesson, learn, learn_together, num_processes
+from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.training.checkpoint import Checkpoints
 from dataset_culling.training.loop import TrainingRecord, TrainingSet
 from dataset_culling.types import BoolArray, ClassMap, Detections, IntArray, Subset, parse_classes

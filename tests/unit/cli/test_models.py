@@ -14,7 +14,7 @@ from dataset_culling.artifacts.header import Origin
 from dataset_culling.artifacts.model import ModelCard, write_model
 from dataset_culling.cli.program import cli
 from dataset_culling.errors import ConfigError, MissingObject
-from dataset_culling.registry import Provenance, open_registry
+from dataset_culling.registry.models import Provenance, open_registry
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from dataset_culling.footage.damage import DamageLog, picture_damage
 from dataset_culling.footage.decode import THUMB_PX, DecodeOptions, Picture, VideoFile
-from dataset_culling.footage.packets import index_packets
-from dataset_culling.footage.sampling import plan_runs
+from dataset_culling.footage.index import index_packets
+from dataset_culling.footage.sample import plan_runs
 from video_files import numbered_picture, write_video
 
 WIDTH, HEIGHT = THUMB_PX

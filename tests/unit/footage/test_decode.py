@@ -12,9 +12,9 @@ import simplejpeg
 from av.video.reformatter import VideoReformatter
 
 from dataset_culling.footage.decode import DecodeOptions, Picture, VideoFile, yuv_planes
-from dataset_culling.footage.packets import index_packets
+from dataset_culling.footage.index import index_packets
 from dataset_culling.footage.probe import open_video
-from dataset_culling.footage.sampling import choose_samples, plan_runs
+from dataset_culling.footage.sample import choose_samples, plan_runs
 from video_files import concatenate, number_of, numbered_picture, overwrite, rotate, truncate, write_video
 
 OPTIONS = DecodeOptions(jpeg_quality=92, max_side_px=0, nvdec=False, strict=True)

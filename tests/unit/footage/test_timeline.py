@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_culling.footage.packets import PacketIndex
+from dataset_culling.footage.index import PacketIndex
 from dataset_culling.footage.probe import VideoInfo
 from dataset_culling.footage.timeline import choose, lay_out, missing_stretches, overlaps
 

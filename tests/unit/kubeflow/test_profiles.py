@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dataset_culling.errors import ConfigError
-from dataset_culling.kubeflow.profiles import PROFILES, Room, load_profile
+from dataset_culling.kubeflow.resources import PROFILES, Room, load_profile
 
 
 def mebibytes(text: str) -> int:

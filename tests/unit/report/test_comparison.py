@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dataset_culling.report.compare import build_comparison_page, short
+from dataset_culling.report.compare_page import build_comparison_page, short
 from dataset_culling.report.comparison import (
     ComparedRun,
     as_values,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dataset_culling.report import fleet
-from dataset_culling.report.fleet import (
+from dataset_culling.report import fleet_page as fleet
+from dataset_culling.report.fleet_page import (
     Camera,
     Night,
     Promotion,

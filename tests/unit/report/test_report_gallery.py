@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset_culling.report.gallery import MAX_BOXES, compare_heldout, frames_shown, galleries, spread_picks
-from dataset_culling.report.run import Run
+from dataset_culling.report.run_data import Run
 from dataset_culling.types import Detections, ImageDetections
 from report_inputs import shared_run
 

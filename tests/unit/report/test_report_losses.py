@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dataset_culling.report.losses import losses_of_all
-from dataset_culling.report.run import Run
+from dataset_culling.report.run_data import Run
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.strategies.config import CullConfig
 from report_inputs import RAW, shared_run, spoil

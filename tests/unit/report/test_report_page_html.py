@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from dataset_culling.artifacts.labels import WorstBox
-from dataset_culling.report.page import _gate_rows, build_page, footage_facts
+from dataset_culling.report.charts.run import timeline_chart
 from dataset_culling.report.pictures import encode, shrink
-from dataset_culling.report.plots import timeline_chart
-from dataset_culling.report.run import Frames, Run
+from dataset_culling.report.run_data import Frames, Run
+from dataset_culling.report.run_page import _gate_rows, build_page, footage_facts
 from dataset_culling.report.summary import summarise
 from report_inputs import shared_run
 

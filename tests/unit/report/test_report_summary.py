@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from dataset_culling.pipeline.graph import WIRING
-from dataset_culling.report.run import TASK_NAMES, Run
+from dataset_culling.report.run_data import TASK_NAMES, Run
 from dataset_culling.report.summary import CULLING_TASKS, culling_gain, projection, summarise
 from dataset_culling.report.terminal import print_summary
 from report_inputs import TIMINGS, shared_run

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from dataset_culling.errors import ConfigError, InputError
-from dataset_culling.footage.simulation import SCENES
-from dataset_culling.footage.split import split_by_time
+from dataset_culling.footage.holdout import split_by_time
 from dataset_culling.pipeline.graph import STAGES
 from dataset_culling.reproduce.about import Made
 from dataset_culling.reproduce.arms import ARMS, VARIANTS
@@ -17,6 +16,7 @@ from dataset_culling.reproduce.cells import Cell, cells_of
 from dataset_culling.reproduce.config import ReproduceConfig, read_config, reproduce_presets
 from dataset_culling.reproduce.run import footage_cameras, jobs_of, with_footage
 from dataset_culling.reproduce.work import camera_config, cell_config, cell_wiring, read_made, write_made
+from dataset_culling.simulation import SCENES
 
 
 @pytest.mark.parametrize("name", ["smoke", "short", "cpu", "gpu", "seeds"])

@@ -14,8 +14,8 @@ from conftest import culling
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.errors import InputError
-from dataset_culling.nights import Nights
-from dataset_culling.registry import open_registry
+from dataset_culling.registry.models import open_registry
+from dataset_culling.registry.nights import Nights
 from dataset_culling.review.check_set import read_labelled, set_check
 
 

@@ -16,8 +16,8 @@ from dataset_culling.artifacts.frames import FrameReader, FrameWriter
 from dataset_culling.artifacts.header import Origin, write_json
 from dataset_culling.artifacts.labels import read_labels, write_labels
 from dataset_culling.errors import ConfigError, InputError
-from dataset_culling.nights import Nights
-from dataset_culling.registry import open_registry
+from dataset_culling.registry.models import open_registry
+from dataset_culling.registry.nights import Nights
 from dataset_culling.review.check_set import read_labelled, set_check
 from dataset_culling.review.proposals import FRAMES, LABELS, STUDENT, propose
 from dataset_culling.types import Detections

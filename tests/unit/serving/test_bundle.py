@@ -10,7 +10,7 @@ import pytest
 from dataset_culling.artifacts.header import Origin, digest, write_artifact
 from dataset_culling.artifacts.metrics import write_metrics
 from dataset_culling.errors import ConfigError, WeightsError
-from dataset_culling.registry import Provenance, open_registry
+from dataset_culling.registry.models import Provenance, open_registry
 from dataset_culling.serving.bundle import (
     Thresholds,
     export_model,

@@ -11,8 +11,8 @@ from camera_frames import CLASSES, ORIGIN, write_camera_frames
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import write_labels
 from dataset_culling.artifacts.replay import read_replay
-from dataset_culling.nights import Nights
-from dataset_culling.registry import open_registry
+from dataset_culling.registry.models import open_registry
+from dataset_culling.registry.nights import Nights
 from dataset_culling.stages.base import StageContext
 from dataset_culling.stages.recall_replay.config import RecallReplayConfig
 from dataset_culling.stages.recall_replay.stage import is_of_tonight, run

@@ -29,9 +29,10 @@ from dataset_culling.resolution.scale import (
     sides_to_try,
     size_buckets,
 )
-from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
+from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.choose_resolution.config import ChooseResolutionConfig
 from dataset_culling.stages.detecting import ScanLog, local_weights, scan
+from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.strategies.base import Float64Array
 from dataset_culling.strategies.confidence import frame_loss
 from dataset_culling.types import Detections, IntArray, Selection, parse_classes

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataset_culling.artifacts.detections import read_detections
 from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.errors import InputError
-from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
+from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.cull_confidence.config import CullConfidenceConfig
+from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.strategies.table import find_strategy
 

@@ -10,8 +10,9 @@ from dataset_culling.artifacts.detections import read_detections
 from dataset_culling.artifacts.labels import read_frame_trust, read_labels
 from dataset_culling.artifacts.selection import read_selection, write_selection
 from dataset_culling.errors import InputError
-from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
+from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.cull_precision.config import CullPrecisionConfig
+from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.strategies.precision import PrecisionConfig, per_image_ap
 from dataset_culling.types import Detections, IntArray

@@ -27,12 +27,13 @@ from dataset_culling.detectors.table import load_detector, load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ExportLosesAccuracy, InputError
 from dataset_culling.evaluation.coco import evaluate
-from dataset_culling.registry import open_registry
-from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
+from dataset_culling.evaluation.flat_metrics import for_serving, intervals, objects, quality
+from dataset_culling.inference.replayed import Look, replayed
+from dataset_culling.registry.models import open_registry
+from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.detecting import ScanLog, local_file, local_weights, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
-from dataset_culling.stages.evaluate_student.figures import for_serving, intervals, objects, quality
-from dataset_culling.stages.evaluate_student.replayed import Look, replayed
+from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
 
 LATENCY_ROUNDS = 11

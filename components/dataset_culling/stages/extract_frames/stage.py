@@ -12,15 +12,16 @@ from dataset_culling.artifacts.frames import NEAR_DUPLICATES, REPORT, FrameWrite
 from dataset_culling.errors import FootageError
 from dataset_culling.footage.damage import SKIPPABLE, DamageLog
 from dataset_culling.footage.decode import DecodeOptions
-from dataset_culling.footage.duplicates import NearDuplicateGate
 from dataset_culling.footage.extract import extract
-from dataset_culling.footage.reading import Footage, read_footage
-from dataset_culling.footage.report import footage_report
-from dataset_culling.footage.sources import find_sources, utc_text
-from dataset_culling.footage.split import TimeSplit, split_by_time
+from dataset_culling.footage.find import find_sources, utc_text
+from dataset_culling.footage.footage_report import footage_report
+from dataset_culling.footage.holdout import TimeSplit, split_by_time
+from dataset_culling.footage.near_duplicates import NearDuplicateGate
+from dataset_culling.footage.open import Footage, read_footage
 from dataset_culling.footage.timeline import Samples, choose
-from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport, Stopwatch
+from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
+from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.storage import is_remote, list_prefix, open_object, put_file
 
 PARTS = ("pool", "heldout")

@@ -13,8 +13,8 @@ from dataset_culling.artifacts.frames import FrameReader, FrameWriter
 from dataset_culling.artifacts.header import write_artifact
 from dataset_culling.artifacts.labels import read_labels, write_labels
 from dataset_culling.artifacts.selection import read_selection
-from dataset_culling.nights import Nights, look_of
-from dataset_culling.registry import open_registry
+from dataset_culling.registry.models import open_registry
+from dataset_culling.registry.nights import Nights, look_of
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.keep_night.config import KeepNightConfig
 from dataset_culling.stages.keep_night.naming import name_of_night

@@ -19,10 +19,10 @@ from dataset_culling.artifacts.metrics import read_metrics
 from dataset_culling.artifacts.model import SCHEMA as MODEL_SCHEMA
 from dataset_culling.artifacts.model import read_model_card
 from dataset_culling.errors import ArtifactError, ChampionMoved
-from dataset_culling.registry import Champion, Provenance, Registry, open_registry
+from dataset_culling.evaluation.promotion_rule import CHAMPION, RAW, TRAINED, Reference, Verdict, judge
+from dataset_culling.registry.models import Champion, Provenance, Registry, open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.promote_student.config import PromoteStudentConfig
-from dataset_culling.stages.promote_student.gate import CHAMPION, RAW, TRAINED, Reference, Verdict, judge
 
 CHAMPION_VERSION = "champion_version"
 """Optional figure: which version `map_50_champion` is of."""

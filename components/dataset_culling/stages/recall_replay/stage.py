@@ -20,8 +20,8 @@ from dataset_culling.artifacts.frames import FrameReader, FrameWriter
 from dataset_culling.artifacts.header import digest
 from dataset_culling.artifacts.labels import read_labels, write_labels
 from dataset_culling.artifacts.replay import CHAMPION, STRIDE, Replay, Slice, write_replay
-from dataset_culling.nights import Night, Nights
-from dataset_culling.registry import open_registry
+from dataset_culling.registry.models import open_registry
+from dataset_culling.registry.nights import Night, Nights
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.keep_night.naming import name_of_night
 from dataset_culling.stages.recall_replay.config import RecallReplayConfig

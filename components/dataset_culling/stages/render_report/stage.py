@@ -20,10 +20,10 @@ from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.artifacts.timing import Timing, read_timing
 from dataset_culling.errors import InputError
-from dataset_culling.footage.duplicates import gate_cost
+from dataset_culling.footage.near_duplicates import gate_cost
 from dataset_culling.report.losses import losses_of_all
-from dataset_culling.report.page import build_page
-from dataset_culling.report.run import Decision, Frames, Provenance, Run
+from dataset_culling.report.run_data import Decision, Frames, Provenance, Run
+from dataset_culling.report.run_page import build_page
 from dataset_culling.report.summary import summarise
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.render_report.config import RenderReportConfig

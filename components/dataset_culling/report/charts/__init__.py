@@ -1,0 +1,1 @@
+"""Charts of the pages: matplotlib drawn as themed SVG."""

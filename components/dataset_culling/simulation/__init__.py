@@ -1,0 +1,16 @@
+"""A procedural fixed camera: a scene that can be filmed at any time, with the true boxes known."""
+
+from dataset_culling.simulation.camera import SimulatedCamera, SimulatedFrame
+from dataset_culling.simulation.config import CLASS_NAMES, SCENES, SceneConfig, demo_scene, random_scene
+from dataset_culling.simulation.video import write_video
+
+__all__ = [
+    "CLASS_NAMES",
+    "SCENES",
+    "SceneConfig",
+    "SimulatedCamera",
+    "SimulatedFrame",
+    "demo_scene",
+    "random_scene",
+    "write_video",
+]
