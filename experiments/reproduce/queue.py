@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from dataset_culling.artifacts.timing import Timing
 from dataset_culling.errors import CullingError
-from dataset_culling.graph import TaskSpec
+from dataset_culling.pipeline.graph import TaskSpec
 from dataset_culling.report import words
 from dataset_culling.runner.forkserver import StageServer
 

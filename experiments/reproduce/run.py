@@ -10,9 +10,9 @@ from pathlib import Path
 
 from dataset_culling.config import did_you_mean, merge, parse_config
 from dataset_culling.detectors.table import DESCRIBED, DETECTORS
+from dataset_culling.engine.local import RunResult, locked
 from dataset_culling.errors import ConfigError, InputError, StageFailed
 from dataset_culling.footage.find import SUFFIXES
-from dataset_culling.runner.engine import RunResult, locked
 from dataset_culling.runner.forkserver import StageServer
 from experiments.reproduce.about import Made, about_this_machine, made_here
 from experiments.reproduce.cells import Cell, cells_of

@@ -28,12 +28,12 @@ from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.artifacts.timing import Timing, read_timing
 from dataset_culling.config import merge, parse_config
+from dataset_culling.engine.local import RunResult, locked, run_pipeline, writing_to
+from dataset_culling.engine.process import run_child
+from dataset_culling.engine.simulate import scene_text, truth_path
 from dataset_culling.errors import ConfigError
-from dataset_culling.graph import WIRING, PipelineConfig, TaskSpec
-from dataset_culling.presets import read_preset
-from dataset_culling.runner.engine import RunResult, locked, run_pipeline, writing_to
-from dataset_culling.runner.process import run_child
-from dataset_culling.runner.simulate import scene_text, truth_path
+from dataset_culling.pipeline.graph import WIRING, PipelineConfig, TaskSpec
+from dataset_culling.pipeline.presets import read_preset
 from dataset_culling.runner.writing import write_page
 from dataset_culling.types import Detections
 from experiments.reproduce.about import Made

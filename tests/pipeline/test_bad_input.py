@@ -159,6 +159,6 @@ def test_culling__starts_without_torch_or_kfp():
     import subprocess
     import sys
 
-    code = "import sys; import dataset_culling.cli; print([m for m in ('torch', 'kfp', 'cv2') if m in sys.modules])"
+    code = "import sys; import dataset_culling.cli.program; print([m for m in ('torch', 'kfp', 'cv2') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

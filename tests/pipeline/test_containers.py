@@ -19,7 +19,7 @@ import pytest
 
 from conftest import ENGINE, IMAGE, culling
 from dataset_culling.artifacts.header import TIMING, verify
-from dataset_culling.graph import STAGES, WIRING
+from dataset_culling.pipeline.graph import STAGES, WIRING
 from dataset_culling.runner.containers import RUN_LABEL
 
 pytestmark = pytest.mark.skipif(not IMAGE, reason="CULLING_IMAGE names no built image")

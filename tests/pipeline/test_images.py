@@ -20,8 +20,8 @@ import pytest
 
 from conftest import ENGINE, IMAGE, REPOSITORY
 from dataset_culling.artifacts.header import TIMING, verify
-from dataset_culling.graph import STAGES, WIRING
 from dataset_culling.kubeflow.resources import CACHE, SCRATCH, USER_ID
+from dataset_culling.pipeline.graph import STAGES, WIRING
 
 DOCKERFILE = REPOSITORY / "docker" / "Dockerfile"
 LOCK = REPOSITORY / "docker" / "requirements-image.lock"

@@ -15,7 +15,7 @@ import pytest
 from conftest import culling
 from dataset_culling.artifacts.header import digest
 from dataset_culling.artifacts.selection import read_selection
-from dataset_culling.graph import STAGES, WIRING
+from dataset_culling.pipeline.graph import STAGES, WIRING
 
 SUMMARY_KEYS = {
     "frames_extracted", "frames_kept_confidence", "frames_labeled", "frames_kept", "map_50_raw", "map_50_trained",

@@ -81,7 +81,7 @@ for name in ("urllib3", "minio", "dataset_culling"):
     logging.getLogger(name).addHandler(logging.StreamHandler(sys.stderr))
     logging.getLogger(name).setLevel(logging.DEBUG)
 from dataset_culling.cli import main
-from dataset_culling.runner import command
+from dataset_culling.cli import command
 command.NOISY = ()  # which it would quieten
 main()
 """

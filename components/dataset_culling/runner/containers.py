@@ -35,11 +35,10 @@ from typing import Any
 from dataset_culling import __version__
 from dataset_culling.artifacts.header import digest, verify, write_json
 from dataset_culling.artifacts.timing import Timing, read_timing
+from dataset_culling.cli.footage import footage
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import DESCRIBED, DETECTORS, torch_home, weights_at_hand
-from dataset_culling.errors import ConfigError, EngineError, OutputError
-from dataset_culling.graph import STAGES, WIRING, PipelineConfig, TaskSpec, external_inputs
-from dataset_culling.runner.engine import (
+from dataset_culling.engine.local import (
     DONE,
     Display,
     RunResult,
@@ -49,9 +48,10 @@ from dataset_culling.runner.engine import (
     task_identity,
     writing_to,
 )
-from dataset_culling.runner.entry import stage_config, write_kfp_metadata
-from dataset_culling.runner.footage import footage
-from dataset_culling.runner.process import stage_failed
+from dataset_culling.engine.process import stage_failed
+from dataset_culling.engine.stage_main import stage_config, write_kfp_metadata
+from dataset_culling.errors import ConfigError, EngineError, OutputError
+from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig, TaskSpec, external_inputs
 from dataset_culling.stages.scratch import SCRATCH
 from dataset_culling.storage import is_remote
 

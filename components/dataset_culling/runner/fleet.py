@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataset_culling.runner.command import Group
+from dataset_culling.cli.command import Group
 
 if TYPE_CHECKING:
     from dataset_culling.fleet.apply import Outcome

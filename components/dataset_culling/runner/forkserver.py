@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from dataset_culling.detectors.quick_import import import_torchvision
-from dataset_culling.runner.entry import PARENT_PID, PROGRESS_FD, die_with_parent
+from dataset_culling.engine.stage_main import PARENT_PID, PROGRESS_FD, die_with_parent
 
 _MESSAGE_BYTES = 1 << 18
 _PRELOADED = (

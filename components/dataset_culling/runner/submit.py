@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
+from dataset_culling.cli.command import Command
+from dataset_culling.cli.footage import day_of
 from dataset_culling.config import merge
 from dataset_culling.errors import ConfigError
-from dataset_culling.runner.command import Command
-from dataset_culling.runner.footage import day_of
 from dataset_culling.storage import is_remote
 
 FAILED, CANCELED, STILL_GOING = 7, 8, 9
@@ -142,8 +142,8 @@ def _arguments(
     changes: tuple[tuple[str, str], ...],
 ) -> dict[str, Any]:
     """Build the pipeline's arguments as `culling run` understands the same options."""
+    from dataset_culling.engine.job import job_config
     from dataset_culling.kubeflow.parameters import pipeline_arguments
-    from dataset_culling.runner.job import job_config
 
     over: dict[str, Any] = {"camera": camera} if camera else {}
     if sources:

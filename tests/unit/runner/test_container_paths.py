@@ -9,7 +9,7 @@ import pytest
 
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.errors import ConfigError
-from dataset_culling.graph import PipelineConfig
+from dataset_culling.pipeline.graph import PipelineConfig
 from dataset_culling.runner.containers import (
     _check_kfp,
     may_download,
