@@ -8,7 +8,7 @@ export PYTHONHASHSEED := 0
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test overfit check fmt compile golden lock image image-lock pretrain bench reproduce smoke clean
+.PHONY: help run test test-all test-image overfit check fmt compile golden lock image image-lock pretrain bench reproduce smoke clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,11 +16,17 @@ help: ## Show this list
 run: $(READY) ## Set everything up and run the main job on a simulated camera (result: runs/demo)
 	@$(BIN)/culling run --out runs/demo
 
-test: $(READY) ## Set everything up and run the tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+test: $(READY) ## Set everything up and run the tests that every change must pass (minutes)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not image"
 
-overfit: $(READY) ## Every student learns eight frames by heart, the large ones too (half an hour on two cores)
-	@CULLING_OVERFIT=all $(BIN)/python -m pytest -n $(JOBS) -q tests/contract/test_overfit.py
+test-all: $(READY) ## Run all tests, the slow ones too (more than an hour on two cores)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+test-image: $(READY) ## Build the image, run its tests, and record what they covered (docker/tested.sha256)
+	@scripts/image/test.sh
+
+overfit: $(READY) ## Check that every student, the large ones too, overfits eight frames (half an hour on two cores)
+	@$(BIN)/python -m pytest -n $(JOBS) -q tests/contract/test_overfit.py
 
 check: $(READY) ## Formatting, lint, types, import rules
 	$(BIN)/ruff format --check .
@@ -32,8 +38,8 @@ fmt: $(READY) ## Format the code and mend what lint can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-compile: $(READY) ## Compile the Kubeflow pipeline for every profile into pipelines/compiled
-	@for profile in cpu gpu kind; do $(BIN)/culling compile pipelines/compiled/$$profile.yaml --profile $$profile; done
+compile: $(READY) ## Compile the Kubeflow pipeline for every profile, and its components, into pipelines/compiled
+	@$(BIN)/python pipelines/specialise_camera.py
 
 golden: $(READY) ## Write the golden files anew; look at the diff before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q -k golden
@@ -44,7 +50,7 @@ bench: $(READY) ## Run the benchmarks one after another (minutes; results in bui
 		echo "== $$name"; $(BIN)/python $$script --json build/bench/$$name.json || exit 1; done
 
 reproduce: $(READY) ## The paper's tables on simulated cameras (PRESET=smoke, minutes; short; cpu, a night; gpu)
-	$(BIN)/culling reproduce --preset $(or $(PRESET),smoke) --out runs/reproduce-$(or $(PRESET),smoke) $(ARGS)
+	$(BIN)/python -m experiments.reproduce --preset $(or $(PRESET),smoke) --out runs/reproduce-$(or $(PRESET),smoke) $(ARGS)
 
 smoke: $(READY) ## Run the pipeline on a kind cluster, from nothing (needs kind, kubectl, docker; ARGS=--dry-run only says how)
 	@scripts/smoke/smoke.sh $(ARGS)

@@ -85,10 +85,10 @@ def main() -> None:
 def one_camera(scene: str, watched: Watched, options: argparse.Namespace) -> dict[str, float]:
     """Labels of one camera before and after, for each set, kind and share."""
     from dataset_culling.config import parse_config
-    from dataset_culling.evaluation.noise import label_quality
     from dataset_culling.evaluation.tracks import TrackRules, mend
     from dataset_culling.strategies.base import CullInput
     from dataset_culling.strategies.table import choose_frames
+    from experiments.label_noise import label_quality
 
     rules = parse_config(TrackRules, {"enabled": True, **dict(options.set)}, where="--set")
     chosen = choose_frames("confidence", CullInput(watched.student), budget=options.budget, seed=0).frame_ids
@@ -122,7 +122,7 @@ def one_camera(scene: str, watched: Watched, options: argparse.Namespace) -> dic
 
 def spoil(watched: Watched, kind: str, share: float, *, seed: int) -> Detections:
     """The teacher's labels as if it missed a share: of boxes, of objects, or faint: they lose score, not all."""
-    from dataset_culling.evaluation.noise import miss_boxes, miss_objects
+    from experiments.label_noise import miss_boxes, miss_objects
 
     if kind == "boxes":
         return miss_boxes(watched.teacher, share, seed=seed)

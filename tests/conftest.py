@@ -1,7 +1,8 @@
-"""What every test shares: where the repository and the real clips lie, and one small run that many tests look at."""
+"""Shared by all tests: locations of the repository and the real clips, the command line, one small finished run."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -32,12 +33,27 @@ def culling(*arguments: str | Path, timeout_s: float = 300, **environment: str) 
     )
 
 
+def experiment(name: str, *arguments: str | Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run `python -m experiments.NAME` from the repository, as `culling` runs a command."""
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)],
+        capture_output=True, text=True, timeout=timeout_s, cwd=REPOSITORY, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished `culling run --preset tiny`."""
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    done = culling("run", "--preset", "tiny", "--out", out)
-    assert done.returncode == 0, done.stderr
+    """The folder of a finished `culling run --preset tiny`, made once for all workers. Copy it before changing it."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    out = base / "tiny-run"
+    with (base / "tiny-run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out / "summary.json").exists():
+            done = culling("run", "--preset", "tiny", "--out", out)
+            assert done.returncode == 0, done.stderr
     return out
 
 

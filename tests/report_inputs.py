@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from dataset_culling.artifacts.control import write_control
-from dataset_culling.artifacts.decision import Check, Decision, write_decision
+from dataset_culling.artifacts.decision import Decision, write_decision
 from dataset_culling.artifacts.detections import write_detections
 from dataset_culling.artifacts.frames import REPORT, FrameWriter, frame_id_of
 from dataset_culling.artifacts.header import Origin, digest
@@ -31,6 +31,7 @@ from dataset_culling.artifacts.resolution import Resolution, ResolutionPoint, wr
 from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.artifacts.timing import Timing, write_timing
 from dataset_culling.evaluation.coco import evaluate
+from dataset_culling.evaluation.promotion_rule import Check
 from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig
 from dataset_culling.report.run_data import Run
 from dataset_culling.simulation import CLASS_NAMES, SimulatedCamera, demo_scene

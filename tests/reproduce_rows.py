@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dataset_culling.reproduce.arms import ARMS
-from dataset_culling.reproduce.results import Row
+from experiments.reproduce.arms import ARMS
+from experiments.reproduce.results import Row
 
 TEACHER_S, STUDENT_S, STEP_S, EPOCHS = 1.0, 0.1, 0.01, 20
 

@@ -14,12 +14,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dataset_culling.detectors.base import DetectorRef
-from dataset_culling.detectors.table import DETECTORS, load_trainable
+from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import Target, TorchDetector
 from dataset_culling.errors import WeightsError
 from dataset_culling.types import ImageArray, ImageDetections, parse_classes
+from detector_rows import trainable_rows
 
-TRAINABLE = [name for name, spec in DETECTORS.items() if spec.trainable]
+TRAINABLE = trainable_rows()
 SIDE_PX = 96
 CLASSES = ("person", "car")
 

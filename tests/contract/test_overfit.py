@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 import torch
 
 from dataset_culling.detectors.base import DetectorRef
-from dataset_culling.detectors.table import DETECTORS, load_trainable
+from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import Target, TorchDetector
 from dataset_culling.engine.doctor import check_overfit
 from dataset_culling.training.overfit import DrawnFrames, overfit
-
-LARGE = {
-    *("yolox_s", "ssd300_vgg16", "retinanet_resnet50_fpn", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34_fpn"),
-    *("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_resnet101_fpn"),
-}
-"""Minutes each on a core, SSD300 up to twenty; all but SSD300 have a small one of their family among the others."""
-STUDENTS = [name for name, spec in DETECTORS.items() if spec.trainable]
+from detector_rows import trainable_rows
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", trainable_rows())
 def test_overfit__every_student_passes(name):
     """With random weights where none are at hand: what `culling doctor --overfit` does."""
-    if name in LARGE and os.environ.get("CULLING_OVERFIT") != "all":
-        pytest.skip("minutes on a core: `make overfit` runs it, with all others")
     finding = check_overfit(name)
     assert finding.verdict == "ok", finding.found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -26,6 +27,13 @@ def pages_with(mark: str) -> list[Path]:
 
 def named(page: Path) -> str:
     return str(page.relative_to(REPOSITORY))
+
+
+def slow_pages() -> list[Any]:
+    """The pages whose commands take minutes; the default run takes the README's alone."""
+    readme = REPOSITORY / "README.md"
+    pages = [readme, *(page for page in pages_with("slow") if page != readme)]
+    return [pytest.param(page, marks=() if page == readme else pytest.mark.slow) for page in pages]
 
 
 def typed(fence: Fence, words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -72,8 +80,7 @@ def test_docs__runnable_blocks_run(
             assert printed == fence.text, str(fence)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", pages_with("slow"), ids=named)
+@pytest.mark.parametrize("page", slow_pages(), ids=named)
 def test_docs__slow_blocks_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -17,9 +17,11 @@ import pytest
 from conftest import REPOSITORY
 from dataset_culling.artifacts.header import TIMING
 from dataset_culling.config import parse_config
-from dataset_culling.kubeflow.compile import compile_pipeline
 from dataset_culling.kubeflow.parameters import pipeline_arguments
+from dataset_culling.kubeflow.pipeline import compile_pipeline
 from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig
+
+pytestmark = pytest.mark.slow
 
 SCHEDULED_UTC = "2026-11-21T01:12:00Z"
 ORCHESTRATE = """
@@ -50,7 +52,7 @@ def kfp_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pipeline.yaml").write_text(compiled.replace("{{$.pipeline_job_schedule_time_utc}}", SCHEDULED_UTC))
     settings = parse_config(PipelineConfig, json.loads((tiny_run / "config.json").read_text()), where="config.json")
     settings = settings.replace(registry=str(folder / "registry"))
-    (folder / "arguments.json").write_text(json.dumps(pipeline_arguments(settings, STAGES)))
+    (folder / "arguments.json").write_text(json.dumps(pipeline_arguments(settings)))
     done = subprocess.run(
         [
             sys.executable,

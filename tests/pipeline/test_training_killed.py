@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from conftest import culling
 from dataset_culling.artifacts.header import digest
 from dataset_culling.engine.stage_main import PROGRESS_FD
@@ -74,6 +76,7 @@ def test_train_student__killed_goes_on_to_the_same_model(tiny_run, tmp_path):
     assert digest(tmp_path / "halves") == digest(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_train_student__a_checkpoint_folder_of_ones_own_is_left_empty(tiny_run, tmp_path):
     config = configured(tiny_run, tmp_path, checkpoints=str(tmp_path / "kept"))
     arguments = stage(tiny_run, tmp_path / "model", config)
@@ -85,6 +88,7 @@ def test_train_student__a_checkpoint_folder_of_ones_own_is_left_empty(tiny_run, 
     assert not list((tmp_path / "kept").glob("training-*"))
 
 
+@pytest.mark.slow
 def test_train_student__another_recipe_does_not_take_the_checkpoint(tiny_run, tmp_path):
     kept = str(tmp_path / "kept")
     arguments = stage(tiny_run, tmp_path / "model", configured(tiny_run, tmp_path, checkpoints=kept))
@@ -98,6 +102,7 @@ def test_train_student__another_recipe_does_not_take_the_checkpoint(tiny_run, tm
     assert len(list((tmp_path / "kept").glob("training-*"))) == 1  # the first one's, untouched
 
 
+@pytest.mark.slow
 def test_run__killed_in_training_goes_on_and_leaves_no_scratch(tmp_path):
     out = tmp_path / "run"
     arguments = ["run", "--preset", "tiny", "--device", "cpu", "--out", str(out)]

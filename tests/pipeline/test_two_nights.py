@@ -21,6 +21,8 @@ from dataset_culling.stages.base import StageContext
 from dataset_culling.stages.promote_student.config import PromoteStudentConfig
 from dataset_culling.stages.promote_student.stage import run as promote
 
+pytestmark = pytest.mark.slow
+
 SCENES = {"first": "demo", "second": "street-night-rain"}
 
 

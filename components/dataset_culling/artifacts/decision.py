@@ -7,19 +7,10 @@ from pathlib import Path
 
 from dataset_culling.artifacts.header import Origin, read_header, read_json_file, write_artifact
 from dataset_culling.errors import CorruptArtifact
+from dataset_culling.evaluation.promotion_rule import Check
 
 SCHEMA = "decision/1"
 FILE = "decision.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One of the gate's checks."""
-
-    name: str
-    kind: str  # tonight, class, hour, night or check
-    passed: bool | None  # None: told, but not judged, as there is too little of it
-    text: str  # the figures, one clause
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ def compile_command(path: Path, profile: str, image: str) -> None:
     culling compile pipeline.yaml --profile gpu --image REGISTRY/dataset-culling@sha256:DIGEST
     culling compile pipeline.yaml --profile kind
     """
-    from dataset_culling.kubeflow.compile import compile_pipeline
+    from dataset_culling.kubeflow.pipeline import compile_pipeline
 
     compile_pipeline(path, profile, image)
     click.echo(f"{path}")

@@ -32,10 +32,7 @@ from dataset_culling.cli.students import students
 from dataset_culling.engine import stage_main
 from dataset_culling.engine.interruption import stop_on_sigterm
 from dataset_culling.errors import EXIT_CODES, ConfigError
-from dataset_culling.reproduce.command import reproduce
-from dataset_culling.runner.embeddings import embeddings
 from dataset_culling.runner.fleet import fleet
-from dataset_culling.runner.lr_range import lr_range
 from dataset_culling.runner.submit import submit
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -60,11 +57,33 @@ cli.params += verbosity_options()
 fleet.add_command(fleet_report_command, "report")
 _COMMANDS = (
     *(run, stage, show, detectors, doctor, presets, simulate, plan_command, compile_command, check, completion),
-    *(models, predict, propose_command, compare_command, lr_range, students, embeddings, fleet, submit, footage),
-    reproduce,
+    *(models, predict, propose_command, compare_command, students, fleet, submit, footage),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)
+
+
+def _moved_command(name: str) -> click.Command:
+    """Make the hidden command that says where an experiment went; it goes with the next release."""
+
+    def callback(words: tuple[str, ...]) -> None:
+        module = name.replace("-", "_")
+        raise ConfigError(
+            f"culling {name} is an experiment of the repository now. In a checkout run: "
+            f"python -m experiments.{module} {' '.join(words)}".rstrip()
+        )
+
+    return click.Command(
+        name,
+        params=[click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)],
+        callback=callback,
+        hidden=True,
+        context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    )
+
+
+for _name in ("reproduce", "embeddings", "lr-range"):
+    cli.add_command(_moved_command(_name))
 
 
 def main() -> NoReturn:

@@ -11,13 +11,47 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from dataset_culling.artifacts.decision import Check
-from dataset_culling.stages.promote_student.config import PromoteStudentConfig
+from pydantic import Field
+
+from dataset_culling.config import StageConfig
 
 RAW, TRAINED, CHAMPION = "map_50_raw", "map_50_trained", "map_50_champion"
 GAINS = {"raw": "gain_map_50", "champion": "gain_over_champion_map_50"}
 """What the candidate is compared with -> the figure that is the difference, with low_95_ before it its lower end."""
 Against = Literal["raw", "champion"]
+
+
+class PromotionBounds(StageConfig):
+    """Bounds of the promotion rule."""
+
+    min_gain: float = Field(
+        0.0, ge=0, le=1, description="Least gain of mAP@50 (0 to 1) over the raw student or the champion; never none."
+    )
+    significant: bool = Field(
+        True, description="Whether the gain's 95 % block-bootstrap interval must lie above zero, as a whole."
+    )
+    max_fall: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Most that AP@50 may fall for a class, or mAP@50 in an hour, on a kept night or on the check set.",
+    )
+    min_objects: int = Field(
+        30, ge=0, description="True boxes that a class, an hour or a night must hold to be judged by itself."
+    )
+    check_set: Literal["if-there", "demand"] = Field(
+        "if-there", description="demand: nothing is promoted for a camera without a human check set."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of the promotion rule."""
+
+    name: str
+    kind: str  # tonight, class, hour, night or check
+    passed: bool | None  # None: reported but not judged, because it holds too few objects
+    text: str  # the figures, one clause
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +84,7 @@ class Verdict:
     text: str  # the first check that failed, or else the gain: one clause
 
 
-def judge(metrics: Mapping[str, float], config: PromoteStudentConfig, reference: Reference) -> Verdict:
+def judge(metrics: Mapping[str, float], config: PromotionBounds, reference: Reference) -> Verdict:
     """Make every check; a candidate is better when none fails.
 
     Args:
@@ -74,7 +108,7 @@ def judge(metrics: Mapping[str, float], config: PromoteStudentConfig, reference:
     return Verdict(tuple(checks), not failed, at_one, text)
 
 
-def check_gain(metrics: Mapping[str, float], config: PromoteStudentConfig, reference: Reference) -> Check:
+def check_gain(metrics: Mapping[str, float], config: PromotionBounds, reference: Reference) -> Check:
     """More mAP@50 than the reference on tonight's held-out frames, and by `min_gain` at least."""
     trained = metrics[TRAINED]
     if reference.map_50 is None:
@@ -109,7 +143,7 @@ def check_significance(metrics: Mapping[str, float], reference: Reference) -> Ch
     )  # fmt: skip
 
 
-def check_fall(stratum: Stratum, config: PromoteStudentConfig) -> Check:
+def check_fall(stratum: Stratum, config: PromotionBounds) -> Check:
     """No stratum falls by more than `max_fall`; one with too few objects is told, but not judged."""
     change = stratum.candidate - stratum.reference
     figures = f"{stratum.name}: {stratum.reference:.3f} -> {stratum.candidate:.3f} ({change:+.3f})"

@@ -35,6 +35,7 @@ class StageSpec:
     """One stage: its command-line flags are `reads` and `writes`, name -> artifact kind."""
 
     name: str
+    summary: str  # one line, an imperative, for KFP's UI
     config: type[StageConfig]
     reads: Mapping[str, str]
     writes: Mapping[str, str]
@@ -55,30 +56,51 @@ class StageSpec:
 
 def _stage(
     name: str,
+    summary: str,
     config: type[StageConfig],
     reads: Mapping[str, str],
     writes: Mapping[str, str],
     optional_reads: Mapping[str, str] | None = None,
 ) -> StageSpec:
     module = f"dataset_culling.stages.{name.replace('-', '_')}.stage:run"
-    return StageSpec(name, config, reads, writes, module, optional_reads or {})
+    return StageSpec(name, summary, config, reads, writes, module, optional_reads or {})
 
 
 _REPLAY = {"replay": "replay/1", "replay_frames": "frames/1", "replay_labels": "labels/1"}
 """What earlier nights left; optional for every stage that looks at it, and all there or none."""
 
 _ALL = (
-    _stage("extract-frames", ExtractFramesConfig, {}, {"pool": "frames/1", "heldout": "frames/1"}),
+    _stage(
+        "extract-frames",
+        "Sample the footage and cut it by time into a pool to learn from and held-out frames.",
+        ExtractFramesConfig,
+        {},
+        {"pool": "frames/1", "heldout": "frames/1"},
+    ),
     _stage(
         "recall-replay",
+        "Fetch what earlier nights of the camera left behind, and its human check set.",
         RecallReplayConfig,
         {"pool": "frames/1", "heldout": "frames/1"},
         {"replay": "replay/1", "frames": "frames/1", "labels": "labels/1"},
     ),
-    _stage("score-frames", ScoreFramesConfig, {"frames": "frames/1"}, {"detections": "detections/1"}),
-    _stage("cull-confidence", CullConfidenceConfig, {"detections": "detections/1"}, {"selection": "selection/1"}),
+    _stage(
+        "score-frames",
+        "Run the raw student on every frame.",
+        ScoreFramesConfig,
+        {"frames": "frames/1"},
+        {"detections": "detections/1"},
+    ),
+    _stage(
+        "cull-confidence",
+        "Keep the frames with the student's least confident detections.",
+        CullConfidenceConfig,
+        {"detections": "detections/1"},
+        {"selection": "selection/1"},
+    ),
     _stage(
         "label-frames",
+        "Label the selected frames, or all of them, with the teacher.",
         LabelFramesConfig,
         {"frames": "frames/1"},
         {"labels": "labels/1"},
@@ -86,18 +108,21 @@ _ALL = (
     ),
     _stage(
         "cull-precision",
+        "Keep the frames where student and teacher agree least.",
         CullPrecisionConfig,
         {"detections": "detections/1", "labels": "labels/1", "selection": "selection/1"},
         {"kept": "selection/1"},
     ),
     _stage(
         "choose-resolution",
+        "Find the smallest image size that keeps the student's confidence (optResolution).",
         ChooseResolutionConfig,
         {"frames": "frames/1", "selection": "selection/1", "labels": "labels/1"},
         {"resolution": "resolution/1"},
     ),
     _stage(
         "train-student",
+        "Train the student on the culled frames with the teacher's labels.",
         TrainStudentConfig,
         {"frames": "frames/1", "labels": "labels/1", "selection": "selection/1", "resolution": "resolution/1"},
         {"model": "model/1"},
@@ -105,6 +130,7 @@ _ALL = (
     ),
     _stage(
         "train-control",
+        "Train a student on as many random frames, to measure what culling was worth.",
         TrainControlConfig,
         {"frames": "frames/1", "selection": "selection/1", "resolution": "resolution/1"},
         {"control": "control/1"},
@@ -112,6 +138,7 @@ _ALL = (
     ),
     _stage(
         "evaluate-student",
+        "Evaluate the raw and the trained student, and the control arm's, on the held-out frames.",
         EvaluateStudentConfig,
         {"frames": "frames/1", "labels": "labels/1", "model": "model/1"},
         {"metrics": "metrics/1", "raw": "detections/1", "trained": "detections/1"},
@@ -119,6 +146,7 @@ _ALL = (
     ),
     _stage(
         "promote-student",
+        "Publish the trained student, and make it the champion where it is better.",
         PromoteStudentConfig,
         {"model": "model/1", "metrics": "metrics/1"},
         {"decision": "decision/1"},
@@ -126,6 +154,7 @@ _ALL = (
     ),
     _stage(
         "keep-night",
+        "Keep a few of tonight's labelled frames for later nights.",
         KeepNightConfig,
         {
             "frames": "frames/1",
@@ -139,6 +168,7 @@ _ALL = (
     ),
     _stage(
         "render-report",
+        "Render the report page and its summary.",
         RenderReportConfig,
         {
             "pool": "frames/1",

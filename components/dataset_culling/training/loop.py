@@ -38,13 +38,12 @@ from dataset_culling.training.compacting import Compacting
 from dataset_culling.training.distill import FeatureDistillation
 from dataset_culling.training.expand import contract, expand
 from dataset_culling.training.freezing import early_layers, set_training_mode
-from dataset_culling.training.range_test import RangeTest, range_test
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.samples import CACHE_BYTES, Loader, Sample, TrainingSet, to_device
 from dataset_culling.training.schedule import rate
 from dataset_culling.training.selective import Selector
 from dataset_culling.training.together import mean_buffers, mean_gradients, mean_losses, of_all, share, world
-from dataset_culling.types import Detections, FloatArray, ImageDetections, IntArray, Subset
+from dataset_culling.types import Detections, ImageDetections, IntArray, Subset
 
 __all__ = ["CACHE_BYTES", "Sample", "TrainingDiverged", "TrainingRecord", "TrainingSet", "train", "truth_of"]
 
@@ -136,53 +135,6 @@ def train(
         images_backpropagated=tuple(run.images_backpropagated),
         epoch_s=tuple(run.epoch_s),
     )
-
-
-def try_rates(
-    detector: TorchDetector,
-    samples: TrainingSet,
-    recipe: Recipe,
-    rates: FloatArray,
-    *,
-    side_px: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    teacher: TorchDetector | None = None,
-) -> RangeTest:
-    """The learning-rate range test: one step of this very training at each rate, until the loss breaks.
-
-    Args:
-        detector: It is trained in place and of no use afterwards; its module is left in eval mode.
-        samples: At least one labelled image; when all were seen they come again, in another order.
-        recipe: The knobs; its rate, schedule and warm-up have no say, and every batch is trained on whole.
-        rates: Ascending, shape (R,).
-        side_px: Short side to train at; 0 is the detector's own.
-        progress: Told steps done and most steps.
-        teacher: See `train`.
-
-    Raises:
-        ValueError: If there is no sample.
-        TrainingDiverged: If the loss is not finite at the first rate.
-    """
-    if len(samples) == 0:
-        raise ValueError("a range test needs at least one sample, got none")
-    with _seeded(recipe.seed, detector.device):
-        plain = recipe.replace(ema_decay=0.0, subset="none", subset_replay="", selective_backprop=False)
-        run = _Run(detector, samples, plain, side_px, None, None, teacher)
-
-        def step(rate: float) -> float:
-            try:
-                return run.step_at(rate)
-            except TrainingDiverged:
-                if run.step == 0:
-                    raise
-                return math.inf
-            finally:
-                progress(run.step, len(rates))
-
-        try:
-            return range_test(step, rates)
-        finally:
-            run.release()
 
 
 @dataclass(slots=True)
@@ -282,19 +234,6 @@ class _Run:
         self.epoch += 1
         self._watch()
         self._save_if_due(epoch_ends=True)
-
-    def step_at(self, learning_rate: float) -> float:
-        """One step at a rate of its own; the loss before it, summed over its parts."""
-        now = self._current = self._current or _Epoch(self._random.permutation(len(self._samples)))
-        batches = self._loader.batches(now.order, self._recipe.batch_size)
-        set_training_mode(self._module, batch_norm=self._recipe.batch_norm, frozen=self._frozen)
-        loss = sum(self._one_step(batches[now.done], learning_rate).values())
-        now.done += 1
-        self.step += 1
-        if now.done == len(batches):
-            self._current = None
-            self.epoch += 1
-        return loss
 
     def _learning_rate(self, done: int, steps: int, taken: int) -> float:
         """After `done` of an epoch's steps: epochs that look at less go as far along the schedule as others."""

@@ -32,7 +32,7 @@ def leaves(group: click.Group, path: tuple[str, ...] = ("culling",)) -> Iterator
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from leaves(command, (*path, name))
-        else:
+        elif not command.hidden:
             yield (*path, name), command
 
 
@@ -51,6 +51,14 @@ def test_help__every_command_shows_examples_of_itself():
         examples = [line.strip() for line in command.get_help(context).splitlines()]
         asked = " ".join(path)
         assert any(f"{line} ".removeprefix('eval "$(').startswith(f"{asked} ") for line in examples), asked
+
+
+@pytest.mark.parametrize("name", ["reproduce", "embeddings", "lr-range"])
+def test_moved_commands__say_what_to_run_now(name: str, capsys: pytest.CaptureFixture[str]):
+    assert typed(name, "runs/demo", "--help") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"python -m experiments.{name.replace('-', '_')} runs/demo --help" in said
 
 
 def test_help__every_command_can_be_told_to_say_more_or_less():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import numpy as np
+from dataset_culling.report.embeddings import COLUMNS, FalseNeighbour, Gallery, Seen, embeddings_page
 
 from dataset_culling.report.charts.students import ACCURACY, AGREEMENT, Dot, students_svg
-from dataset_culling.report.embeddings import COLUMNS, FalseNeighbour, Gallery, Seen, embeddings_page
 
 DOTS = [
     Dot("small", 10.0, 0.70, 0.60, True, False),

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataset_culling.artifacts.detections import read_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.errors import FootageError, MissingObject
 from dataset_culling.stages.base import StageContext
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
 from dataset_culling.stages.extract_frames.stage import run
+from dataset_culling.stages.score_frames.config import ScoreFramesConfig
+from dataset_culling.stages.score_frames.stage import run as score_frames
 from dataset_culling.storage import list_prefix, put_file, read_range
 from s3_server import shared_server
 from video_files import number_of, numbered_picture, write_text_as_video, write_video
@@ -58,6 +61,18 @@ def test_run__footage_and_frames_in_a_store(tmp_path: Path, prefix: str, camera:
     assert any("found a text file" in reason for reason in there.report["left_out"])
     shards = list_prefix(f"{prefix}/frames")
     assert len(shards) == sum(len(FrameReader(tmp_path / "there" / p, read_range)._shards) for p in ("pool", "heldout"))
+
+
+def test_stages__read_frames_whose_shards_lie_in_a_store(tmp_path: Path, prefix: str, camera: Path) -> None:
+    extract(tmp_path / "here", str(camera / "*.mkv"))
+    extract(tmp_path / "there", str(camera / "*.mkv"), shards_uri=f"{prefix}/frames")
+    found = {}
+    for where in ("here", "there"):
+        inputs, out = {"frames": tmp_path / where / "pool"}, tmp_path / where / "detections"
+        score_frames(ScoreFramesConfig(classes=("person",)), inputs, {"detections": out}, StageContext("score-frames"))
+        found[where] = read_detections(out)
+    assert found["there"].frame_ids.tolist() == found["here"].frame_ids.tolist() != []
+    np.testing.assert_array_equal(found["there"].boxes_xyxy, found["here"].boxes_xyxy)
 
 
 def test_frame_reader__few_frames_take_few_bytes(tmp_path: Path, prefix: str, camera: Path) -> None:

@@ -12,8 +12,7 @@ from dataset_culling.detectors.torch_base import Target
 from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
 from dataset_culling.errors import ConfigError
 from dataset_culling.training.augment import augment
-from dataset_culling.training.loop import TrainingDiverged, train, try_rates
-from dataset_culling.training.range_test import range_rates
+from dataset_culling.training.loop import TrainingDiverged, train
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.samples import Loader, Prepared
 from squares import Squares, student, weights
@@ -162,24 +161,3 @@ def test_train__soft_labels_that_a_detector_does_not_weigh_are_refused(monkeypat
     monkeypatch.setattr(RCNNDetector, "weighs_labels", False)
     with pytest.raises(ConfigError, match=r"recipe\.soft_labels: expected 0 for tiny, .*found 0\.5"):
         train(student(), Squares(), Recipe(epochs=1, soft_labels=0.5))
-
-
-def test_try_rates__learns_as_long_as_the_rate_is_small_and_breaks_where_it_is_not():
-    detector = student()
-    recipe = Recipe(batch_size=2, optimizer="sgd", clip_norm=0.0, flip=False, photometric=0.0, batch_norm="train")
-    told = []
-    found = try_rates(
-        detector, Squares(3), recipe, range_rates(1e-4, 1e3, 40), progress=lambda done, total: told.append(done)
-    )
-    assert 0 < found.diverges < 1e3
-    assert 0 < found.suggested <= found.diverges / 10
-    assert len(found.rates) == len(found.losses) < 40  # three images are seen again and again
-    assert told[: len(found.losses) - 1] == list(range(1, len(found.losses)))
-    assert not detector.module.training
-
-
-def test_try_rates__the_first_steps_are_those_of_training():
-    recipe = Recipe(epochs=1, batch_size=2, warmup_steps=0, schedule="constant", learning_rate=1e-3, ema_decay=0.0)
-    found = try_rates(student(), Squares(2), recipe, range_rates(1e-3, 1e-2, 10))
-    record = train(student(), Squares(2), recipe)
-    assert found.losses[0] == pytest.approx(sum(record.losses[0].values()))

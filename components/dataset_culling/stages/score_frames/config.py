@@ -26,7 +26,7 @@ class ScoreFramesConfig(StageConfig):
     feature_maps: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (),
         description="Which of the student's feature maps `features` are the means of, counted from 0; empty: all. "
-        "`culling embeddings` says which tell a camera's classes apart.",
+        "`python -m experiments.embeddings` says which tell a camera's classes apart.",
     )
     batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")
     backend: Backend = Field(

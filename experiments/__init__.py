@@ -1,0 +1,1 @@
+"""Experiments: measurements that support decisions. Not in the wheel or the image; they import the package."""

@@ -1,0 +1,133 @@
+"""The learning-rate range test of a finished run: its culled set, its labels, its recipe.
+
+python -m experiments.lr_range RUN      writes RUN/lr-range.csv and RUN/lr-range.png
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from dataset_culling.artifacts.labels import read_labels
+from dataset_culling.detectors.table import load_trainable
+from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.engine.finished import TRAINING, check_classes, inputs_of, settings_of
+from dataset_culling.engine.stage_main import choose_device
+from dataset_culling.errors import ConfigError
+from dataset_culling.stages.detecting import local_weights
+from dataset_culling.stages.rehearsal import start_of
+from dataset_culling.stages.train_student.stage import read_material
+from dataset_culling.training.augment import augment
+from dataset_culling.training.freezing import set_training_mode
+from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.samples import Loader, TrainingSet, to_device
+from dataset_culling.types import parse_classes
+from experiments.command import run as run_command
+from experiments.lr_range.range_test import RangeTest, range_rates, range_test
+
+
+def step_at(detector: TorchDetector, samples: TrainingSet, recipe: Recipe, side_px: int) -> Callable[[float], float]:
+    """Return a function that takes one AdamW step at a learning rate and returns the loss before it.
+
+    The detector is trained in place. Batches come in a random order and start over when all were seen.
+
+    Args:
+        detector: The student at its start.
+        samples: Labelled images, at least one.
+        recipe: Gives batch size, augmentation, batch norm, clipping and seed; techniques are left out.
+        side_px: Short side of the input.
+    """
+    loader, random = Loader(detector, samples, side_px), np.random.default_rng(recipe.seed)
+    weights = [weight for weight in detector.module.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, weight_decay=recipe.weight_decay)
+    batches: list[list[int]] = []
+    set_training_mode(detector.module, batch_norm=recipe.batch_norm, frozen=[])
+
+    def step(rate: float) -> float:
+        if not batches:
+            batches.extend(loader.batches(random.permutation(len(samples)), recipe.batch_size))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        images, targets = augment([loader[row] for row in batches.pop(0)], recipe, random)
+        losses = detector.losses(images.to(detector.device), [to_device(target, detector.device) for target in targets])
+        loss = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(loss):
+            return math.inf
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        if recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def plot(found: RangeTest, file: Path) -> None:
+    """Draw the loss by learning rate, with the rates of interest marked."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, color="0.75", lw=1, label="each step")
+    axes.plot(found.rates, found.smooth, lw=2, label="mean of neighbours")
+    marks = {"steepest fall": found.steepest, "diverges": found.diverges, "suggested": found.suggested}
+    for place, (name, rate) in enumerate(marks.items()):
+        if rate:
+            axes.axvline(rate, color=f"C{place + 1}", ls="--", lw=1.2, label=f"{name}: {rate:.2g}")
+    finite = found.smooth[np.isfinite(found.smooth)]
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(0, 2 * float(finite[0])))
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=150)
+
+
+@click.command("lr-range")
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--low", default=1e-6, show_default=True, type=click.FloatRange(0, min_open=True), help="First rate.")
+@click.option("--high", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Last rate.")
+@click.option("--steps", default=100, show_default=True, type=click.IntRange(10), help="Rates tried, one step each.")
+@click.option(
+    "--set", "changes", multiple=True, nargs=2, metavar="KEY VALUE", help="A setting of train-student for this test."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of lr-range.csv and lr-range.png. [default: RUN]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+def lr_range(
+    run_folder: Path, low: float, high: float, steps: int, changes: tuple[tuple[str, str], ...], out: Path | None,
+    device: str,
+) -> None:  # fmt: skip
+    """Take one AdamW step at each of many learning rates, on the culled set of a finished RUN; plot the losses.
+
+    The student starts as it did in the run; nothing of the run changes.
+    """
+    if low >= high:
+        raise ConfigError(f"--low {low:g} is not below --high {high:g}. Swap them.")
+    config = settings_of(run_folder, changes)
+    inputs = inputs_of(run_folder, TRAINING)
+    check_classes(config, read_labels(inputs["labels"]))
+    material = read_material(config, inputs)
+    student = load_trainable(local_weights(start_of(config, inputs).student), device=choose_device(device))
+    torch.manual_seed(config.recipe.seed)
+    step = step_at(student.specialise(parse_classes(config.classes)), material.samples, config.recipe, material.side_px)
+    found = range_test(step, range_rates(low, high, steps))
+    folder = out or run_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lr-range.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["learning_rate", "loss", "loss_smooth"])
+        rows.writerows(
+            [f"{value:.6g}" for value in row] for row in zip(found.rates, found.losses, found.smooth, strict=True)
+        )
+    plot(found, folder / "lr-range.png")
+    recipe_rate = config.recipe.learning_rate
+    click.echo(f"steepest fall {found.steepest:.2g}, diverges {found.diverges:.2g} (0: not met)")
+    click.echo(f"suggested {found.suggested:.2g}; the recipe has {recipe_rate:.2g}")
+    click.echo(f"files: {folder / 'lr-range.csv'}, {folder / 'lr-range.png'}")
+
+
+if __name__ == "__main__":
+    run_command(lr_range, "lr_range")
