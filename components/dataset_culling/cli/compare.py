@@ -118,7 +118,7 @@ def _well_formed(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(file: Path) -> dict[str, str]:
-    """A run's settings by dotted key, as config.json holds them; empty where there is none that can be read."""
+    """Read a run's settings by dotted key from its config.json; empty if it cannot be read."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -144,7 +144,7 @@ def judged_on(run: Path) -> str:
 
 
 def link(page: Path, out: Path | None) -> str:
-    """A link to `page` out of the page `out`, relative, so that both can move together; empty if there is none."""
+    """Make a relative link from the page `out` to `page`, so that both can move together; empty without either."""
     if out is None or not page.is_file():
         return ""
     return quote(Path(os.path.relpath(page.resolve(), out.resolve().parent)).as_posix())

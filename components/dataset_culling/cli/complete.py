@@ -11,7 +11,7 @@ from dataset_culling.cli.command import Command
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_CULLING_COMPLETE"
-"""What click looks for when the shell asks for words."""
+"""Environment variable by which a shell asks click for completions."""
 
 DEFAULT_REGISTRY = "runs/demo/registry"
 """The registry that commands look at unless told otherwise."""

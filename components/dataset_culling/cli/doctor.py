@@ -12,7 +12,7 @@ from dataset_culling.errors import ConfigError
 
 @click.command(cls=Command)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--overfit", is_flag=True, help="Let students learn eight drawn frames by heart instead: all, or NAMEs.")
+@click.option("--overfit", is_flag=True, help="Instead let students overfit eight drawn frames: all, or NAMEs.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
 @click.option("--store", default="", help="s3://bucket/prefix to try. [default: CULLING_SCRATCH_URI]")
 @click.option("--kfp", default="", help="URL of Kubeflow Pipelines. [default: KF_PIPELINES_ENDPOINT]")
@@ -32,6 +32,6 @@ def doctor(names: tuple[str, ...], overfit: bool, out: Path, store: str, kfp: st
     if overfit:
         overfit_all(names, device=choose_device(device), as_json=as_json)
     elif names:
-        raise ConfigError(f"doctor {names[0]}: expected --overfit before the names of students, found none. Add it.")
+        raise ConfigError(f"doctor {names[0]}: names of students need --overfit before them. Add it.")
     else:
         check_all(out=out, store=store, kfp=kfp, as_json=as_json)

@@ -31,7 +31,7 @@ _DATE = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies in the places that were named."""
+    """Runs and registries below the named places."""
 
     runs: tuple[Path, ...]  # folders with a summary.json, or with tasks and none
     registries: tuple[str, ...]
@@ -65,7 +65,7 @@ def fleet_report_command(sources: tuple[str, ...], out: str, stale_days: float, 
     cameras: list[Camera] = read_cameras(find(sources), out=None if is_remote(out) else Path(out))
     if not cameras:
         raise InputError(
-            f"{', '.join(sources)}: expected runs (folders with a {SUMMARY}) or a registry, found none. Check the path."
+            f"{', '.join(sources)}: no runs (folders with a {SUMMARY}) and no registry here. Check the path."
         )
     try:
         page = build_fleet_page(cameras, now=now, stale_days=stale_days)
@@ -123,7 +123,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def is_registry(folder: Path) -> bool:
-    """Whether a folder is a registry's root: cameras/NAME with a champion or versions."""
+    """Tell whether a folder is a registry's root: cameras/NAME with a champion or versions."""
     cameras = folder / "cameras"
     return cameras.is_dir() and any(
         (camera / "versions").is_dir() or (camera / "champion.json").is_file() for camera in cameras.iterdir()
@@ -131,7 +131,7 @@ def is_registry(folder: Path) -> bool:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run's: it has a summary, or tasks and logs of one that did not come that far."""
+    """Tell whether a folder is a run's: it has a summary, or the tasks and logs of an unfinished one."""
     return (folder / SUMMARY).is_file() or ((folder / "tasks").is_dir() and (folder / "logs").is_dir())
 
 
@@ -195,7 +195,7 @@ def _version_nights(registry: Registry, camera: str, night: Any) -> list[Any]:
 
 
 def when_of(run: Path, summary: dict[str, Any]) -> datetime:
-    """When a run's footage was taken: as it says itself, else as its folder is called, else when it was written."""
+    """Find the time of a run's footage: from its summary, else its folder's name, else when it was written."""
     said = summary.get("footage_start_utc") or _footage_start(run)
     start = parse_start(said) if isinstance(said, str) else None
     if start is not None:
@@ -231,7 +231,7 @@ def _camera_of(run: Path) -> str:
 
 
 def stopped_at(run: Path, *, finished: bool) -> str | None:
-    """Where an unfinished run is or stopped, with the last error of its log; None if it has come to its end."""
+    """Describe where an unfinished run is or stopped, with the last error of its log; None if it finished."""
     half = sorted((run / "tasks").glob(".*.partial"), key=lambda path: path.stat().st_mtime)
     if not half:
         return None if finished else "it stopped between two stages"
@@ -244,7 +244,7 @@ def stopped_at(run: Path, *, finished: bool) -> str | None:
 
 
 def is_locked(run: Path) -> bool:
-    """Whether a process is at work in the run's folder."""
+    """Tell whether a process holds the run's folder."""
     try:
         with (run / ".lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -261,5 +261,5 @@ def _moment(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"'{text}': expected a time such as 2026-11-20T06:00:00Z, found none. Mend it.") from None
+        raise ConfigError(f"'{text}': not a time. Write it like 2026-11-20T06:00:00Z.") from None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -40,7 +40,7 @@ def _write(path: Path, text: str) -> None:
 @click.option("--sources", default="", metavar="JSON", help="Sources as a JSON list, before the arguments.")
 @click.option("--day", default="", help="YYYY-MM-DD for {day}. [default: the day before the start]")
 @click.option("--time-zone", default="UTC", show_default=True, help="IANA time zone of the camera.")
-@click.option("--scheduled-utc", default="", help="When the run was to start, ISO 8601. [default: now]")
+@click.option("--scheduled-utc", default="", help="Scheduled start of the run, ISO 8601. [default: now]")
 @click.option("--fresh", default="", help="A word that becomes part of the version.")
 @click.option("--found-out", type=click.Path(path_type=Path), help="File for the sources with their day, as JSON.")
 @click.option("--version-out", type=click.Path(path_type=Path), help="File for the version.")
@@ -66,7 +66,7 @@ def footage(
     """
     given = [*(_listed(sources) if sources else ()), *more]
     if not given:
-        raise ConfigError("footage: expected a video, folder or s3:// prefix, found none. Name one.")
+        raise ConfigError("footage: name a video, a folder or an s3:// prefix.")
     # What a run has left in the store is removed after some weeks, but not from KFP's cache, which therefore holds for
     # one week only.
     week = moment_of(scheduled_utc).toordinal() // 7

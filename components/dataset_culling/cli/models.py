@@ -181,7 +181,7 @@ def export(
 @models.command()
 @click.argument("camera", shell_complete=camera_names)
 @click.argument("version", type=click.IntRange(1))
-@click.option("--reason", default="approved by hand", show_default=True, help="Why, for the history.")
+@click.option("--reason", default="approved by hand", show_default=True, help="Reason, for the history.")
 @click.pass_obj
 def promote(registry: Registry, camera: str, version: int, reason: str) -> None:
     """Make VERSION the camera's champion, at once.
@@ -197,7 +197,7 @@ def promote(registry: Registry, camera: str, version: int, reason: str) -> None:
 @models.command()
 @click.argument("camera", shell_complete=camera_names)
 @click.option("--to", default=0, type=click.IntRange(0), help="The version; 0: the champion before this one.")
-@click.option("--reason", default="rolled back by hand", show_default=True, help="Why, for the history.")
+@click.option("--reason", default="rolled back by hand", show_default=True, help="Reason, for the history.")
 @click.pass_obj
 def rollback(registry: Registry, camera: str, to: int, reason: str) -> None:
     """Make an earlier champion the champion again, at once; what was rolled back is not promoted again by itself.
@@ -231,7 +231,7 @@ def rollback(registry: Registry, camera: str, to: int, reason: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @click.pass_obj
 def gc(registry: Registry, camera: str, newest: int, champions: int, younger_than_days: float, dry_run: bool) -> None:
-    """Remove versions that nobody needs, of one CAMERA or of all; champions, ways back and ancestors stay.
+    """Remove unused versions, of one CAMERA or of all; champions, rollback targets and ancestors stay.
 
     \b
     culling models gc --dry-run
@@ -285,7 +285,7 @@ def check_set(registry: Registry, camera: str, labels: Path | None, images: Path
 @click.option("--remove", default="", metavar="ID", help="Forget this night.")
 @click.pass_obj
 def nights_command(registry: Registry, camera: str, remove: str) -> None:
-    """What earlier nights left in the registry for a CAMERA: frames to train on again, frames to judge on.
+    """List what earlier nights left in the registry for a CAMERA: frames to train on again, frames to judge on.
 
     \b
     culling models nights demo

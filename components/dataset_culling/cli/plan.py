@@ -24,7 +24,7 @@ NOT_PLANNED = ("choose-resolution", "label-heldout", "evaluate-student")
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What a plan rests on."""
+    """Seconds and frames that a plan is computed from."""
 
     frames: int
     rates: CostRates
@@ -55,7 +55,7 @@ class Grounds:
 def plan_command(
     run_folder: Path | None, paper: bool, budget_minutes: float | None, targets: str, as_json: bool, **given: Any
 ) -> None:
-    """What a camera costs at several target sizes, and what a budget buys: the cost model of the paper's Table 1.
+    """Print a camera's cost at several target sizes and the plan for a budget: the cost model of the paper's Table 1.
 
     RUN is the folder of a finished run, whose measured seconds are used; any of them can be given instead.
 

@@ -1,4 +1,4 @@
-"""`culling predict`, as typed. The work is in `runner.predicting`, which a start of the command line does not load."""
+"""`culling predict`: run a model on videos."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from dataset_culling.errors import ConfigError
 )
 @click.option("--draw/--no-draw", default=True, show_default=True, help="Write a video with the boxes drawn in.")
 @click.option(
-    "--fps", type=click.FloatRange(0, 1000, min_open=True), help="Frames per second looked at. [default: all]"
+    "--fps", type=click.FloatRange(0, 1000, min_open=True), help="Frames per second to run on. [default: all]"
 )
 @click.option(
-    "--format", "formats", default="jsonl,coco", show_default=True, help="What to write: jsonl, coco or both."
+    "--format", "formats", default="jsonl,coco", show_default=True, help="Files to write: jsonl, coco or both."
 )
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
     help="Least score of every class, instead of the model's own thresholds.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Frames looked at together.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Frames in a batch.")
 @click.option("--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def predict(
@@ -54,7 +54,7 @@ def predict(
     device: str,
     as_json: bool,
 ) -> None:
-    """Look at a video with a trained model: boxes as JSON lines and COCO json, and a video with them drawn in.
+    """Run a trained model on a video: boxes as JSON lines and COCO json, and a video with them drawn in.
 
     MODEL is a bundle's folder, a model/1 directory, or REGISTRY#CAMERA for a camera's champion (REGISTRY#CAMERA@3 for
     its version 3); VIDEO a file, a folder of segments, a glob or an s3:// prefix. docs/serving.md explains what is
@@ -73,7 +73,7 @@ def predict(
         model, videos = f"{registry}#{camera}{f'@{version}' if version else ''}", names
     elif version:
         raise ConfigError(
-            f"--version {version}: expected --camera beside it, found none. Or write REGISTRY#CAMERA@{version}."
+            f"--version {version}: expected --camera beside it. Add it, or write REGISTRY#CAMERA@{version}."
         )
     if not videos:
         raise ConfigError(f"predict {model}: expected a model and a video, found only one name. Add the other.")

@@ -19,7 +19,7 @@ from dataset_culling.types import Detections
 
 @click.command(cls=Command)
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--rows", default=10, show_default=True, help="How many rows of its content to print.")
+@click.option("--rows", default=10, show_default=True, help="Rows of its content to print.")
 @click.option("--verify", is_flag=True, help="Check every file's size and hash first.")
 @click.option("--json", "as_json", is_flag=True, help="The header, for machines.")
 def show(directory: Path, rows: int, verify: bool, as_json: bool) -> None:
@@ -40,7 +40,7 @@ def show_artifact(directory: Path, *, rows: int, check: bool) -> None:
     """Print the header and the first rows.
 
     Raises:
-        ArtifactError: If it is no artifact, or damaged.
+        ArtifactError: If it is not an artifact, or damaged.
     """
     header = verify_artifact(directory) if check else read_header(directory)
     num_bytes = sum(entry["bytes"] for entry in header.files.values())

@@ -27,7 +27,7 @@ from dataset_culling.cli.complete import scene_names
     help="Seconds in which a day passes. [default: the scene's]",
 )
 @click.option(
-    "--truth", type=click.Path(path_type=Path), help="Where the true boxes go. [default: PATH with .truth.json]"
+    "--truth", type=click.Path(path_type=Path), help="File for the true boxes. [default: PATH with .truth.json]"
 )
 def simulate(
     path: Path,

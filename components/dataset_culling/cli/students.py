@@ -1,4 +1,4 @@
-"""`culling students`, as typed. The work is in `runner.trying_students`, which a start of the command does not load."""
+"""`culling students`: the search for a student that suits a camera."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ from dataset_culling.cli.command import QUIET, Command, verbosity
 @click.option(
     "--rule",
     type=click.Choice(["cheapest-within", "most-accurate"]),
-    help="Which one to take: the quickest near the best, or the best. [default: cheapest-within]",
+    help="Choose the quickest near the best, or the best. [default: cheapest-within]",
 )
-@click.option("--within", "within_points", type=click.FloatRange(0, 100), help="How near, in points. [default: 2]")
+@click.option(
+    "--within", "within_points", type=click.FloatRange(0, 100), help="Margin to the best, in points. [default: 2]"
+)
 @click.option("--budget-ms", type=click.FloatRange(0), help="Most ms for an image; 0: no budget. [default: 0]")
 @click.option(
     "--judge",
     type=click.Choice(["agreement", "truth"]),
     help="By what the rule goes: the teacher's labels, or true boxes where the run has them. [default: agreement]",
 )
-@click.option("--engine", type=click.Choice(["torch", "openvino"]), help="What is timed. [default: torch]")
+@click.option("--engine", type=click.Choice(["torch", "openvino"]), help="Runtime to time. [default: torch]")
 @click.option("--config", "config_file", metavar="FILE", help="YAML with these settings; options win over it.")
 @click.option(
     "--set",
@@ -57,7 +59,7 @@ def students(
     as_json: bool,
     **settings: object,
 ) -> None:
-    """Which student suits a camera: each candidate is trained briefly on a finished RUN's culled set and timed here.
+    """Find a student for a camera: train each candidate briefly on a finished RUN's culled set, and time it here.
 
     Prints agreement with the teacher (and accuracy, where true boxes are known) beside milliseconds for an image, one
     at a time, at the run's resolution; marks the Pareto front and the one that the rule takes. Nothing of the run
@@ -79,7 +81,7 @@ def students(
     config = read_settings(config_file or "", given)
     training = settings_of(run_folder, changes)
     tried, left_out = candidates_of(config.candidates, training.student, teacher_of_labels(run_folder))
-    from dataset_culling.tuning.search import print_students  # loads torch: wrong words are told before
+    from dataset_culling.tuning.search import print_students  # loads torch: invalid options are reported before
 
     print_students(
         run_folder,

@@ -1,4 +1,4 @@
-"""How a run looks while it runs: bars in a terminal, plain lines elsewhere, nothing when quiet."""
+"""Progress of a run: bars in a terminal, plain lines elsewhere, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dataset_culling.engine.local import Display
 from dataset_culling.pipeline.graph import TaskSpec
 
 PLAIN_EVERY_S = 15.0
-"""Where there is no terminal, a long stage says how far it is this often."""
+"""Seconds between progress lines of a long stage, without a terminal."""
 
 
 class BarDisplay:
@@ -101,7 +101,7 @@ class QuietDisplay:
 
 @contextmanager
 def make_display(*, quiet: bool, verbose: bool = False) -> Iterator[Display]:
-    """The display that suits where the output goes; a verbose one adds what the stages count and remark."""
+    """Choose the display for the output; a verbose one adds the stages' counts and notes."""
     if quiet:
         yield QuietDisplay()
         return
@@ -123,7 +123,7 @@ def make_display(*, quiet: bool, verbose: bool = False) -> Iterator[Display]:
 
 @contextmanager
 def show_progress(label: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Told (done, total), it shows how far one piece of work is: a bar in a terminal, elsewhere a line now and then."""
+    """Show the progress of one piece of work: a bar in a terminal, elsewhere a line every PLAIN_EVERY_S."""
     console = Console(stderr=True)
     if quiet:
         yield lambda done, total: None
@@ -151,7 +151,7 @@ def show_progress(label: str, *, quiet: bool) -> Iterator[Callable[[int, int], N
 
 
 def _notes(timing: Timing | None) -> list[str]:
-    """What a stage counted and remarked, indented."""
+    """Return a stage's counts and notes, indented."""
     if timing is None:
         return []
     counts = ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in timing.counts.items())

@@ -1,7 +1,6 @@
-"""`culling doctor`: is all here that a run needs, and what to do where it is not.
+"""Checks of `culling doctor`: what a run needs, and what to do about what is missing.
 
-Each check looks at one thing and says ok, warning or wrong. A warning leaves the exit code alone: something is missing
-that some runs do without.
+A check returns ok, warning or wrong. A warning, of something that some runs do without, leaves the exit code alone.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ KFP_ENDPOINT = "KF_PIPELINES_ENDPOINT"
 
 @dataclass(frozen=True, slots=True)
 class OverfitPlan:
-    """At what size and rate a student learns by heart; chosen so that each is quick from random weights."""
+    """Size and rate at which a student overfits quickly from random weights."""
 
     side_px: int = 128
     learning_rate: float = 1e-3
@@ -67,7 +66,7 @@ class NotHealthy(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found, and what to do about it; `todo` is empty where nothing is to be done."""
+    """Result of one check, and the advice; `todo` is empty if there is nothing to do."""
 
     name: str
     verdict: Verdict
@@ -111,7 +110,7 @@ def doctor(*, out: Path, store: str = "", kfp: str = "", as_json: bool = False) 
 
 
 def overfit_all(names: Sequence[str], *, device: str, as_json: bool = False) -> None:
-    """Let students learn eight drawn frames by heart, one after another, and print how well.
+    """Let students overfit eight drawn frames, one after another, and print how well.
 
     Args:
         names: Of the table of detectors; empty: every one that learns.
@@ -119,7 +118,7 @@ def overfit_all(names: Sequence[str], *, device: str, as_json: bool = False) -> 
         as_json: Print JSON instead of lines.
 
     Raises:
-        ConfigError: If a name is none of the table's, or its detector does not learn.
+        ConfigError: If a name is not in the table, or its detector is not trainable.
         NotHealthy: If one stays at or below the bar; after all have been tried.
     """
     learners = [name for name, spec in DETECTORS.items() if spec.trainable]
@@ -153,7 +152,7 @@ def _progress_of(name: str) -> Callable[[int, int], None]:
 def check_overfit(
     name: str, *, device: str = "cpu", progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Finding:
-    """Learn by heart from random weights, or from those that lie here."""
+    """Overfit from random weights, or from those on this machine."""
     import torch
 
     from dataset_culling.detectors.base import DetectorRef
@@ -228,7 +227,7 @@ def torch_wanted(requirements: Iterable[str]) -> str:
 
 
 def check_gpu() -> Finding:
-    """A CUDA device that torch can use, or why there is none."""
+    """Check for a CUDA device that torch can use."""
     try:
         import torch
     except ImportError:
@@ -289,7 +288,7 @@ def check_disk(folder: Path, *, name: str = "disk") -> Finding:
         with tempfile.NamedTemporaryFile(dir=there, prefix=".culling-doctor-"):
             pass
     except OSError as error:
-        return Finding(name, "wrong", f"{there}: {error.strerror}", "Mend the permissions or choose another folder.")
+        return Finding(name, "wrong", f"{there}: {error.strerror}", "Fix the permissions or choose another folder.")
     found = f"{free_gib:.0f} GiB free at {there}"
     if free_gib < LEAST_FREE_GIB:
         return Finding(name, "wrong", f"{free_gib:.2f} GiB free at {there}", "Free space or choose another folder.")
@@ -299,7 +298,7 @@ def check_disk(folder: Path, *, name: str = "disk") -> Finding:
 
 
 def check_weights() -> Finding:
-    """Which detectors can start without a download."""
+    """List the detectors that start without a download."""
     here = [name for name in DETECTORS if weights_at_hand(name)]
     found = f"at hand for {', '.join(here) or 'none'}"
     package = Path(__file__).parents[1] / "detectors" / "weights"
@@ -344,12 +343,12 @@ def check_store(uri: str) -> Finding:
     except OSError as error:
         reason = error.strerror or error
         return Finding(
-            "object store", "wrong", f"{settings.endpoint}: {reason}", "Start it or mend CULLING_S3_ENDPOINT."
+            "object store", "wrong", f"{settings.endpoint}: {reason}", "Start it or correct CULLING_S3_ENDPOINT."
         )
 
 
 def check_kfp(endpoint: str) -> Finding:
-    """Whether Kubeflow Pipelines says that it is well."""
+    """Ask Kubeflow Pipelines for its health."""
     if not endpoint:
         return Finding("Kubeflow Pipelines", "ok", "none configured; runs are local")
     base = endpoint.rstrip("/") if "://" in endpoint else f"http://{endpoint.rstrip('/')}"

@@ -1,4 +1,4 @@
-"""What identifies a file outside the artifacts: footage, weights, truth."""
+"""Fingerprints of files outside the artifacts: footage, weights, truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataset_culling.storage import is_remote, list_prefix
 
 
 def fingerprint(uri: str) -> str:
-    """A text that changes when what lies at `uri` changes: size and time of change, or the object's etag.
+    """Return a text that changes with the content at `uri`: size and time of change, or the object's etag.
 
     A name that is no path at all (torchvision's COCO_V1) stands for itself.
     """

@@ -1,4 +1,4 @@
-"""What a finished run has left to try things on: how its student was trained and on what, and its held-out frames."""
+"""Inputs and configurations of a finished run's tasks, for trying other students or rates on them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ TRAINING = "train-student"
 
 
 def settings_of(run: Path, changes: Sequence[tuple[str, str]] = ()) -> TrainStudentConfig:
-    """How the run's student was trained, with changes laid over it.
+    """Read the configuration of the run's training, with changes laid over it.
 
     Raises:
         InputError: If the run has no trained student.
-        ConfigError: If a change is none.
+        ConfigError: If a change is invalid.
     """
     model = run / "tasks" / TRAINING / "model"
     if not model.is_dir():
-        raise InputError(f"{run}: expected a finished run with tasks/{TRAINING}, found none. Pass its --out.")
+        raise InputError(f"{run}: expected a finished run with tasks/{TRAINING}. Pass its --out.")
     config = read_header(model, "model/1").config
     changed = stage_config(STAGES[TASKS[TRAINING].stage], json.dumps(config), changes)
     return parse_config(TrainStudentConfig, changed.model_dump(mode="json"), where=TRAINING)
@@ -49,7 +49,7 @@ def check_classes(config: TrainStudentConfig, labels: Detections) -> None:
 
 
 def inputs_of(run: Path, task_name: str) -> dict[str, Path]:
-    """Where a task's inputs lie in the run, its optional ones as far as they are there; each header was read.
+    """Find a task's inputs in the run, optional ones as far as they exist, and check each header.
 
     Raises:
         InputError: If one is gone or of another kind.
@@ -66,7 +66,7 @@ def inputs_of(run: Path, task_name: str) -> dict[str, Path]:
 
 
 def config_of(run: Path, task_name: str, output: str) -> dict[str, Any]:
-    """How a task of the run was configured, as its output says.
+    """Read the configuration of a task of the run from its output.
 
     Raises:
         InputError: If the output is gone.

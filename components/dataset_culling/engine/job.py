@@ -52,15 +52,15 @@ def run_job(
     """Run the main job and print what came of it; see `culling run --help`.
 
     Raises:
-        CullingError: Whatever a stage or a setting refuses.
+        CullingError: As a stage or a setting raises it.
     """
     out = local_folder(out, "--out")
     if publish_to:
-        open_store(publish_to.rstrip("/") + "/")  # what is wrong with its name or its keys shows now, not after hours
+        open_store(publish_to.rstrip("/") + "/")  # a wrong name or key fails now, not after hours
     config = with_days_footage(job_config(preset, config_file, options, changes), day)
     check_detectors(config)
     if not config.extract_frames.sources and preset not in DEMO_SCENES:
-        raise ConfigError(f"--preset {preset}: expected a video, found none. Pass --video FILE.")
+        raise ConfigError(f"--preset {preset}: expected a video. Pass --video FILE.")
     if fresh:
         with writing_to(out):
             for folder in ("tasks", "footage", "scratch"):
@@ -93,7 +93,7 @@ def with_days_footage(config: PipelineConfig, day: str) -> PipelineConfig:
         sources = with_day(frames.sources, day_of(day, frames.name_time_zone))
         return config.replace(extract_frames=frames.replace(sources=sources))
     if day:
-        raise ConfigError(f"--day {day}: expected a video with {DAY} in its name, found none. Leave it out.")
+        raise ConfigError(f"--day {day}: no video has {DAY} in its name. Leave it out.")
     return config
 
 
@@ -118,7 +118,7 @@ def check_detectors(config: PipelineConfig) -> None:
             files.append(ref.weights)
         for file in files:
             if not is_remote(file) and not Path(file).exists():
-                raise InputError(f"{file}: expected the {role}'s file, found nothing. Check the path.")
+                raise InputError(f"{file}: the {role}'s file does not exist. Check the path.")
 
 
 def _with_simulated_footage(
@@ -146,7 +146,7 @@ def _with_simulated_footage(
 def lay_out(
     result: RunResult, config: PipelineConfig, out: Path, seconds_simulating: float, seconds: float
 ) -> dict[str, Any]:
-    """Copy what people came for to the top of the run's folder: summary.json, report.html, model/.
+    """Copy the results to the top of the run's folder: summary.json, report.html, model/.
 
     Returns:
         The summary: the report's, with every task's seconds and the peak memory of the largest process.

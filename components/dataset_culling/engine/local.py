@@ -3,11 +3,11 @@
 OUT/
 |-- tasks/TASK/OUTPUT/...      a finished task's artifacts
 |-- tasks/TASK/done.json       its identity and its outputs' digests
-|-- tasks/.TASK.partial/       what a running task has written so far; removed at the next start
+|-- tasks/.TASK.partial/       output of a running task; removed at the next start
 |-- scratch/TASK/IDENTITY/     half-finished work (CULLING_SCRATCH), goes on after a kill; removed when done
-|-- logs/TASK.log              all that its process printed
+|-- logs/TASK.log              output of its process
 |-- registry/                  the cameras' models, unless --registry says otherwise
-`-- summary.json report.html model/     what people came for, copied out at the end
+`-- summary.json report.html model/     the results, copied out at the end
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Display(Protocol):
         """A task starts, or is about to be skipped."""
 
     def progress(self, done: int, total: int) -> None:
-        """How far the current task is."""
+        """Report the progress of the current task."""
 
     def end(self, task: TaskSpec, timing: Timing | None, *, skipped: bool) -> None:
         """The current task is done."""
@@ -51,7 +51,7 @@ class Display(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """Where a finished run's artifacts lie, and what each task took."""
+    """Artifacts and timings of a finished run."""
 
     artifacts: Mapping[str, Path]  # "task.output" -> directory
     timings: Mapping[str, Timing]  # task -> timing
@@ -72,7 +72,7 @@ def run_pipeline(
     Args:
         config: The run.
         out: Directory of the run; made if missing.
-        display: Told of every task.
+        display: Called for every task.
         device: "auto", "cpu", "cuda" or "cuda:N".
         wiring: The tasks, each after those it reads from.
         given: "task.output" -> an artifact made elsewhere, for tasks that `wiring` reads from but does not run.

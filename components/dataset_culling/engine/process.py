@@ -25,7 +25,7 @@ from dataset_culling.errors import StageFailed
 
 
 def start_fork_server() -> None:
-    """Start the fork server, if there is none, without waiting. Call it in the main thread: the server dies with it."""
+    """Start the fork server unless it runs, without waiting. Call it in the main thread: the server dies with it."""
     with sigint_ignored():
         multiprocessing.get_context("forkserver").set_forkserver_preload(["dataset_culling.engine.preload", "__main__"])
         forkserver.ensure_running()

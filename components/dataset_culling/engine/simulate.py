@@ -17,7 +17,7 @@ def named_scene(name: str, seed: int | None) -> SceneConfig:
     """Find a named scene, or draw one for random:SEED.
 
     Raises:
-        ConfigError: If there is no such scene.
+        ConfigError: If the scene is unknown.
     """
     if name.startswith("random:"):
         number = name.removeprefix("random:")
@@ -46,7 +46,7 @@ def simulate_video(
     """Write a simulated video and its true boxes.
 
     Raises:
-        ConfigError: If there is no such scene.
+        ConfigError: If the scene is unknown.
         OutputError: If it cannot be written.
     """
     config = named_scene(scene, seed)

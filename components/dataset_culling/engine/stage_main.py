@@ -137,10 +137,10 @@ def print_report(report: StageReport) -> None:
 
 
 def stage_spec(name: str) -> StageSpec:
-    """The row of STAGES of that name.
+    """Find the row of STAGES of that name.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If the name is unknown.
     """
     if name not in STAGES:
         raise ConfigError(f"stage: no stage is called '{name}'.{did_you_mean(name, list(STAGES))}")
@@ -167,10 +167,10 @@ def stage_config(spec: StageSpec, text: str, changes: Sequence[tuple[str, str]] 
 
 
 def choose_device(wanted: str) -> str:
-    """'cuda' or 'cpu' for 'auto', as this machine has it; torch is asked only then.
+    """Resolve 'auto' to 'cuda' or 'cpu', as this machine has it; only 'cpu' avoids importing torch.
 
     Raises:
-        ConfigError: If a CUDA device is demanded and there is none.
+        ConfigError: If a CUDA device is demanded but missing.
     """
     if wanted == "cpu":
         return "cpu"
@@ -179,7 +179,7 @@ def choose_device(wanted: str) -> str:
     if torch.cuda.is_available():
         return "cuda" if wanted == "auto" else wanted
     if wanted != "auto":
-        raise ConfigError(f"--device {wanted}: expected a CUDA device, found none. Pass --device cpu.")
+        raise ConfigError(f"--device {wanted}: this machine has no CUDA device. Pass --device cpu.")
     return "cpu"
 
 
@@ -202,11 +202,11 @@ def run_stage(
         outputs: Output name -> directory to be written.
         task: Its name in the graph, for timing.json; empty: the stage's.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        progress: Told (done, total); None: whoever PROGRESS_FD names.
+        progress: Called with (done, total); None: write to PROGRESS_FD.
 
     Raises:
         ArtifactError: If an input is missing or of another kind, or an output was not written.
-        CullingError: Whatever the stage refuses.
+        CullingError: As the stage raises it.
     """
     for name, schema in {**spec.reads, **spec.optional_reads}.items():
         if name in inputs:
@@ -237,7 +237,7 @@ def run_stage(
 
 
 def progress_writer() -> Callable[[int, int], None]:
-    """Progress as JSON lines to the descriptor that PROGRESS_FD names, or nowhere."""
+    """Return a function that writes progress as JSON lines to PROGRESS_FD, if that is set."""
     if not os.environ.get(PROGRESS_FD):
         return lambda done, total: None
     fd = int(os.environ[PROGRESS_FD])
@@ -245,7 +245,7 @@ def progress_writer() -> Callable[[int, int], None]:
     def write(done: int, total: int) -> None:
         try:
             os.write(fd, json.dumps({"done": done, "total": total}).encode() + b"\n")
-        except BrokenPipeError:  # nobody listens any more; the work itself goes on
+        except BrokenPipeError:  # the parent stopped reading; the work goes on
             pass
 
     return write
@@ -262,7 +262,7 @@ HEADLINE = (
 
 
 def write_kfp_metadata(executor_input: str, spec: StageSpec, outputs: Mapping[str, Path]) -> None:
-    """Tell KFP about the outputs: every one listed, with its counts; metrics/1 also with its figures.
+    """Report the outputs to KFP: each with its counts, metrics/1 also with its figures.
 
     Args:
         executor_input: KFP's `{{$}}`, or empty where there is no KFP.

@@ -44,7 +44,7 @@ class StageSpec:
 
     @property
     def uses_detector(self) -> bool:
-        """Whether it runs a network, and so wants a GPU."""
+        """True if it runs a network and benefits from a GPU."""
         return self.name in ("train-student", "train-control") or "batch_size" in self.config.model_fields
 
     def load(self) -> RunStage:
@@ -67,7 +67,7 @@ def _stage(
 
 
 _REPLAY = {"replay": "replay/1", "replay_frames": "frames/1", "replay_labels": "labels/1"}
-"""What earlier nights left; optional for every stage that looks at it, and all there or none."""
+"""Inputs from earlier nights: optional for every stage that reads them, and given all together or not at all."""
 
 _ALL = (
     _stage(
@@ -348,7 +348,7 @@ class PipelineConfig(StageConfig):
     registry: str = Field("", description="Folder or s3:// prefix of the model registry; empty: beside the run.")
     truth: str = Field("", description="COCO json with the true boxes of the footage, where they are known.")
     control_arm: bool = Field(
-        False, description="Whether a random set of the same size is trained on too, to say what culling was worth."
+        False, description="Train on a random set of the same size too, to measure what culling was worth."
     )
 
     extract_frames: ExtractFramesConfig = ExtractFramesConfig()
@@ -373,7 +373,7 @@ class PipelineConfig(StageConfig):
             for name in ("camera", "classes", "student", "teacher", "registry", "truth", "control_arm")
             if name in type(section).model_fields
         }
-        if stage == "recall-replay":  # a champion that nobody starts from would make equal trainings differ
+        if stage == "recall-replay":  # a champion that no training starts from would make equal trainings differ
             shared["champion"] = self.train_student.start == "champion"
         if stage == "train-control":  # both arms are labelled and learned from in the same way, whatever it is
             shared["labelling"] = Labelling.model_validate(self.stage_config("label-frames").model_dump())

@@ -91,7 +91,7 @@ def read_labelled(labels: Path, images: Path) -> Labelled:
             f"{labels}: expected COCO json with images, annotations and categories, found {error!r}."
         ) from None
     if not found:
-        raise InputError(f"{labels}: expected labelled images, found none.")
+        raise InputError(f"{labels}: expected labelled images, but it lists none.")
     problems = _problems(labels, images, found, categories, boxes)
     if problems:
         shown = problems[:MOST_LINES]

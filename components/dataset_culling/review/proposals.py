@@ -51,7 +51,7 @@ Pick = Literal["even", "doubtful"]
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
-    """What was written."""
+    """Counts of what was written."""
 
     folder: Path
     frames: int
@@ -94,7 +94,7 @@ def propose(run: Path, to: str, *, frames: int, pick: Pick = "even") -> Proposed
     if not np.array_equal(labels.frame_ids, table.frame_ids):
         raise InputError(f"{run / LABELS}: expected labels of every held-out frame, found other frames. Run it again.")
     if len(labels) == 0:
-        raise InputError(f"{run / FRAMES}: expected held-out frames, found none. Use longer footage.")
+        raise InputError(f"{run / FRAMES}: it holds no held-out frames. Use longer footage.")
     trust, student = read_box_trust(run / LABELS), _student(run, labels)
     thresholds = Thresholds.of(labels.class_names, _metrics(run))
     doubt = doubt_of(labels, trust=trust, student=student, min_scores=thresholds.scores)
@@ -201,7 +201,7 @@ def _empty_folder(to: str) -> Path:
 
 
 def _settings(run: Path) -> tuple[str, str]:
-    """Camera and registry of a run; stand-ins for whoever reads the commands where the run does not say."""
+    """Return camera and registry of a run, or CAMERA and REGISTRY if its config.json does not name them."""
     try:
         values = json.loads((run / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -228,7 +228,7 @@ Images are in order: the most doubtful come first, and so do the boxes of an ima
 
 What to do
   Go through ALL images. Delete boxes that are wrong, move those that are off, draw what is missing,
-  mend classes. A box that you leave counts as true, also if it is marked doubtful. Upright boxes only.
+  correct classes. A box that you leave counts as true, also if it is marked doubtful. Upright boxes only.
 
 In CVAT
   1. New task. Labels, "Raw", in one line:

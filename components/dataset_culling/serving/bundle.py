@@ -1,4 +1,4 @@
-"""A model that is to be served, wherever it lies: a bundle, a model/1 directory, a camera's version in a registry."""
+"""Models to serve: a bundle, a model/1 directory, or a camera's version in a registry."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From which score on boxes of each class are reported, and for which classes nothing told it."""
+    """Least score of reported boxes by class, and the classes without a tuned one."""
 
     scores: Mapping[str, float]
     untuned: tuple[str, ...] = ()
 
     @staticmethod
     def of(class_names: Sequence[str], metrics: Mapping[str, float]) -> Thresholds:
-        """What the evaluation's figures say; `DEFAULT_SCORE` for classes that they do not speak of."""
+        """Read thresholds from an evaluation's figures; `DEFAULT_SCORE` for classes without one."""
         names = [threshold_metric(name) for name in class_names]
         known = {name: metrics[key] for name, key in zip(class_names, names, strict=True)
                  if key in metrics and names.count(key) == 1}  # fmt: skip
@@ -64,10 +64,10 @@ class Thresholds:
         )
 
     def note(self) -> str:
-        """A line for people; empty where there is nothing to say."""
+        """Return a note on untuned classes; empty if all are tuned."""
         if not self.untuned:
             return ""
-        return f"no held-out frames told a threshold for {', '.join(self.untuned)}: {DEFAULT_SCORE:g} is taken"
+        return f"no held-out frames to tune a threshold for {', '.join(self.untuned)}: {DEFAULT_SCORE:g} is used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +109,13 @@ def registered_model(shelf: Registry, camera: str, version: int = 0) -> Iterator
 
     Raises:
         ConfigError: If the camera has no champion.
-        StoreError: If there is no such version, or the store does not give it.
+        StoreError: If the version does not exist, or the store does not return it.
     """
     number = version or shelf.champion(camera).version
     if not number:
         has = ", ".join(str(each.version) for each in shelf.versions(camera))
         if has:
-            raise ConfigError(f"camera '{camera}': expected a champion, found none. Name a version: {has}.")
+            raise ConfigError(f"camera '{camera}' has no champion. Name a version: {has}.")
         known = ", ".join(shelf.cameras()) or "none"
         raise ConfigError(
             f"camera '{camera}': expected one with models in the registry, found {known}. Check its place."
@@ -130,7 +130,7 @@ def model_in_folder(folder: Path) -> TrainedModel:
     """A model/1 directory; its figures where it lies in a run that has judged this very model.
 
     Raises:
-        ArtifactError: If it is none, or damaged.
+        ArtifactError: If it is not a model, or damaged.
     """
     card, own = read_model_card(folder), digest(folder)
     beside = folder.absolute()
@@ -151,7 +151,7 @@ def split_name(text: str) -> tuple[str, str, int] | None:
     """(registry, camera, version) of REGISTRY#CAMERA or REGISTRY#CAMERA@VERSION; None where it is a path.
 
     Raises:
-        ConfigError: If the camera's name is none.
+        ConfigError: If the camera's name is invalid.
     """
     found = None if not is_remote(text) and Path(text).exists() else _REGISTERED.fullmatch(text)
     if found is None:
@@ -169,7 +169,7 @@ def split_name(text: str) -> tuple[str, str, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model ready to look at frames."""
+    """A model ready to run on frames."""
 
     detector: Detector
     runner: str  # for people: "OpenVINO", "onnxruntime", "torch"
@@ -192,7 +192,7 @@ def serve(name: str, device: str, *, sizes: Sequence[Size], num_frames: int) -> 
 
     Raises:
         ConfigError: If a bundle is to run on a GPU, or there is no such device or camera.
-        InputError: If it is no model, or damaged.
+        InputError: If it is not a model, or damaged.
         StoreError: If the store does not give it.
     """
     registered = split_name(name)
@@ -283,7 +283,7 @@ def export_model(model: TrainedModel, to: Path, size: Size | None) -> tuple[Bund
         size: Of the camera's frames; None: as the evaluation noted.
 
     Raises:
-        ConfigError: If nobody knows the size, or the detector cannot be exported.
+        ConfigError: If the size is unknown, or the detector cannot be exported.
         OutputError: If it cannot be written.
     """
     wanted = size or model.frame_size()
@@ -317,7 +317,7 @@ def parse_size(text: str) -> Size | None:
     """(height_px, width_px) of '1280x720'; None of an empty text.
 
     Raises:
-        ConfigError: If it is no such text.
+        ConfigError: If the text is invalid.
     """
     if not text:
         return None

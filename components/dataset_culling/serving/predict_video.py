@@ -1,4 +1,4 @@
-"""What a model sees in a video, as JSON lines, COCO json and a video with the boxes drawn in."""
+"""Run a model on a video: boxes as JSON lines, COCO json and a video with the boxes drawn in."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.types import ImageArray, ImageDetections
 
 EVERY_FRAME = 1000.0
-"""Frames per second that leave none out: frames are told apart by their millisecond."""
+"""Frames per second that keep every frame, as a frame is identified by its millisecond."""
 
 MOST_WAITING_BYTES = 128 * 2**20
-"""Decoded pictures that may wait to be looked at."""
+"""Bytes of decoded pictures that may wait for the network."""
 
 MOST_DECODERS = 4
 
 
 @dataclass(slots=True)
 class Predicted:
-    """What was done."""
+    """Files, counts and timings of a prediction."""
 
     served: Served
     files: tuple[Path, ...]
     notes: list[str] = field(default_factory=list)
     boxes: dict[str, int] = field(default_factory=dict)  # by class
     num_frames: int = 0
-    num_damaged: int = 0  # frames that the decoder could not give whole; not looked at
+    num_damaged: int = 0  # frames that the decoder could not decode whole; skipped
     footage_s: float = 0.0  # without stretches that are missing
     seconds: float = 0.0  # from the first frame to the last file, without loading the model
     seconds_ready: float = 0.0  # loading the model and indexing the video
 
     @property
     def frames_per_s(self) -> float:
-        """Frames looked at per second of work."""
+        """Frames per second of work."""
         return self.num_frames / max(self.seconds, 1e-9)
 
     @property
@@ -68,7 +68,7 @@ class Predicted:
         return self.footage_s / max(self.seconds, 1e-9)
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """Return lines of text."""
         yield from (str(file) for file in self.files)
         yield f"boxes: {', '.join(f'{name} {count:,}' for name, count in self.boxes.items())}"
         yield (
@@ -79,7 +79,7 @@ class Predicted:
         yield from (f"note: {note}" for note in self.notes)
 
     def values(self) -> dict[str, Any]:
-        """For machines."""
+        """Return values for JSON."""
         return {
             "files": [str(file) for file in self.files],
             "detector": self.served.detector.name,
@@ -112,23 +112,23 @@ def predict_video(
     device: str = "auto",
     quiet: bool = True,
 ) -> Predicted:
-    """Look at a video and write what was seen; of a longer one no more is in memory, but for the index of its packets.
+    """Run a model on a video and write its boxes. Memory does not grow with the video, but for its packet index.
 
     Args:
         model: See `serving.serve`.
         videos: Files, folders, globs, s3:// prefixes.
         out: Folder of the results; files of these names are replaced, and those not asked for are removed.
         draw: Whether to write a video with the boxes.
-        frames_per_second: Frames looked at per second of footage; 0: all.
+        frames_per_second: Frames to run on per second of footage; 0: all.
         formats: Keys of `detection_log.FORMATS`.
         threshold: Least score for every class; None: the model's own.
-        batch_size: Frames looked at together.
+        batch_size: Frames in a batch.
         device: auto, cpu, cuda or cuda:N.
         quiet: Show no progress.
 
     Raises:
         ConfigError: If an option does not fit the model.
-        InputError: If there is no such model or footage, or either cannot be used.
+        InputError: If model or footage is missing or cannot be used.
         StoreError: If the store does not give them.
         OutputError: If the results cannot be written.
     """
@@ -186,7 +186,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     """Keys of `detection_log.FORMATS` out of 'jsonl,coco'.
 
     Raises:
-        ConfigError: If one is none.
+        ConfigError: If a format is unknown.
     """
     wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not wanted or set(wanted) - set(FORMATS):

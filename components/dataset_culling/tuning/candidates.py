@@ -1,4 +1,4 @@
-"""Which detectors are tried on a finished run: those that are named, or all whose weights are at hand."""
+"""Detectors to try on a finished run: the named ones, or all whose weights are at hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Candidate:
 
 
 def teacher_of_labels(run: Path) -> DetectorRef:
-    """Who labelled the run's held-out frames.
+    """Find the detector that labelled the run's held-out frames.
 
     Raises:
         InputError: If the run has not labelled any.
@@ -40,7 +40,7 @@ def candidates_of(
     option: str = "--candidate",
     trained: bool = True,
 ) -> tuple[list[Candidate], dict[str, str]]:
-    """Who is tried, and who is left out, with the reason.
+    """List the candidates, and those left out with the reason.
 
     Args:
         names: NAME or NAME=WEIGHTS; none: the run's student and all others whose weights are at hand.
@@ -81,7 +81,7 @@ def candidates_of(
 
 
 def no_weights(name: str) -> str:
-    """Why a detector of the table is not tried by default."""
+    """Return the reason why a detector of the table is not tried by default; empty if it is."""
     if DETECTORS[name].default_weights:
         return "weights not in torch's cache; they are fetched where it is named"
     return "no weights at hand; name some as NAME=FILE"

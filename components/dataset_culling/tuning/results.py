@@ -1,4 +1,4 @@
-"""What `culling students` finds: its settings, a row for each candidate, the three files and the terminal's table.
+"""Results of `culling students`: settings, a row for each candidate, the three files and the terminal's table.
 
 students.csv     a line for each candidate
 students.json    the same with the settings and the choice; what is in it is not tried again
@@ -32,20 +32,20 @@ Judge = Literal["agreement", "truth"]
 
 
 class StudentsConfig(ChoiceRule):
-    """Who is tried, how long, and by what one is taken."""
+    """Candidates, length of training and the rule of choice."""
 
     candidates: tuple[str, ...] = Field(
         (), description="Detectors, NAME or NAME=WEIGHTS; none: the run's student and all whose weights are at hand."
     )
     epochs: int = Field(5, ge=1, le=1000, description="Passes over the culled set for each candidate.")
     seed: int = Field(0, ge=0, description="Of every training.")
-    judge: Judge = Field("agreement", description="What the rule goes by: the teacher's labels or true boxes.")
-    engine: Literal["torch", "openvino"] = Field("torch", description="What runs the network while it is timed.")
+    judge: Judge = Field("agreement", description="Reference of the rule: the teacher's labels or true boxes.")
+    engine: Literal["torch", "openvino"] = Field("torch", description="Runtime of the network while it is timed.")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What came of a candidate; figures of quality are 0..1."""
+    """Figures of a candidate; quality is 0..1."""
 
     student: str
     is_teacher: bool
@@ -64,7 +64,7 @@ class Row:
     key: str  # digest of all that decides these figures
 
     def quality(self, judge: Judge) -> float:
-        """What the rule goes by."""
+        """Return the figure that the rule compares."""
         found = self.map_50_truth if judge == "truth" else self.map_50_agreement
         assert found is not None
         return found
@@ -72,7 +72,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is the same for every candidate and told beside the figures."""
+    """Facts shared by all candidates, printed beside the figures."""
 
     side_px: int
     frames: int  # trained on
@@ -119,14 +119,14 @@ def write_rows(
         out: Where.
         run: Of which run.
         rows: At least one.
-        facts: What is told beside them.
+        facts: Printed beside them.
         config: How they were tried, and the rule.
         left_out: Who was not tried, and why.
         earlier: Rows of candidates, seeds, epochs or engines that are not asked for this time; kept in the JSON, so
             that they are not lost.
 
     Returns:
-        The student that the rule takes; None where there is none to choose among, or none within the budget.
+        The chosen student; None if no candidate qualifies or fits the budget.
 
     Raises:
         OutputError: If they cannot be written.
@@ -167,7 +167,7 @@ def _choosable(rows: Sequence[Row], config: StudentsConfig) -> list[Row]:
 
 
 def choose(rows: Sequence[Row], config: StudentsConfig) -> Row | None:
-    """The student that the rule takes, None where there is none to choose among.
+    """Choose a student by the rule; None if no candidate qualifies.
 
     Raises:
         ConfigError: If none is within the budget.
@@ -217,7 +217,7 @@ def _written(value: Any) -> str:
 def lines(
     rows: Sequence[Row], facts: Facts, config: StudentsConfig, left_out: Mapping[str, str], chosen: str | None
 ) -> list[str]:
-    """What the terminal shows, quickest first."""
+    """Format the terminal's table, quickest first."""
     front = front_of(rows, config)
     wide = max([len("student"), *(len(row.student) + 2 * row.is_teacher for row in rows)])
     truth = facts.knows_truth

@@ -66,7 +66,7 @@ TIMED_FRAMES = 12
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What all candidates are trained on, judged on and timed with."""
+    """Training, evaluation and timing data shared by all candidates."""
 
     training: TrainStudentConfig
     material: Material
@@ -138,7 +138,7 @@ def print_students(
         write_rows(out, run, rows, ground.facts, config, left_out, earlier=tuple(earlier.values()))
     if not rows:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise InputError(f"{run}: expected a candidate that can be tried, found none ({reasons})")
+        raise InputError(f"{run}: no candidate can be tried ({reasons})")
     chosen = write_rows(out, run, rows, ground.facts, config, left_out, earlier=tuple(earlier.values()))
     if as_json:
         click.echo((out / JSON).read_text(encoding="utf-8"), nl=False)
@@ -175,7 +175,7 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
     evaluation = parse_config(EvaluateStudentConfig, settings, where="evaluate-student")
     heldout, labels = FrameReader(heldout_inputs["frames"]), read_labels(heldout_inputs["labels"])
     if not np.any(~labels.ignore):
-        raise InputError(f"{heldout_inputs['labels']}: expected objects on the held-out frames, found none.")
+        raise InputError(f"{heldout_inputs['labels']}: no objects on the held-out frames. Use longer footage.")
     check_classes(training, labels)
     truth = None
     if evaluation.truth:
@@ -187,7 +187,7 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
         except CullingError as error:
             notes.append(f"no accuracy: {error}")
     if config.judge == "truth" and truth is None:
-        raise ConfigError(f"--judge truth: expected a run with true boxes, found none in {run}. Use agreement.")
+        raise ConfigError(f"--judge truth: {run} has no true boxes. Use agreement.")
     engine = engine_of(config.engine, device, evaluation.precision)
     lesson = training.replace(student=DetectorRef(name="tiny"))  # all but who learns
     files = (*external_inputs(lesson), *([evaluation.truth] if truth is not None else []))
@@ -226,14 +226,14 @@ def key_of(ground_key: str, candidate: Candidate) -> str:
     ref = candidate.ref
     files = list(files_of(ref))
     if not ref.weights and not DETECTORS[ref.name].default_weights:
-        files.append(weights_at_hand(ref.name))  # a file that somebody has put into torch's cache
+        files.append(weights_at_hand(ref.name))  # a file put into torch's cache by hand
     found = {file: fingerprint(file) for file in files if file}
     text = json.dumps([ground_key, candidate.name, ref.model_dump(mode="json"), found], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def engine_of(engine: str, device: str, precision: Precision) -> str:
-    """What is timed on: library, device, threads or precision, in words."""
+    """Describe what is timed: library, device, threads or precision."""
     if engine == "openvino":
         import openvino
 

@@ -118,5 +118,5 @@ def test_with_days_footage__a_runs_configuration_says_which_footage_it_was():
 def test_with_days_footage__a_day_that_nobody_asked_for():
     config = job_config("tiny", None, {"extract_frames.sources": ["day.mp4"]}, ())
     assert with_days_footage(config, "") == config
-    with pytest.raises(ConfigError, match=r"--day 2026-11-20: expected a video with \{day\}"):
+    with pytest.raises(ConfigError, match=r"--day 2026-11-20: no video has \{day\} in its name"):
         with_days_footage(config, "2026-11-20")

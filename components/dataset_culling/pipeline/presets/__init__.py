@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 
 
 def preset_names() -> list[str]:
-    """Every preset, by name."""
+    """Return the names of the presets."""
     return list(_names())
 
 
@@ -24,7 +24,7 @@ def _names() -> tuple[str, ...]:
 
 
 def describe_presets() -> dict[str, str]:
-    """Name -> the first line of its file."""
+    """Return name -> the first line of its file."""
     return {
         name: (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
         for name in preset_names()
@@ -32,10 +32,10 @@ def describe_presets() -> dict[str, str]:
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """A preset's settings, as laid over the defaults.
+    """Read a preset's settings, to lay over the defaults.
 
     Raises:
-        ConfigError: If there is none of that name.
+        ConfigError: If the name is unknown.
     """
     if name not in preset_names():
         raise ConfigError(
