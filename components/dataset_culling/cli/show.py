@@ -8,11 +8,8 @@ from pathlib import Path
 
 import click
 
-from dataset_culling.artifacts.detections import read_detections
 from dataset_culling.artifacts.header import read_header
 from dataset_culling.artifacts.header import verify as verify_artifact
-from dataset_culling.artifacts.labels import read_labels
-from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.cli.command import Command
 from dataset_culling.types import Detections
 
@@ -42,6 +39,10 @@ def show_artifact(directory: Path, *, rows: int, check: bool) -> None:
     Raises:
         ArtifactError: If it is not an artifact, or damaged.
     """
+    from dataset_culling.artifacts.detections import read_detections
+    from dataset_culling.artifacts.labels import read_labels
+    from dataset_culling.artifacts.selection import read_selection
+
     header = verify_artifact(directory) if check else read_header(directory)
     num_bytes = sum(entry["bytes"] for entry in header.files.values())
     click.echo(f"{header.schema}  made by {header.made_by}  {len(header.files)} files, {num_bytes:,} bytes")

@@ -27,12 +27,14 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from dataset_culling.errors import ConfigError, OutputError
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 GRACE_S = 5.0
 """Seconds that a stage has to clean up after SIGTERM before it is killed."""

@@ -11,9 +11,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dataset_culling.artifacts.header import read_header
 from dataset_culling.artifacts.timing import Timing, write_timing
@@ -24,6 +23,9 @@ from dataset_culling.pipeline.graph import STAGES, StageSpec
 from dataset_culling.pipeline.settings import with_changes
 from dataset_culling.stages.base import StageContext, StageReport
 from dataset_culling.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 PROGRESS_FD = "CULLING_PROGRESS_FD"
 """Environment variable: file descriptor that progress is written to, one JSON line {"done": 3, "total": 60} each."""

@@ -12,7 +12,6 @@ from typing import BinaryIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dataset_culling.errors import ConfigError, FootageError
-from dataset_culling.footage.find import find_sources
 from dataset_culling.storage import Stat, is_remote, list_prefix, open_object
 
 DAY = "{day}"
@@ -86,6 +85,8 @@ def find_footage(sources: Sequence[str], *, fresh: str = "") -> Footage:
         FootageError: If a source leads to nothing.
         StoreError: If the store does not say what it holds.
     """
+    from dataset_culling.footage.find import find_sources  # loads PyAV, which `{day}` alone does not need
+
     stats: dict[str, Stat] = {}
 
     class Remote:

@@ -288,10 +288,8 @@ def export_model(model: TrainedModel, to: Path, size: Size | None) -> tuple[Bund
     """
     wanted = size or model.frame_size()
     if wanted is None:
-        raise ConfigError(
-            f"{model.folder if not model.camera else f'{model.camera}, version {model.version}'}: expected the size of "
-            f"the camera's frames among the model's figures, found none. Give --frame-size WIDTHxHEIGHT."
-        )
+        name = f"{model.camera}, version {model.version}" if model.camera else model.folder
+        raise ConfigError(f"{name}: the model's figures lack the size of its frames. Give --frame-size WIDTHxHEIGHT.")
     thresholds = Thresholds.of(model.card.class_names, model.metrics)
     spec = write_bundle(
         to,
