@@ -115,5 +115,5 @@ def test_fleet_report__page_lines_and_json(tmp_path: Path):
 def test_fleet_report__mistakes_are_one_line(tmp_path: Path):
     with pytest.raises(InputError, match=r"no runs \(folders with a summary.json\) and no registry"):
         reported(tmp_path, "--out", tmp_path / "fleet.html")
-    with pytest.raises(ConfigError, match="expected a time such as"):
+    with pytest.raises(ConfigError, match="'noon': not a time"):
         reported(tmp_path, "--out", tmp_path / "fleet.html", "--now", "noon")
