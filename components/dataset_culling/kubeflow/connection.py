@@ -18,10 +18,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import tenacity
-
 from dataset_culling.errors import ClusterConflict, ClusterError, ClusterMissing, ConfigError
 from dataset_culling.kubeflow.settings import IN_POD, KfpSettings
+from dataset_culling.retry import TRANSIENT_STATUS, RetriesExhausted, Transient, call_with_retries, connection_trouble
 
 Row = Mapping[str, Any]
 """A resource as the server sends it."""
@@ -85,12 +84,9 @@ class Connection:
             ClusterConflict: If it exists already and `find` does not find it.
             ClusterError: If the server refuses, or fails for `settings.retry_s`.
         """
-        tries = 0
 
-        def attempt() -> Any:
-            nonlocal tries
-            tries += 1
-            if find is not None and tries > 1 and (found := find()) is not None:
+        def attempt(tries: int) -> Any:
+            if find is not None and tries and (found := find()) is not None:
                 return found
             try:
                 return self._once(what, function, *arguments, **options)
@@ -100,13 +96,13 @@ class Connection:
                 raise
 
         try:
-            return _retrying(self.settings.retry_s)(attempt)
-        except _PassingError as error:
+            return call_with_retries(attempt, what=what, transient=_transient, retry_s=self.settings.retry_s)
+        except RetriesExhausted as error:
             if find is not None and (found := find()) is not None:
                 return found
             raise ClusterError(
-                f"{self.settings.host}: could not {what} for {self.settings.retry_s:g} s: {error}. Try again, nothing "
-                f"is created twice; culling doctor --kfp checks the server."
+                f"{self.settings.host}: could not {what} for {self.settings.retry_s:g} s: {error.cause}. Try again, "
+                f"nothing is created twice; culling doctor --kfp checks the server."
             ) from None
 
     def _once(self, what: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -123,10 +119,10 @@ class Connection:
         except urllib3.exceptions.LocationValueError as error:
             raise ConfigError(f"--host {host}: expected http://HOST:PORT, found {error}.") from None
         except urllib3.exceptions.HTTPError as error:
-            raise _PassingError(one_line(getattr(error, "reason", None) or error)) from None
+            raise _PassingError(connection_trouble(error)) from None
         except ApiException as error:
             status, message = int(error.status or 0), _message(error)
-            if status == 429 or status >= 500:
+            if status in TRANSIENT_STATUS or status >= 500:
                 raise _PassingError(f"{status} {message}", _retry_after(error.headers)) from None
             if status == 409:
                 raise ClusterConflict(f"{host}: could not {what}: {message}.") from None
@@ -166,20 +162,8 @@ class _PassingError(Exception):
         self.wait_s = wait_s
 
 
-def _retrying(limit_s: float) -> tenacity.Retrying:
-    """Build the retry policy: exponential backoff with full jitter, no attempt after `limit_s` seconds."""
-    backoff = tenacity.wait_random_exponential(multiplier=0.25, max=8.0)
-
-    def wait_s(state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome is not None else None
-        return max(backoff(state), error.wait_s if isinstance(error, _PassingError) else 0.0)
-
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(_PassingError),
-        stop=tenacity.stop_before_delay(limit_s),
-        wait=wait_s,
-        reraise=True,
-    )
+def _transient(error: Exception) -> Transient | None:
+    return Transient(str(error), error.wait_s) if isinstance(error, _PassingError) else None
 
 
 def _connect(settings: KfpSettings) -> Any:

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from dataset_culling.config import StageConfig, did_you_mean, merge, parse_config, read_yaml
 from dataset_culling.errors import ConfigError
+from dataset_culling.graph import STAGES
 
 USER_ID = 10001
 """The user of our image. The pod names it too, as the namespace's `restricted` level demands."""
@@ -98,23 +99,13 @@ PROFILES: Mapping[str, Profile] = {
 }
 
 RESOURCE_CLASSES: Mapping[str, str] = {
-    "find-footage": "small",
     "extract-frames": "decode",
-    "recall-replay": "small",
-    "score-frames": "network",
-    "cull-confidence": "small",
-    "label-frames": "network",
-    "cull-precision": "small",
-    "choose-resolution": "network",
     "train-student": "train",
     "train-control": "train",
-    "evaluate-student": "network",
     # Memory for a network: where another run has promoted meanwhile, its champion is evaluated here.
     "promote-student": "decode",
-    "keep-night": "small",
-    "render-report": "small",
 }
-"""Stage -> the resource class of its tasks."""
+"""Stage -> the resource class of its tasks, where it is neither `network` for a detector nor `small` for the rest."""
 NOT_CACHED = frozenset({"find-footage", "recall-replay", "evaluate-student", "promote-student", "keep-night"})
 """Stages that depend on more than their inputs: what an address holds today, or what is in the registry."""
 
@@ -137,6 +128,12 @@ def load_profile(name: str) -> Profile:
     return PROFILES[name]
 
 
+def resource_class(stage: str) -> str:
+    """Return the name of the resource class of a stage, or of find-footage."""
+    uses_detector = stage in STAGES and STAGES[stage].uses_detector
+    return RESOURCE_CLASSES.get(stage, "network" if uses_detector else "small")
+
+
 def place(task: Any, stage: str, display_name: str, *, profile: Profile, image: str) -> None:
     """Set a task's name in the UI, its image, resources and nodes.
 
@@ -149,7 +146,7 @@ def place(task: Any, stage: str, display_name: str, *, profile: Profile, image: 
     """
     from kfp import kubernetes
 
-    class_name = RESOURCE_CLASSES[stage]
+    class_name = resource_class(stage)
     given: ResourceClass = getattr(profile, class_name)
     task.set_display_name(display_name).set_container_image(image).set_caching_options(stage not in NOT_CACHED)
     task.set_cpu_request(given.cpu).set_cpu_limit(given.cpu_limit)
