@@ -17,6 +17,7 @@ from dataset_culling.cli.compile import compile_command
 from dataset_culling.cli.complete import completion
 from dataset_culling.cli.detectors import detectors
 from dataset_culling.cli.doctor import doctor
+from dataset_culling.cli.fleet import fleet
 from dataset_culling.cli.fleet_report import fleet_report_command
 from dataset_culling.cli.footage import footage
 from dataset_culling.cli.models import models
@@ -29,11 +30,10 @@ from dataset_culling.cli.show import show
 from dataset_culling.cli.simulate import simulate
 from dataset_culling.cli.stage import stage
 from dataset_culling.cli.students import students
+from dataset_culling.cli.submit import submit
 from dataset_culling.engine import stage_main
 from dataset_culling.engine.interruption import stop_on_sigterm
 from dataset_culling.errors import EXIT_CODES, ConfigError
-from dataset_culling.runner.fleet import fleet
-from dataset_culling.runner.submit import submit
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in EXIT_CODES.items())
 
