@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from dataset_culling.errors import FootageError
-from dataset_culling.footage.probe import RemoteVideo, VideoInfo, VideoPath
+from dataset_culling.storage import Stat, is_remote, list_prefix
+
+if TYPE_CHECKING:
+    from dataset_culling.footage.probe import VideoInfo
 
 SUFFIXES = frozenset({
     ".3gp", ".avi", ".flv", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4",
@@ -25,6 +28,26 @@ MODIFICATION_TIMES = "start times from modification times"
 """Note of `order_by_time` for the weakest source of times: good enough for an order, not for a wall clock."""
 
 _MTIME_SLACK_S = 5.0  # recorders close a file seconds after its last frame
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteVideo:
+    """A video in an object store, read by byte ranges and never copied as a whole."""
+
+    uri: str
+    num_bytes: int
+    etag: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the URI."""
+        return self.uri.rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        return self.uri
+
+
+VideoPath = Path | RemoteVideo
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +63,9 @@ class Source:
         return str(self.path)
 
 
-class RemoteFiles(Protocol):
-    """The part of an object store that reading footage needs."""
-
-    def is_remote(self, uri: str) -> bool:
-        """Return True if a source names an object store and not a path."""
-
-    def find(self, uri: str) -> Sequence[tuple[str, int]]:
-        """List URI and size in bytes of the object `uri`, or of all objects under it."""
-
-    def open(self, uri: str) -> BinaryIO:
-        """Open an object as a seekable file."""
-
-
-def find_sources(sources: Sequence[str], remote: RemoteFiles) -> list[Source]:
+def find_sources(
+    sources: Sequence[str], *, list_objects: Callable[[str], Iterable[Stat]] = list_prefix
+) -> list[Source]:
     """Expand files, folders and globs, local or in a store; each file once, in the order found.
 
     Raises:
@@ -62,7 +74,7 @@ def find_sources(sources: Sequence[str], remote: RemoteFiles) -> list[Source]:
     """
     found: dict[str, Source] = {}
     for source in sources:
-        files = _in_store(source, remote) if remote.is_remote(source) else _on_disk(source)
+        files = _in_store(source, list_objects) if is_remote(source) else _on_disk(source)
         if not files:
             problem = "no file matches" if glob.has_magic(source) else "no videos under it"
             raise FootageError(f"{source}: {problem}. Check the name; videos end in .mp4, .mkv, .avi or similar.")
@@ -84,16 +96,16 @@ def _on_disk(source: str) -> list[Source]:
     return [Source(f, explicit=False) for f in matches if f.is_file() and not f.name.startswith(".")]
 
 
-def _in_store(source: str, remote: RemoteFiles) -> list[Source]:
+def _in_store(source: str, list_objects: Callable[[str], Iterable[Stat]]) -> list[Source]:
     folder = source
     if glob.has_magic(source):  # list from the last folder without a wildcard
         plain = re.split(r"[*?\[]", source, maxsplit=1)[0]
         folder = plain[: plain.rindex("/") + 1]
     found = []
-    for uri, num_bytes in remote.find(folder):
-        matches = fnmatchcase(uri, source) if folder != source else uri == source or _is_video_name(uri)
-        if matches:
-            found.append(Source(RemoteVideo(uri, num_bytes, remote.open), explicit=uri == source))
+    for stat in list_objects(folder):
+        uri = stat.uri
+        if fnmatchcase(uri, source) if folder != source else uri == source or _is_video_name(uri):
+            found.append(Source(RemoteVideo(uri, stat.size, stat.etag), explicit=uri == source))
     return found
 
 

@@ -18,7 +18,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from dataset_culling.footage.probe import VideoPath, open_video, video_stream
+from dataset_culling.footage.find import VideoPath
+from dataset_culling.footage.probe import open_video, video_stream
 from dataset_culling.types import BoolArray, IntArray
 
 NO_TIME = np.iinfo(np.int64).min

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,30 +11,12 @@ import av
 from av.codec.hwaccel import HWAccel
 
 from dataset_culling.errors import FootageError
+from dataset_culling.footage.find import RemoteVideo, VideoPath
+from dataset_culling.storage import open_object
 
 _NO_VIDEO_FORMATS = ("tty", "image2", "gif")  # FFmpeg also opens text and stills as video
 _REMOTE_BUFFER_BYTES = 2**18
 _EARLIEST_YEAR = 1990  # writers without a clock stamp 1904 or 1970
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteVideo:
-    """A video in an object store, read by byte ranges and never copied as a whole."""
-
-    uri: str
-    num_bytes: int
-    open_object: Callable[[str], BinaryIO]  # a seekable file
-
-    @property
-    def name(self) -> str:
-        """The last part of the URI."""
-        return self.uri.rsplit("/", 1)[-1]
-
-    def __str__(self) -> str:
-        return self.uri
-
-
-VideoPath = Path | RemoteVideo
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +84,7 @@ def open_video(path: VideoPath, *, nvdec: bool = False) -> Any:
     try:
         # Broken tags must not stop a run; they are not used.
         if isinstance(path, RemoteVideo):
-            file = path.open_object(path.uri)
+            file = open_object(path.uri)
             return av.open(file, metadata_errors="replace", hwaccel=hwaccel, buffer_size=_REMOTE_BUFFER_BYTES)
         return av.open(str(path), metadata_errors="replace", hwaccel=hwaccel)
     except av.error.FFmpegError as error:
@@ -179,7 +160,7 @@ def _num_bytes(path: VideoPath) -> int:
 
 def _what_it_is(path: VideoPath, error: Exception) -> str:
     """Describe a file that does not open by its first bytes."""
-    with path.open("rb") if isinstance(path, Path) else path.open_object(path.uri) as file:
+    with path.open("rb") if isinstance(path, Path) else open_object(path.uri) as file:
         head = file.read(4096)
         if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
             if not _has_box(file, b"moov", _num_bytes(path)):

@@ -30,7 +30,6 @@ from dataset_culling.runner.writing import appearing_together
 from dataset_culling.serving.bundle import Served, Thresholds, serve
 from dataset_culling.serving.overlay import DrawnVideo, draw_video
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
-from dataset_culling.stages.extract_frames.stage import StoreFiles
 from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.types import ImageArray, ImageDetections
 
@@ -135,7 +134,7 @@ def predict_video(
     watch = Stopwatch()
     how = ExtractFramesConfig()
     footage = read_footage(
-        find_sources(videos, StoreFiles()),
+        find_sources(videos),
         name_time=re.compile(how.name_time_pattern),
         zone=how.name_time_zone,
         workers=len(os.sched_getaffinity(0)),

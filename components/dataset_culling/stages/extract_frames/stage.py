@@ -6,7 +6,7 @@ import os
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from dataset_culling.artifacts.frames import NEAR_DUPLICATES, REPORT, FrameWriter, PutShard, frame_id_of
 from dataset_culling.errors import FootageError
@@ -21,7 +21,7 @@ from dataset_culling.footage.timeline import Samples, choose, missing_stretches,
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
 from dataset_culling.stopwatch import Stopwatch
-from dataset_culling.storage import is_remote, list_prefix, open_object, put_file
+from dataset_culling.storage import put_file
 
 PARTS = ("pool", "heldout")
 
@@ -38,7 +38,7 @@ def run(config: ExtractFramesConfig, inputs: Inputs, outputs: Outputs, context: 
         raise FootageError("sources: no video is given. Give --video FILE, FOLDER or s3:// prefix.")
     workers = config.workers or len(os.sched_getaffinity(0))
     footage = read_footage(
-        find_sources(config.sources, StoreFiles()),
+        find_sources(config.sources),
         name_time=re.compile(config.name_time_pattern),
         zone=config.name_time_zone,
         workers=workers,
@@ -48,10 +48,7 @@ def run(config: ExtractFramesConfig, inputs: Inputs, outputs: Outputs, context: 
         footage.segments, frames_per_second=config.frames_per_second, keyframe_slack_s=config.keyframe_slack_s
     )
     split = split_by_time(
-        samples.time_s,
-        heldout_share=config.heldout_share,
-        gap_s=config.gap_s,
-        max_gap_share=config.max_gap_share,
+        samples.time_s, heldout_share=config.heldout_share, gap_s=config.gap_s, max_gap_share=config.max_gap_share
     )
     damage = DamageLog(
         skipped=frozenset(kind for kind in SKIPPABLE if getattr(config, f"on_{kind}") == "skip"),
@@ -83,19 +80,6 @@ def run(config: ExtractFramesConfig, inputs: Inputs, outputs: Outputs, context: 
         },
         notes=_notes(config, footage, split, damage, counts),
     )
-
-
-class StoreFiles:
-    """The object store as `footage.find` reads it."""
-
-    def is_remote(self, uri: str) -> bool:
-        return is_remote(uri)
-
-    def find(self, uri: str) -> list[tuple[str, int]]:
-        return [(stat.uri, stat.size) for stat in list_prefix(uri)]
-
-    def open(self, uri: str) -> BinaryIO:
-        return open_object(uri)
 
 
 def _put_under(prefix: str) -> PutShard:

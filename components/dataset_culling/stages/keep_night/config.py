@@ -22,8 +22,5 @@ class KeepNightConfig(StageConfig):
     train_frames: int = Field(32, ge=0, description="Most training frames to keep, evenly over time.")
     heldout_frames: int = Field(32, ge=0, description="Most held-out frames to keep, evenly over time.")
     most_nights: int = Field(
-        14,
-        ge=1,
-        le=999,
-        description="Most nights to keep; of more, the older of the two most similar is removed.",
+        14, ge=1, le=999, description="Most nights to keep; of more, the older of the two most similar is removed."
     )

@@ -15,8 +15,5 @@ class RecallReplayConfig(StageConfig):
     classes: tuple[str, ...] = Field(
         ("person", "car"), min_length=1, description="The camera's classes; nights without all of them are left out."
     )
-    champion: bool = Field(
-        False,
-        description="Fetch the champion, too; a run sets it if train_student.start needs it.",
-    )
+    champion: bool = Field(False, description="Fetch the champion, too; a run sets it if train_student.start needs it.")
     most_nights: int = Field(14, ge=0, le=999, description="Most nights to fetch, the newest ones; 0: none.")
