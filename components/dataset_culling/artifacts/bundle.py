@@ -75,8 +75,7 @@ def write_bundle(
     Args:
         folder: A new folder, an empty one or a bundle.
         detector: The student, on the CPU.
-        height_px: Height of the camera's frames.
-        width_px: Width of the camera's frames.
+        height_px, width_px: Size of the camera's frames.
         score_thresholds: Class -> score, for every class.
         untuned: Classes with the default threshold.
         provenance: The model's origin.

@@ -41,13 +41,8 @@ def write_control(path: Path, origin: Origin, control: Control | None, state: Ma
     """Write a control arm into the directory `path`.
 
     Args:
-        path: The artifact's directory.
-        origin: The writer and its inputs.
         control: None: the run has no control arm.
         state: Tensors on the CPU, contiguous; empty without a control arm.
-
-    Raises:
-        OutputError: If it cannot be written.
     """
     with write_artifact(path, SCHEMA, origin) as artifact:
         artifact.counts["frames"] = 0 if control is None else len(control.frame_ids)
@@ -61,11 +56,7 @@ def write_control(path: Path, origin: Origin, control: Control | None, state: Ma
 
 
 def read_control(path: Path) -> Control | None:
-    """Read and check a control arm, without its weights; None if the run has none.
-
-    Raises:
-        ArtifactError: If it is not a valid control/1.
-    """
+    """Read and check a control arm, without its weights; None if the run has none."""
     values = read_record(path, SCHEMA, FILE, dict[str, Any])
     with corrupt_if_invalid(path / FILE, SCHEMA):
         if not values["asked_for"]:

@@ -27,20 +27,12 @@ class Decision:
 
 
 def write_decision(path: Path, decision: Decision, origin: Origin) -> None:
-    """Write the decision into the directory `path`.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write the decision into the directory `path`."""
     with write_artifact(path, SCHEMA, origin) as artifact:
         artifact.json(FILE, asdict(decision))
         artifact.counts["promoted"] = int(decision.promoted)
 
 
 def read_decision(path: Path) -> Decision:
-    """Read and check a decision.
-
-    Raises:
-        ArtifactError: If it is not a valid decision/1.
-    """
+    """Read and check a decision."""
     return read_record(path, SCHEMA, FILE, Decision)

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -68,20 +69,21 @@ class LoggedFrame:
     source: int = 0  # index into the header's sources
 
 
-class LogWriter(Protocol):
+class LogWriter(ABC):
     """Writes frames one by one into an open file."""
 
+    @abstractmethod
     def add(self, frame: LoggedFrame) -> None:
         """Append one frame."""
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 - optional
         """Write the end of the file."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - optional
         """Release temporary files, finished or not; the open file stays open."""
 
 
-class JsonLines:
+class JsonLines(LogWriter):
     """Writes the log into an open text file."""
 
     def __init__(self, file: TextIO, header: LogHeader) -> None:
@@ -105,17 +107,11 @@ class JsonLines:
             }
         )
 
-    def finish(self) -> None:
-        """Do nothing: every line is complete."""
-
-    def close(self) -> None:
-        """Do nothing: there are no temporary files."""
-
     def _line(self, values: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(values, ensure_ascii=False, separators=(", ", ": ")) + "\n")
 
 
-class CocoJson:
+class CocoJson(LogWriter):
     """Writes boxes into an open text file as one COCO ground-truth object whose annotations carry scores.
 
     Image ids are frame ids. Annotations wait in an unnamed file, so memory use does not grow.

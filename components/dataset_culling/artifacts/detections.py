@@ -19,11 +19,7 @@ COLUMNS = ("frame_ids", "time_s", "offsets", "boxes_xyxy", "scores", "class_ids"
 
 
 def write_detections(path: Path, detections: Detections, origin: Origin) -> None:
-    """Write detections into the directory `path`; features, if any, at half precision.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write detections into the directory `path`; features, if any, at half precision."""
     with write_artifact(path, SCHEMA, origin) as artifact:
         artifact.file(f"{FEATURES}.npy").unlink(missing_ok=True)  # an earlier artifact's
         if detections.features is not None:
@@ -35,11 +31,7 @@ def write_detections(path: Path, detections: Detections, origin: Origin) -> None
 
 
 def read_detections(path: Path, *, features: bool = False) -> Detections:
-    """Read and check detections; `features`: with the frames' feature vectors, if they were written.
-
-    Raises:
-        ArtifactError: If it is not a valid detections/1.
-    """
+    """Read and check detections; `features`: with the frames' feature vectors, if they were written."""
     header = read_header(path, SCHEMA)
     columns = {name: read_array(path, header, name) for name in COLUMNS}
     if features and f"{FEATURES}.npy" in header.files:

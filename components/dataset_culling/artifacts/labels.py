@@ -52,8 +52,7 @@ def coco_json(
 
     Args:
         labels: M boxes of N frames.
-        width_px: Width of each frame, shape (N,).
-        height_px: Height of each frame, shape (N,).
+        width_px, height_px: Size of each frame, shape (N,).
         box_trust: Trust in each box, 0..1, shape (M,); None: unknown, not written.
         frame_trust: Trust in each frame's labels, 0..1, shape (N,); None: unknown, not written.
         box_source: Source of each box, M words; None: the teacher, not written.
@@ -153,11 +152,7 @@ def write_labels(
     box_source: Sequence[str] | None = None,
     box_track: IntArray | None = None,
 ) -> None:
-    """Write labels into the directory `path`; see `coco_json` for the shapes. `worst` is listed in the order given.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write labels into the directory `path`; see `coco_json` for the shapes. `worst` is listed in the order given."""
     with write_artifact(path, SCHEMA, origin) as artifact:
         coco = coco_json(
             labels, width_px, height_px,
@@ -171,42 +166,26 @@ def write_labels(
 
 
 def read_labels(path: Path) -> Detections:
-    """Read and check labels.
-
-    Raises:
-        ArtifactError: If it is not a valid labels/1.
-    """
+    """Read and check labels."""
     coco = read_record(path, SCHEMA, FILE, dict[str, Any])
     with corrupt_if_invalid(path / FILE, SCHEMA):
         return from_coco_json(coco)
 
 
 def read_frame_trust(path: Path) -> FloatArray | None:
-    """Read the trust in each frame's labels, shape (N,) in the order of `read_labels`; None: not known.
-
-    Raises:
-        ArtifactError: If it is not a valid labels/1.
-    """
+    """Read the trust in each frame's labels, shape (N,) in the order of `read_labels`; None: not known."""
     values = _optional_values(path, "images", "trust", frame_key="id")
     return np.array(values, np.float64) if values else None
 
 
 def read_box_trust(path: Path) -> FloatArray | None:
-    """Read the trust in each of the teacher's boxes, shape (M,) in the order of `read_labels`; None: not known.
-
-    Raises:
-        ArtifactError: If it is not a valid labels/1.
-    """
+    """Read the trust in each of the teacher's boxes, shape (M,) in the order of `read_labels`; None: not known."""
     values = _optional_values(path, "annotations", "trust", frame_key="image_id")
     return None if values is None else np.array(values, np.float64)
 
 
 def read_box_source(path: Path) -> tuple[str, ...] | None:
-    """Read the source of each box, M words in the order of `read_labels`; None: all are the teacher's.
-
-    Raises:
-        ArtifactError: If it is not a valid labels/1.
-    """
+    """Read the source of each box, M words in the order of `read_labels`; None: all are the teacher's."""
     values = _optional_values(path, "annotations", "source", frame_key="image_id")
     return None if values is None else tuple(values)
 
@@ -221,10 +200,6 @@ def _optional_values(path: Path, listed: str, key: str, *, frame_key: str) -> li
 
 
 def read_worst(path: Path) -> tuple[WorstBox, ...]:
-    """Read the boxes to review first; empty if the teacher was not compared with itself.
-
-    Raises:
-        ArtifactError: If it is not a valid labels/1.
-    """
+    """Read the boxes to review first; empty if the teacher was not compared with itself."""
     empty: dict[str, tuple[WorstBox, ...]] = {"boxes": ()}
     return read_record(path, SCHEMA, WORST, dict[str, tuple[WorstBox, ...]], missing=empty)["boxes"]

@@ -28,9 +28,5 @@ def write_metrics(path: Path, metrics: Mapping[str, float], origin: Origin) -> N
 
 
 def read_metrics(path: Path) -> dict[str, float]:
-    """Read and check figures.
-
-    Raises:
-        ArtifactError: If it is not a valid metrics/1.
-    """
+    """Read and check figures."""
     return read_record(path, SCHEMA, FILE, dict[str, float])

@@ -47,14 +47,8 @@ def write_model(
     """Write a model into the directory `path`.
 
     Args:
-        path: The artifact's directory.
-        card: The model's description.
         state: Tensors on the CPU, contiguous.
-        origin: The writer and its inputs.
         subsets: The subsets that the training used; None: it used all frames.
-
-    Raises:
-        OutputError: If it cannot be written.
     """
     with write_artifact(path, SCHEMA, origin) as artifact:
         save_weights(artifact.file(WEIGHTS), card, state)
@@ -99,20 +93,12 @@ def card_from_json(values: Mapping[str, Any]) -> ModelCard:
 
 
 def read_model_card(path: Path) -> ModelCard:
-    """Read and check a model's description, without its weights.
-
-    Raises:
-        ArtifactError: If it is not a valid model/1.
-    """
+    """Read and check a model's description, without its weights."""
     values = read_record(path, SCHEMA, FILE, dict[str, Any])
     with corrupt_if_invalid(path / FILE, SCHEMA):
         return card_from_json(values)
 
 
 def weights_file(path: Path) -> Path:
-    """Return the path of a model's checked weights.
-
-    Raises:
-        ArtifactError: If it is not a valid model/1.
-    """
+    """Return the path of a model's checked weights."""
     return check_file(path, read_header(path, SCHEMA), WEIGHTS)

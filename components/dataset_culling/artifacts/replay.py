@@ -48,11 +48,7 @@ class Replay:
 
 
 def write_replay(path: Path, replay: Replay, origin: Origin) -> None:
-    """Write a replay set into the directory `path`; the champion's model lies in `path / CHAMPION` already.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write a replay set into the directory `path`; the champion's model lies in `path / CHAMPION` already."""
     with write_artifact(path, SCHEMA, origin) as artifact:
         artifact.json(FILE, asdict(replay))
         artifact.counts.update(
@@ -63,20 +59,12 @@ def write_replay(path: Path, replay: Replay, origin: Origin) -> None:
 
 
 def read_replay(path: Path) -> Replay:
-    """Read and check a replay set.
-
-    Raises:
-        ArtifactError: If it is not a valid replay/1.
-    """
+    """Read and check a replay set."""
     return read_record(path, SCHEMA, FILE, Replay)
 
 
 def champion_model(path: Path) -> Path | None:
-    """Return the path of the champion's checked model/1; None if the camera had none when the run began.
-
-    Raises:
-        ArtifactError: If it is not a valid replay/1.
-    """
+    """Return the path of the champion's checked model/1; None if the camera had none when the run began."""
     replay = read_replay(path)
     if not replay.champion:
         return None

@@ -27,18 +27,10 @@ def write_report(path: Path, html: str, summary: Mapping[str, Any], origin: Orig
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """Read and check the summary.
-
-    Raises:
-        ArtifactError: If it is not a valid report/1.
-    """
+    """Read and check the summary."""
     return read_record(path, SCHEMA, SUMMARY, dict[str, Any])
 
 
 def page_file(path: Path) -> Path:
-    """Return the path of the checked page.
-
-    Raises:
-        ArtifactError: If it is not a valid report/1.
-    """
+    """Return the path of the checked page."""
     return check_file(path, read_header(path, SCHEMA), PAGE)

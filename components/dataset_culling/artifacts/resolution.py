@@ -53,11 +53,7 @@ class Resolution:
 def write_resolution(
     path: Path, resolution: Resolution, origin: Origin, *, buckets: Sequence[BucketResolution] = ()
 ) -> None:
-    """Write the choice into the directory `path`; choices for `buckets` of frames make a table beside it.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write the choice into the directory `path`; choices for `buckets` of frames make a table beside it."""
     with write_artifact(path, SCHEMA, origin) as artifact:
         artifact.json(FILE, asdict(resolution))
         artifact.counts["scales"] = len(resolution.curve)
@@ -68,19 +64,11 @@ def write_resolution(
 
 
 def read_resolution(path: Path) -> Resolution:
-    """Read and check the choice.
-
-    Raises:
-        ArtifactError: If it is not a valid resolution/1.
-    """
+    """Read and check the choice."""
     return read_record(path, SCHEMA, FILE, Resolution)
 
 
 def read_buckets(path: Path) -> tuple[BucketResolution, ...]:
-    """Read the choices for buckets of frames; empty if none were made.
-
-    Raises:
-        ArtifactError: If it is not a valid resolution/1.
-    """
+    """Read the choices for buckets of frames; empty if none were made."""
     empty: dict[str, tuple[BucketResolution, ...]] = {"buckets": ()}
     return read_record(path, SCHEMA, BUCKETS, dict[str, tuple[BucketResolution, ...]], missing=empty)["buckets"]

@@ -15,11 +15,7 @@ FILE = "selection.jsonl"
 
 
 def write_selection(path: Path, selection: Selection, origin: Origin) -> None:
-    """Write a selection into the directory `path`; equal selections give equal bytes.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write a selection into the directory `path`; equal selections give equal bytes."""
     with write_artifact(path, SCHEMA, origin) as artifact:
         with artifact.file(FILE).open("w", encoding="utf-8") as file:
             for rank in range(len(selection)):
@@ -34,11 +30,7 @@ def write_selection(path: Path, selection: Selection, origin: Origin) -> None:
 
 
 def read_selection(path: Path) -> Selection:
-    """Read and check a selection.
-
-    Raises:
-        ArtifactError: If it is not a valid selection/1.
-    """
+    """Read and check a selection."""
     file = check_file(path, read_header(path, SCHEMA), FILE)
     with corrupt_if_invalid(file, SCHEMA):
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -44,9 +44,6 @@ def extract(
     """Decode the samples, in time order.
 
     Args:
-        segments: The footage.
-        samples: The frames to decode.
-        options: Options of decoding and storing.
         workers: Pieces decoded at once; at least 1.
         held: Pictures of a piece that may wait; memory holds at most `workers` + 2 times as many.
 

@@ -45,9 +45,7 @@ def choose_samples(
     """Choose the packets whose frames are sampled, in time order.
 
     Args:
-        index: The file's packets.
         start_s: Time of the file's first frame in the footage.
-        frames_per_second: The sampling rate.
         keyframe_slack_s: A keyframe at most this long after the first frame of its cell replaces it, as decoding one
             frame is cheaper than a whole group of pictures. 0: always the first frame.
         not_before_s: Earlier frames of the footage are left out: another file has them.
@@ -81,7 +79,6 @@ def plan_pieces(index: PacketIndex, wanted: IntArray, *, samples_per_piece: int)
     footage is always cut alike.
 
     Args:
-        index: The file's packets.
         wanted: Rows of the index, shape (K,), unique.
         samples_per_piece: Samples of a piece, at least 1; only the last may have fewer.
     """
@@ -101,10 +98,7 @@ def plan_runs(index: PacketIndex, wanted: IntArray) -> list[Run]:
 
     A frame needs the packets from the keyframe before it up to itself. In an open group of pictures, frames shown
     before their keyframe also need the group before.
-
-    Args:
-        index: The file's packets.
-        wanted: Rows of the index, shape (K,), ascending, unique.
+    `wanted` has rows of the index, shape (K,), ascending and unique.
     """
     keys = index.starts
     ends = np.append(keys[1:], len(index))

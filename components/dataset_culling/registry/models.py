@@ -111,12 +111,9 @@ class Collected:
 
 
 class Registry:
-    """The models of all cameras under one prefix of a store.
+    """The models of all cameras under one prefix of a store: empty, or a folder with a final '/'.
 
-    Args:
-        store: The object store.
-        prefix: Prefix of all keys: empty, or a folder with a final '/'.
-        now_s: The clock, seconds since 1970.
+    `now_s` is the clock, seconds since 1970.
     """
 
     def __init__(self, store: ObjectStore, prefix: str = "", *, now_s: Callable[[], float] = time.time) -> None:
@@ -208,12 +205,6 @@ class Registry:
 
         A process that dies meanwhile leaves a reserved number; publishing the same model again uses it.
 
-        Args:
-            camera: Lower-case letters, digits and hyphens.
-            model: A model/1 artifact.
-            metrics: Its figures.
-            provenance: Its origin.
-
         Raises:
             ConfigError: If the camera's name is invalid.
             ArtifactError: If `model` is not a valid model/1.
@@ -259,11 +250,7 @@ class Registry:
     def promote(self, camera: str, version: int, *, expected: int, reason: str) -> Champion:
         """Make a version the camera's champion if the champion is still the one that it was compared with.
 
-        Args:
-            camera: The camera.
-            version: The new champion.
-            expected: The champion that it was compared with; 0: none.
-            reason: Reason for display.
+        `expected` is the champion that it was compared with, 0: none. `reason` is for display.
 
         Raises:
             ChampionMoved: If another process has moved the pointer.
@@ -280,10 +267,8 @@ class Registry:
     def rollback(self, camera: str, *, reason: str, to: int = 0) -> Champion:
         """Make an earlier champion the champion again.
 
-        Args:
-            camera: The camera.
-            reason: Reason for display.
-            to: The version; 0: the champion before the present one, so that rolling back twice goes back two.
+        Version `to` becomes the champion; 0: the champion before the present one, so that rolling back twice goes back
+        two. `reason` is for display.
 
         Raises:
             ConfigError: If the camera has no earlier champion.

@@ -106,7 +106,6 @@ class Nights:
         """Add a night; an existing night of the same id stays unchanged.
 
         Args:
-            camera: The camera.
             frames: frames/1 of exactly the kept frames.
             labels: labels/1 of the same frames.
             night_id: Its name, see `name_of_night`.

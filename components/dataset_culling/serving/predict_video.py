@@ -23,8 +23,7 @@ from dataset_culling.errors import ConfigError, FootageError
 from dataset_culling.footage.decode import DecodeOptions
 from dataset_culling.footage.extract import extract
 from dataset_culling.footage.find import find_sources, utc_text
-from dataset_culling.footage.open import Footage, read_footage
-from dataset_culling.footage.timeline import Samples, choose, overlaps
+from dataset_culling.footage.timeline import Footage, Samples, choose, overlaps, read_footage
 from dataset_culling.report.drawing import draw_boxes
 from dataset_culling.runner.writing import appearing_together
 from dataset_culling.serving.bundle import Served, Thresholds, serve

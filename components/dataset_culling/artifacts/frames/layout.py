@@ -3,7 +3,7 @@
     shards/00000.tar ...   plain ustar archives, one member NNNNNNNNNNNN.jpg per frame (its frame_id)
     shards.json            location of each shard: a file of the artifact, or the URI of an object; and its bytes
     frame_id.npy time_s.npy width_px.npy height_px.npy shard.npy offset.npy bytes.npy crc32.npy    one row per frame
-    footage.json           the footage report (see `footage.timeline.footage_report`)
+    footage.json           the footage report: files, samples by fate, damage, holes, split
     near_duplicates.json   dropped or marked samples: [frame_id, the stored frame like it, change in levels]
 
 `offset` and `bytes` locate the JPEG inside its shard, so one byte-range request reads a frame, and shards are never

@@ -116,16 +116,10 @@ class FrameReader:
         threads: int,
         ahead: int,
     ) -> Generator[Prepared, None, None]:
-        """Yield prepare(image) of frames in the order of `frame_ids`, computed ahead in threads.
-
-        Args:
-            frame_ids: The frames.
-            prepare: Runs in a thread. Results wait in memory until they are taken, so keep them small.
-            threads: Threads at once; from a store at least as many as `images` uses.
-            ahead: Most results begun and not yet taken.
-        """
-        rows = self.table.rows_of(frame_ids)
-        return _ahead(lambda row: prepare(self._image(row)), rows, max(threads, self._threads()), ahead)
+        """Yield prepare(image) of frames in the order of `frame_ids`, computed ahead in threads; see `reduced`."""
+        return self.reduced(
+            frame_ids, lambda image, *_: prepare(image), lambda *size: size, threads=threads, ahead=ahead
+        )
 
     def reduced(
         self,
@@ -136,13 +130,15 @@ class FrameReader:
         threads: int,
         ahead: int,
     ) -> Generator[Prepared, None, None]:
-        """As `prepared`, but decode a frame needed at half its size or less at a half, quarter or eighth.
+        """Yield prepare(image, H, W) of frames, decoded no larger than needed and computed ahead in threads.
 
-        libjpeg then computes fewer pixels; each of them is the mean of those that it replaces.
+        A frame needed at half its size or less is decoded at a half, quarter or eighth: libjpeg then computes fewer
+        pixels, each the mean of those that it replaces.
 
         Args:
             frame_ids: The frames.
-            prepare: (image, H, W of the stored frame) -> result; runs in a thread.
+            prepare: (image, H, W of the stored frame) -> result; runs in a thread. Results wait in memory until they
+                are taken, so keep them small.
             least: (H, W of the stored frame) -> least (h, w) of the image.
             threads: Threads at once; from a store at least as many as `images` uses.
             ahead: Most results begun and not yet taken.

@@ -16,8 +16,7 @@ from dataset_culling.footage.extract import extract
 from dataset_culling.footage.find import find_sources, utc_text
 from dataset_culling.footage.holdout import TimeSplit, split_by_time
 from dataset_culling.footage.near_duplicates import NearDuplicateGate
-from dataset_culling.footage.open import Footage, read_footage
-from dataset_culling.footage.timeline import Samples, choose, missing_stretches, overlaps
+from dataset_culling.footage.timeline import Footage, Samples, choose, missing_stretches, overlaps, read_footage
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
 from dataset_culling.stopwatch import Stopwatch
