@@ -34,7 +34,7 @@ from dataset_culling.presets import read_preset
 from dataset_culling.runner.engine import RunResult, locked, run_pipeline, writing_to
 from dataset_culling.runner.process import run_child
 from dataset_culling.runner.simulate import scene_text, truth_path
-from dataset_culling.runner.writing import write_page
+from dataset_culling.storage.transfer import write_page
 from dataset_culling.types import Detections
 from experiments.reproduce.about import Made
 from experiments.reproduce.arms import LOG_LEFT_OUT

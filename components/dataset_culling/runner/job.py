@@ -29,8 +29,8 @@ from dataset_culling.runner.footage import DAY, day_of, with_day
 from dataset_culling.runner.forkserver import StageServer
 from dataset_culling.runner.process import run_child
 from dataset_culling.runner.simulate import scene_text, truth_path
-from dataset_culling.runner.writing import local_folder, publish
 from dataset_culling.storage import is_remote, open_store
+from dataset_culling.storage.transfer import local_folder, publish
 
 SIMULATION = TaskSpec("simulate-camera", "simulate-camera", "Simulated camera", {})
 DEMO_SCENES = {"demo": ("demo", 1800.0, 2.0), "tiny": ("demo", 120.0, 2.0)}

@@ -47,7 +47,6 @@ from dataset_culling.runner.students_results import (
     read_rows,
     write_rows,
 )
-from dataset_culling.runner.writing import check_writable
 from dataset_culling.stages.detecting import ScanLog, local_file, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.evaluate_student.stage import read_truth
@@ -55,6 +54,7 @@ from dataset_culling.stages.teaching import teach_student
 from dataset_culling.stages.train_student.config import TrainStudentConfig
 from dataset_culling.stages.train_student.stage import Material, read_material
 from dataset_culling.stopwatch import Stopwatch
+from dataset_culling.storage.atomic import check_writable
 from dataset_culling.training.loop import TrainingDiverged
 from dataset_culling.types import ClassMap, Detections, ImageArray, parse_classes
 
