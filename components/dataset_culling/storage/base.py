@@ -29,7 +29,7 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """When a write may happen: `absent`, only if there is no object; `etag`, only if it still is that one."""
+    """A condition for a write: `absent`, the key has no object; `etag`, the object still has this etag."""
 
     absent: bool = False
     etag: str = ""
@@ -38,7 +38,7 @@ class Condition:
         return self.absent or bool(self.etag)
 
     def check(self, etag: str, uri: str) -> None:
-        """Raise ObjectChanged unless the condition holds for the object's etag, '' if there is no object."""
+        """Raise ObjectChanged unless the condition holds for the object's etag, '' without an object."""
         if self.absent and etag:
             raise changed(uri, "one that is there already")
         if self.etag and etag != self.etag:
@@ -70,7 +70,7 @@ class ObjectStore(Protocol):
         """Return size and etag of one object.
 
         Raises:
-            MissingObject: If there is no such object.
+            MissingObject: If the object does not exist.
         """
 
     def find(self, prefix: str = "") -> Iterator[Stat]:
@@ -83,7 +83,7 @@ class ObjectStore(Protocol):
         """Copy an object into the file `to`, whole or not at all.
 
         Raises:
-            MissingObject: If there is no such object.
+            MissingObject: If the object does not exist.
             CorruptObject: If the bytes differ from the stored ones.
             OutputError: If `to` cannot be written.
         """
@@ -97,7 +97,7 @@ class ObjectStore(Protocol):
         The checksum is of the whole object, so this does not compare it.
 
         Raises:
-            MissingObject: If there is no such object.
+            MissingObject: If the object does not exist.
             ObjectChanged: If `etag` is given and the object has another one.
         """
 

@@ -20,15 +20,15 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from threading import Event, Lock
 from typing import IO, Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -39,26 +39,27 @@ from minio import Minio
 from minio.credentials import Credentials
 from minio.helpers import BaseURL
 from minio.signer import sign_v4_s3
+from urllib3.exceptions import HTTPError, LocationValueError, SSLError
 
-from dataset_culling import errors
-from dataset_culling.errors import CorruptObject, CullingError, MissingObject, ObjectChanged, StoreError
-from dataset_culling.retry import (
-    RetriesExhausted,
-    Stopped,
-    Transient,
-    call_with_retries,
-    connection_trouble,
+from dataset_culling.errors import (
+    ConfigError,
+    CorruptObject,
+    CullingError,
+    MissingObject,
+    ObjectChanged,
+    OutputError,
+    StoreError,
+    TransientStoreError,
 )
+from dataset_culling.retry import RetriesExhausted, Stopped, Transient, call_with_retries, connection_trouble
 from dataset_culling.storage.atomic import copy_and_hash, writing
 from dataset_culling.storage.base import ALWAYS, Condition, Stat, check_key, corrupt
 from dataset_culling.storage.s3_errors import BeyondEnd, Refused, UploadLost, one_line, parse_xml
 from dataset_culling.storage.settings import StoreSettings, find_keys, load_settings, split_endpoint
 
-Job = TypeVar("Job")
 Result = TypeVar("Result")
 LOG = logging.getLogger("dataset_culling.storage")
 
-_MAX_PARTS = 10_000
 _SLICE = 128 * 1024
 """Bytes given to a socket at once: its time limit is for one send, and a slow link takes minutes for a part."""
 _REPEATS = 3
@@ -71,13 +72,7 @@ _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "POST": "write", "DELET
 
 
 class Bucket(urllib3.PoolManager):  # type: ignore[misc] # urllib3 is untyped here
-    """Signed requests to one bucket, answered whole, retried while the failure is transient.
-
-    Every request raises StoreError, AccessDenied, MissingObject and the like, in one line.
-
-    Raises:
-        ConfigError: If there are no keys, or the endpoint is wrong.
-    """
+    """Signed requests to one bucket, answered whole and retried; their failures are errors of this package."""
 
     def __init__(self, name: str, settings: StoreSettings) -> None:
         super().__init__(
@@ -99,27 +94,9 @@ class Bucket(urllib3.PoolManager):  # type: ignore[misc] # urllib3 is untyped he
         return f"s3://{self.name}/{key}"
 
     def ask(
-        self,
-        method: str,
-        key: str,
-        verb: str = "",
-        *,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
-        stop: threading.Event | None = None,
+        self, method: str, key: str, verb: str = "", *, query: Mapping[str, str] | None = None, **options: Any
     ) -> urllib3.BaseHTTPResponse:
-        """Send a request that minio-py has no public method for.
-
-        Args:
-            method: HTTP's method.
-            key: The object; '' for the bucket.
-            verb: Names the action in messages, as 'write'.
-            query: Parameters of the URL.
-            headers: Headers besides the signature's.
-            body: Bytes to send.
-            stop: Event that ends the wait between two tries.
-        """
+        """Send a request that minio-py has no public method for; key '' is the bucket; `options` as in `urlopen`."""
         url = self._urls.build(
             method=method,
             region=self.settings.region,
@@ -127,73 +104,64 @@ class Bucket(urllib3.PoolManager):  # type: ignore[misc] # urllib3 is untyped he
             object_name=key or None,
             query_params=dict(query or {}),
         )
-        return self._send(method, urlunsplit(url), headers or {}, body, verb or _VERBS[method], stop)
+        return self.urlopen(method, urlunsplit(url), verb=verb, **options)
 
-    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> urllib3.BaseHTTPResponse:
-        """Send a request of minio-py's."""
-        return self._send(method, url, options["headers"], options.get("body") or b"", _VERBS[method])
+    def urlopen(self, method: str, url: str, redirect: bool = False, **options: Any) -> urllib3.BaseHTTPResponse:
+        """Send a request of minio-py or `ask`; redirects are not followed, as a signature is for one URL.
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        verb: str,
-        stop: threading.Event | None = None,
-    ) -> urllib3.BaseHTTPResponse:
+        Args:
+            options: `headers`; `body`, bytes; `verb` for messages, as 'read'; `stop`, the event that ends waits;
+                `retry_s`, seconds of retries. minio-py's others are ignored: answers are read whole.
+        """
+        verb = options.get("verb") or _VERBS[method]
         uri = self.uri(unquote(urlsplit(url).path + "/").removeprefix(f"/{self.name}/").strip("/"))
-        tries = 0
-
-        def work(earlier: int) -> urllib3.BaseHTTPResponse:
-            nonlocal tries
-            tries = earlier + 1
-            return self._once(method, url, headers, body)
+        damaged = itertools.count(1)
 
         def transient(error: Exception) -> Transient | None:
-            if not isinstance(error, Refused):
-                final = (urllib3.exceptions.SSLError, urllib3.exceptions.LocationValueError, CullingError)
-                return None if isinstance(error, final) else Transient(connection_trouble(error))
-            again = (
-                self._set_clock(error.date) if error.is_skewed
-                else tries < _REPEATS if error.is_damaged
-                else error.is_transient
-            )  # fmt: skip
-            return Transient(error.code or f"HTTP status {error.status}") if again else None
+            if isinstance(error, Refused):
+                again = error.is_transient
+                if error.is_skewed:
+                    again = self._set_clock(error.date)
+                elif error.is_damaged:
+                    again = next(damaged) < _REPEATS
+                return Transient(error.code or f"HTTP status {error.status}") if again else None
+            passes = isinstance(error, OSError | HTTPError) and not isinstance(error, SSLError | LocationValueError)
+            return Transient(connection_trouble(error)) if passes else None
 
         try:
             return call_with_retries(
-                work, what=f"{verb} {uri}", transient=transient, retry_s=self.settings.retry_s, stop=stop
+                lambda tries: self._once(method, url, options.get("headers") or {}, options.get("body") or b""),
+                what=f"{verb} {uri}",
+                transient=transient,
+                retry_s=options.get("retry_s", self.settings.retry_s),
+                stop=options.get("stop"),
             )
         except RetriesExhausted as end:
-            raise errors.TransientStoreError(
+            raise TransientStoreError(
                 f"{uri}: expected to {verb}, found {end}. Check that {self.endpoint} answers, then run it again; "
                 f"CULLING_S3_RETRY_S sets the time limit."
             ) from None
         except Refused as error:
             if method == "HEAD" and not error.code:  # the answer to a HEAD has no body that names the reason
-                self._send("GET", url, {"Range": "bytes=0-0"}, b"", verb, stop)
+                self.urlopen("GET", url, headers={"Range": "bytes=0-0"})
             raise error.explain(verb, uri, find_keys(self.settings).source) from None
-        except urllib3.exceptions.SSLError as error:
+        except SSLError as error:
             raise StoreError(
                 f"{self.endpoint}: this machine does not trust its certificate: {one_line(error)}. "
                 f"Name the authority's file in CULLING_S3_CA_FILE."
             ) from None
-        except urllib3.exceptions.LocationValueError as error:
-            raise errors.ConfigError(
-                f"{self.endpoint}: not the address of an object store: {one_line(error)}."
-            ) from None
+        except LocationValueError as error:
+            raise ConfigError(f"{self.endpoint}: not the address of an object store: {one_line(error)}.") from None
 
     def _once(self, method: str, url: str, given: Mapping[str, str], body: bytes) -> urllib3.BaseHTTPResponse:
         """Sign and send; raise Refused if the answer is an error."""
         keys, date = find_keys(self.settings), minio.time.utcnow() + self._ahead
-        large = len(body) > _SLICE
         headers = {
             **given,
             "Host": urlsplit(url).netloc,
             "x-amz-date": minio.time.to_amz_date(date),
             # A large body is hashed once: its Content-MD5 is signed, which ties the body to the signature.
-            "x-amz-content-sha256": "UNSIGNED-PAYLOAD" if large else hashlib.sha256(body).hexdigest(),
+            "x-amz-content-sha256": "UNSIGNED-PAYLOAD" if len(body) > _SLICE else hashlib.sha256(body).hexdigest(),
         }
         if body:
             headers |= {"Content-Length": str(len(body)), "Content-MD5": base64.b64encode(_md5(body).digest()).decode()}
@@ -208,10 +176,8 @@ class Bucket(urllib3.PoolManager):  # type: ignore[misc] # urllib3 is untyped he
             content_sha256=headers["x-amz-content-sha256"],
             date=date,
         )
-        slices = [memoryview(body)[start : start + _SLICE] for start in range(0, len(body), _SLICE)]
-        answer = super().urlopen(
-            method, url, body=slices if large else body or None, headers=signed, decode_content=False, redirect=False
-        )
+        slices = [memoryview(body)[start : start + _SLICE] for start in range(0, len(body), _SLICE)] or None
+        answer = super().urlopen(method, url, body=slices, headers=signed, decode_content=False, redirect=False)
         # Completing an upload may fail after the status line was sent.
         if answer.status not in (200, 204, 206) or (method == "POST" and b"<Error" in answer.data[:200]):
             raise Refused(answer)
@@ -244,7 +210,7 @@ class S3Store:
         self._minio, self._bucket = self._client.minio, bucket
         self._part_bytes = self._client.settings.part_mib << 20
         self._keeps_conditions: bool | None = None
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"S3Store({self._bucket!r} at {self._client.endpoint})"
@@ -261,7 +227,7 @@ class S3Store:
         """See `base.ObjectStore.find`. Sends one request for every thousand objects.
 
         Raises:
-            MissingObject: If there is no such bucket.
+            MissingObject: If the bucket does not exist.
         """
         found = None
         for found in self._minio.list_objects(self._bucket, prefix=prefix, recursive=True):
@@ -277,22 +243,14 @@ class S3Store:
 
     def get(self, key: str, to: Path) -> Stat:
         """See `base.ObjectStore.get`. Parts of a large object come in parallel, all of the same version."""
-
-        def work() -> Stat:
-            with writing(to) as file:
-                return self._read(check_key(key), file)
-
-        return _repeat(work, CorruptObject, ObjectChanged)
+        with writing(to) as file:
+            return _repeat(lambda: self._read(check_key(key), file), CorruptObject, ObjectChanged)
 
     def get_bytes(self, key: str) -> tuple[bytes, Stat]:
         """See `base.ObjectStore.get_bytes`."""
-
-        def work() -> tuple[bytes, Stat]:
-            buffer = io.BytesIO()
-            stat = self._read(check_key(key), buffer)
-            return buffer.getvalue(), stat
-
-        return _repeat(work, CorruptObject, ObjectChanged)
+        buffer = io.BytesIO()
+        stat = _repeat(lambda: self._read(check_key(key), buffer), CorruptObject, ObjectChanged)
+        return buffer.getvalue(), stat
 
     def read_range(self, key: str, offset: int, length: int, *, etag: str = "") -> bytes:
         """See `base.ObjectStore.read_range`."""
@@ -309,17 +267,14 @@ class S3Store:
                 stat = self._write(check_key(key), file, when)
                 after = os.fstat(file.fileno())
         except OSError as error:
-            raise errors.OutputError(
-                f"{source}: expected a file to store, found {error.strerror}. Check the path."
-            ) from None
+            raise OutputError(f"{source}: expected a file to store, found {error.strerror}. Check the path.") from None
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise errors.OutputError(f"{source}: changed while it was stored as {stat.uri}. Store the finished file.")
+            raise OutputError(f"{source}: changed while it was stored as {stat.uri}. Store the finished file.")
         return stat
 
     def put_bytes(self, key: str, data: bytes, *, when: Condition = ALWAYS) -> Stat:
         """See `base.ObjectStore.put_bytes`."""
-        conditions = self._conditions(check_key(key), when)
-        headers = {**self._metadata(hashlib.sha256(data).hexdigest()), **conditions}
+        headers = _metadata(hashlib.sha256(data).hexdigest()) | self._conditions(check_key(key), when)
         try:
             etag = _etag(self._client.ask("PUT", key, headers=headers, body=data))
         except ObjectChanged:
@@ -333,7 +288,7 @@ class S3Store:
             try:
                 shutil.copyfileobj(stream, file, 1 << 20)
             except OSError as error:
-                raise errors.OutputError(
+                raise OutputError(
                     f"{tempfile.gettempdir()}: expected to hold a stream, found {error.strerror or error}. Free space."
                 ) from error
             file.seek(0)
@@ -361,14 +316,12 @@ class S3Store:
             query["key-marker"] = tree.findtext("NextKeyMarker") or ""
             query["upload-id-marker"] = tree.findtext("NextUploadIdMarker") or ""
 
-    # --- reading ------------------------------------------------------------------------------------------------------
-
     def _stat(self, found: Any) -> Stat:
         """Convert minio-py's description of an object."""
         return Stat(found.object_name, found.size or 0, (found.etag or "").strip('"'), self.uri(found.object_name))
 
     def _range(
-        self, key: str, offset: int, length: int, etag: str = "", stop: threading.Event | None = None
+        self, key: str, offset: int, length: int, etag: str = "", stop: Event | None = None
     ) -> urllib3.BaseHTTPResponse:
         headers = {"Range": f"bytes={offset}-{offset + length - 1}"} | ({"If-Match": f'"{etag}"'} if etag else {})
         answer = self._client.ask("GET", key, headers=headers, stop=stop)
@@ -378,6 +331,8 @@ class S3Store:
 
     def _read(self, key: str, file: IO[bytes]) -> Stat:
         """Copy an object into `file` and compare its checksum; the first part names the version of all others."""
+        file.seek(0)
+        file.truncate()
         try:
             answer = self._range(key, 0, self._part_bytes)
         except BeyondEnd:  # an empty object has no first byte
@@ -387,26 +342,27 @@ class S3Store:
         if not wanted and re.fullmatch("[0-9a-f]{32}", etag) and "x-amz-server-side-encryption" not in answer.headers:
             wanted, digest = etag, _md5()
 
-        def read(start: int, stop: threading.Event) -> bytes:
+        def read(start: int, stop: Event) -> bytes:
             return bytes(self._range(key, start, min(self._part_bytes, size - start), etag, stop).data)
 
         seen = 0
-        for data in itertools.chain([first], self._in_parallel(read, range(len(first), size, self._part_bytes))):
-            file.write(data)
-            digest.update(data)
-            seen += len(data)
+        with closing(self._in_parallel(read, range(len(first), size, self._part_bytes))) as others:
+            for data in itertools.chain([first], others):
+                file.write(data)
+                digest.update(data)
+                seen += len(data)
         if seen != size:
             raise corrupt(self.uri(key), expected=f"{size} bytes", found=f"{seen}")
         if wanted and digest.hexdigest() != wanted:
             raise corrupt(self.uri(key), expected=f"{digest.name} {wanted[:12]}", found=digest.hexdigest()[:12])
         return Stat(key, size, etag, self.uri(key))
 
-    def _in_parallel(self, work: Callable[[Job, threading.Event], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+    def _in_parallel(self, work: Callable[[int, Event], Result], jobs: range) -> Generator[Result, None, None]:
         """Yield `work(job, stop)` in the order of the jobs, a few jobs ahead; the first failure stops all."""
-        stop, failures = threading.Event(), list[BaseException]()
+        stop, failures = Event(), list[BaseException]()
         running: deque[Future[Result]] = deque()
 
-        def guarded(job: Job) -> Result:
+        def guarded(job: int) -> Result:
             try:
                 return work(job, stop)
             except BaseException as error:
@@ -428,12 +384,6 @@ class S3Store:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
 
-    # --- writing ------------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _metadata(sha256: str) -> dict[str, str]:
-        return {"Content-Type": "application/octet-stream", _SHA256: sha256, _WRITE_ID: uuid.uuid4().hex}
-
     def _write(self, key: str, file: IO[bytes], when: Condition) -> Stat:
         """Store an open file, which stands at its beginning."""
         if os.fstat(file.fileno()).st_size <= self._part_bytes:
@@ -447,11 +397,11 @@ class S3Store:
         conditions = self._conditions(key, when)
         if conditions:
             self._check(key, when)  # before the bytes are sent in vain
-        part_bytes, headers = max(self._part_bytes, -(-size // _MAX_PARTS)), self._metadata(sha256)
+        part_bytes, headers = max(self._part_bytes, -(-size // 10_000)), _metadata(sha256)
         begun = self._client.ask("POST", key, query={"uploads": ""}, headers=headers)
         upload_id = parse_xml(begun.data).findtext("UploadId") or ""
 
-        def write(number: int, stop: threading.Event) -> str:
+        def write(number: int, stop: Event) -> str:
             data = os.pread(file.fileno(), part_bytes, (number - 1) * part_bytes)
             query = {"partNumber": str(number), "uploadId": upload_id}
             return _etag(self._client.ask("PUT", key, query=query, body=data, stop=stop))
@@ -481,7 +431,7 @@ class S3Store:
     def _abort(self, key: str, upload_id: str) -> None:
         """Remove the parts; if that fails, `sweep` or the bucket's lifecycle rule removes them."""
         with suppress(CullingError):
-            self._client.ask("DELETE", key, query={"uploadId": upload_id})
+            self._client.ask("DELETE", key, query={"uploadId": upload_id}, retry_s=0.0)
 
     def _etag_of(self, key: str, write_id: str) -> str:
         """Return the object's etag if the write `write_id` made it, else ''."""
@@ -489,8 +439,6 @@ class S3Store:
             found = self._client.ask("HEAD", key)
             return _etag(found) if found.headers.get(_WRITE_ID) == write_id else ""
         return ""
-
-    # --- conditions ---------------------------------------------------------------------------------------------------
 
     def _conditions(self, key: str, when: Condition) -> dict[str, str]:
         """Return a conditional write's headers; where the server ignores them, check the condition now instead."""
@@ -502,26 +450,21 @@ class S3Store:
         return {"If-None-Match": "*"} if when.absent else {"If-Match": f'"{when.etag}"'}
 
     def _check(self, key: str, when: Condition) -> None:
-        try:
+        etag = ""
+        with suppress(MissingObject):
             etag = self.stat(key).etag
-        except MissingObject:
-            etag = ""
         when.check(etag, self.uri(key))
 
     def _server_keeps_conditions(self, key: str) -> bool:
         """Test once if the server keeps conditions of writes, on an object beside `key`."""
         with self._lock:
             if self._keeps_conditions is None:
-                probe = f"{key}.probe-{uuid.uuid4().hex}"
+                probe, headers = f"{key}.probe-{uuid.uuid4().hex}", {"If-None-Match": "*"}
                 self._client.ask("PUT", probe, body=b"1")
                 try:
-                    self._client.ask("PUT", probe, body=b"2", headers={"If-None-Match": "*"})
+                    self._client.ask("PUT", probe, body=b"2", headers=headers)
                     self._keeps_conditions = False
-                    LOG.warning(
-                        "%s ignores conditional writes: two runs that promote a model at the same moment may overwrite "
-                        "each other's choice. Use a newer server.",
-                        self._client.endpoint,
-                    )
+                    LOG.warning("%s ignores conditional writes: of two writers at once, both may win.", self.uri(""))
                 except ObjectChanged:
                     self._keeps_conditions = True
                 with suppress(CullingError):
@@ -535,6 +478,10 @@ def _repeat(work: Callable[[], Result], *again: type[CullingError]) -> Result:
         with suppress(*again):
             return work()
     return work()
+
+
+def _metadata(sha256: str) -> dict[str, str]:
+    return {"Content-Type": "application/octet-stream", _SHA256: sha256, _WRITE_ID: uuid.uuid4().hex}
 
 
 def _etag(answer: urllib3.BaseHTTPResponse) -> str:

@@ -51,7 +51,7 @@ def get_tree(store: ObjectStore, prefix: str, folder: Path, *, workers: int = WO
     """Copy every object whose key starts with `prefix` into `folder`, under the rest of its key.
 
     Raises:
-        MissingObject: If there is no such object.
+        MissingObject: If no object has the prefix.
         StoreError: If one cannot be read; some others may be copied by then.
     """
     found = list(store.find(prefix))

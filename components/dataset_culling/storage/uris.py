@@ -133,7 +133,7 @@ def list_prefix(uri: str) -> list[Stat]:
     """Return the object that a URI names, and all objects under it as a folder; as with a path, 'a' is not 'ab'.
 
     Returns:
-        In the order of their keys; empty if there is none.
+        Objects in the order of their keys, or [].
     """
     store, key = open_store(uri)
     folder = key.rstrip("/")
@@ -148,7 +148,7 @@ def open_object(uri: str, *, buffer_bytes: int = 1 << 20) -> io.BufferedReader:
     """Open an object as a seekable file that is read by byte ranges, `buffer_bytes` at a time.
 
     Raises:
-        MissingObject: If there is no such object.
+        MissingObject: If the object does not exist.
     """
     return open_reader(*open_store(uri), buffer_bytes=buffer_bytes)
 
