@@ -1,4 +1,4 @@
-"""How fast a fleet is planned and applied.
+"""Time of planning and applying a fleet.
 
     python benchmarks/fleet.py [--json FILE] [--rounds 3] [--cameras 1000] [--workers 8]
 
@@ -32,10 +32,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from dataset_culling.cli import cli  # noqa: E402
+from dataset_culling.cli.program import cli  # noqa: E402
 from dataset_culling.fleet.config import read_fleet  # noqa: E402
 from dataset_culling.fleet.plan import make_plan, wanted_runs  # noqa: E402
-from dataset_culling.kubeflow.client import RecurringRun, read_compiled  # noqa: E402
+from dataset_culling.kubeflow.compiled import read_compiled  # noqa: E402
+from dataset_culling.kubeflow.runs import RecurringRun  # noqa: E402
 from kfp_server import kfp_server  # noqa: E402 - a module of the tests
 
 PIPELINE = ROOT / "pipelines" / "compiled" / "gpu.yaml"
@@ -54,7 +55,7 @@ def write_cameras(path: Path, number: int) -> None:
 
 
 def as_found(wanted: dict, version_id: str) -> list[RecurringRun]:
-    """What the cluster would hold, every tenth with another cron than it was made with."""
+    """Recurring runs as the cluster would hold them, every tenth with another cron than it was made with."""
     return [
         RecurringRun(
             id=f"id-{row}", name=want.name, description=want.description, enabled=True, max_concurrency=1,

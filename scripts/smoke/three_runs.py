@@ -29,7 +29,8 @@ import dataset_culling
 from dataset_culling.artifacts.decision import Decision, read_decision
 from dataset_culling.artifacts.metrics import read_metrics
 from dataset_culling.errors import CullingError
-from dataset_culling.kubeflow.client import Cluster, kfp_settings
+from dataset_culling.kubeflow.client import Cluster
+from dataset_culling.kubeflow.settings import kfp_settings
 from dataset_culling.storage import put_file
 
 MODELS = Path(dataset_culling.__file__).parent / "detectors" / "weights"

@@ -276,7 +276,7 @@ def test_cluster__a_sign_in_page_is_not_an_empty_cluster(server, culling, camera
 
 
 def test_cluster__nobody_there(culling, cameras, monkeypatch):
-    monkeypatch.setenv("CULLING_KFP_RETRY_S", "0.5")
+    monkeypatch.setenv("CULLING_KFP_RETRY_S", "0.2")
     said = culling("fleet", "plan", cameras("entrance"), "--host", "http://127.0.0.1:9")
     assert said.code == 6
     assert "127.0.0.1:9" in said.err

@@ -14,10 +14,7 @@ from dataset_culling.strategies.base import CullInput
 from dataset_culling.strategies.table import STRATEGIES, choose_frames
 from dataset_culling.types import Selection
 
-NAMES = [
-    "full", "uniform", "random", "entropy", "least-confidence", "margin", "confidence", "precision",
-    "confidence+precision", "top-confidence", "coverage",
-]  # fmt: skip
+NAMES = list(STRATEGIES)
 BUDGETED = [name for name in NAMES if name != "full"]
 FOLDER = Path(dataset_culling.strategies.__file__).parent
 CARD_SECTIONS = ("## Formula", "## Source", "## Cost", "## When it fails")
@@ -39,7 +36,11 @@ def same(one: Selection, other: Selection) -> bool:
 
 
 def test_table__holds_the_ablation():
-    assert list(STRATEGIES) == NAMES
+    ablation = {
+        "full", "uniform", "random", "entropy", "least-confidence", "margin", "confidence", "precision",
+        "confidence+precision", "top-confidence", "coverage",
+    }  # fmt: skip
+    assert ablation <= set(STRATEGIES)
 
 
 @pytest.fixture(params=NAMES)

@@ -17,17 +17,17 @@ import pytest
 from conftest import REPOSITORY
 from dataset_culling.artifacts.header import TIMING
 from dataset_culling.config import parse_config
-from dataset_culling.graph import STAGES, WIRING, PipelineConfig
-from dataset_culling.kubeflow.compile import compile_pipeline
 from dataset_culling.kubeflow.parameters import pipeline_arguments
+from dataset_culling.kubeflow.pipeline import compile_pipeline
+from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig
+
+pytestmark = pytest.mark.slow
 
 SCHEDULED_UTC = "2026-11-21T01:12:00Z"
 ORCHESTRATE = """
 import json, sys
 from kfp import components, local
 from kfp.local import subprocess_task_handler
-
-pytestmark = pytest.mark.slow
 
 handler = subprocess_task_handler.SubprocessTaskHandler
 handler.validate_image = lambda self, image: None
@@ -52,7 +52,7 @@ def kfp_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pipeline.yaml").write_text(compiled.replace("{{$.pipeline_job_schedule_time_utc}}", SCHEDULED_UTC))
     settings = parse_config(PipelineConfig, json.loads((tiny_run / "config.json").read_text()), where="config.json")
     settings = settings.replace(registry=str(folder / "registry"))
-    (folder / "arguments.json").write_text(json.dumps(pipeline_arguments(settings, STAGES)))
+    (folder / "arguments.json").write_text(json.dumps(pipeline_arguments(settings)))
     done = subprocess.run(
         [
             sys.executable,

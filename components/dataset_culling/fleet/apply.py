@@ -1,4 +1,4 @@
-"""Doing a plan: every camera for itself, several at once, each step safe to repeat."""
+"""Carry a plan out: each camera on its own, several at once, each step safe to repeat."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import Literal
 
 from dataset_culling.errors import ClusterError, CullingError
 from dataset_culling.fleet.plan import Change, Plan, begin_of, mark_of
-from dataset_culling.kubeflow.client import Cluster, Version
+from dataset_culling.kubeflow.client import Cluster
+from dataset_culling.kubeflow.runs import Version
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one change."""
+    """The result of one change."""
 
     change: Change
     state: Literal["done", "waiting", "failed"]
-    said: str = ""
+    message: str = ""
 
 
 def apply_plan(
@@ -30,9 +31,9 @@ def apply_plan(
     *,
     now_utc: datetime,
     workers: int,
-    tell: Callable[[Outcome], None] = lambda outcome: None,
+    report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Do all of it. One camera's failure does not stop the others.
+    """Carry out all of it. One camera's failure does not stop the others.
 
     Args:
         cluster: Kubeflow Pipelines.
@@ -40,7 +41,7 @@ def apply_plan(
         version: The pipeline version that is to run.
         now_utc: The present.
         workers: Cameras at once.
-        tell: Told each outcome as it comes.
+        report: Called with each outcome as it comes.
 
     Returns:
         The outcomes in the plan's order; unchanged cameras have none.
@@ -62,7 +63,7 @@ def apply_plan(
             for done in as_completed([pool.submit(work, change) for change in todo]):
                 outcome = done.result()
                 outcomes[outcome.change.camera] = outcome
-                tell(outcome)
+                report(outcome)
         except BaseException:
             stopped.set()
             raise
@@ -70,19 +71,21 @@ def apply_plan(
 
 
 def _apply(cluster: Cluster, change: Change, version: Version, now_utc: datetime) -> Outcome:
-    """One camera, in the order that never leaves two schedules enabled."""
+    """Change one camera, in the order that never leaves two schedules enabled."""
     want, keep, old = change.wanted, change.keep, change.old
     if want is not None and keep is None:
-        spec = want.spec(
-            experiment_id=cluster.experiment_id(want.name),
-            pipeline_id=version.pipeline_id,
-            version_id=version.id,
-            begin_utc=begin_of(want, busy=bool(change.live), now_utc=now_utc),
-            enabled=not want.paused and not old,
-        )
         known = {run.id for run in old}
         keep = cluster.create_recurring_run(
-            spec,
+            want.name,
+            want.description,
+            version,
+            want.parameters,
+            cron=want.cron,
+            begin_utc=begin_of(want, busy=bool(change.live), now_utc=now_utc),
+            enabled=not want.paused and not old,
+            experiment_id=cluster.experiment_id(want.name),
+            service_account=want.service_account,
+            pipeline_root=want.pipeline_root,
             is_it=lambda run: (mark := mark_of(run)) is not None and mark.digest == want.digest and run.id not in known,
         )
     for run in old:
@@ -106,9 +109,9 @@ def _apply(cluster: Cluster, change: Change, version: Version, now_utc: datetime
 
 
 def failures(outcomes: list[Outcome]) -> ClusterError | None:
-    """One error for all that failed, the first one's words in full; None if nothing did."""
+    """Return one error for all that failed, with the first one's message; None if all is done."""
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if not failed:
         return None
     more = f" (and {len(failed) - 1} more cameras)" if len(failed) > 1 else ""
-    return ClusterError(f"camera '{failed[0].change.camera}'{more}: {failed[0].said}")
+    return ClusterError(f"camera '{failed[0].change.camera}'{more}: {failed[0].message}")

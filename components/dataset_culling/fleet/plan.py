@@ -1,4 +1,4 @@
-"""What must happen so that the cluster's recurring runs become those that cameras.yaml wants; pure.
+"""The plan: changes that turn the cluster's recurring runs into those that cameras.yaml wants; no input or output.
 
 KFP cannot change a recurring run, so a change is a new one, and deleting one takes its live run with it. Therefore:
 
@@ -8,7 +8,7 @@ KFP cannot change a recurring run, so a change is a new one, and deleting one ta
 - an old one is deleted when none of its runs is live; until then it stays, disabled, and the plan says `waiting`;
 - if an old run is live, its replacement begins no sooner than HANDOVER from now.
 
-The file is the truth about pausing, too: what a person switched off in the UI is drift.
+The file is the truth about pausing, too: a schedule that was switched off in the UI has drifted.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from dataset_culling.errors import ConfigError
 from dataset_culling.fleet.config import Fleet
 from dataset_culling.fleet.schedule import next_start, stagger_s
-from dataset_culling.kubeflow.client import RecurringRun, RecurringSpec
+from dataset_culling.kubeflow.compiled import differing
+from dataset_culling.kubeflow.runs import RecurringRun
 
 Kind = Literal["create", "replace", "drifted", "pause", "resume", "remove", "waiting", "unchanged"]
 KINDS: tuple[Kind, ...] = ("create", "replace", "drifted", "pause", "resume", "remove", "waiting", "unchanged")
@@ -38,14 +38,14 @@ _MARK = re.compile(r"\[culling-fleet ([a-z0-9-]+) ([a-z0-9-]+) ([0-9a-f]{16})\]"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one camera's recurring run is to be."""
+    """The recurring run that the file wants for one camera."""
 
     camera: str
     fleet: str
     cron: str
     first_start_utc: datetime
     local: str
-    """The start in the camera's words, for people."""
+    """The start in the camera's time zone, for the operator."""
     parameters: Mapping[str, Any] = field(repr=False)
     version: str
     """Name of the pipeline version, which holds a digest of the compiled pipeline."""
@@ -56,42 +56,24 @@ class Wanted:
 
     @property
     def name(self) -> str:
-        """Of the recurring run and of the camera's experiment."""
+        """Name of the recurring run and of the camera's experiment."""
         return f"{self.fleet}-{self.camera}"
 
     @property
     def digest(self) -> str:
-        """Of all that makes another recurring run, 16 hex digits. Not of `paused`, which can be switched."""
-        said = [
+        """Digest, 16 hex digits, of all that needs another recurring run; `paused` can be switched."""
+        identity = [
             self.name, self.cron, self.parameters, self.version, self.service_account, self.pipeline_root,
             self.revision,
         ]  # fmt: skip
-        text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=_plain_number)
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=_plain_number)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def description(self) -> str:
-        """For people, and the mark by which it is found again."""
+        """A line for the operator, and the mark by which it is found again."""
         return (
             f"Nightly at {self.local}. Kept by culling fleet. [culling-fleet {self.fleet} {self.camera} {self.digest}]"
-        )
-
-    def spec(
-        self, *, experiment_id: str, pipeline_id: str, version_id: str, begin_utc: datetime, enabled: bool
-    ) -> RecurringSpec:
-        """As KFP is told."""
-        return RecurringSpec(
-            name=self.name,
-            description=self.description,
-            experiment_id=experiment_id,
-            pipeline_id=pipeline_id,
-            version_id=version_id,
-            cron=self.cron,
-            begin_utc=begin_utc,
-            parameters=self.parameters,
-            service_account=self.service_account,
-            pipeline_root=self.pipeline_root,
-            enabled=enabled,
         )
 
 
@@ -101,7 +83,7 @@ def _plain_number(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Whose a recurring run is."""
+    """The fleet, camera and digest that a recurring run is marked with."""
 
     fleet: str
     camera: str
@@ -109,14 +91,14 @@ class Mark:
 
 
 def mark_of(run: RecurringRun) -> Mark | None:
-    """What its description says; None if it is not ours."""
+    """Read the mark in a description; None without one."""
     match = _MARK.search(run.description)
     return Mark(*match.groups()) if match else None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to become of one camera."""
+    """The change of one camera."""
 
     camera: str
     kind: Kind
@@ -132,28 +114,28 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All of it. `foreign`: recurring runs with a camera's name that are not ours; they are left alone."""
+    """All changes. `foreign`: unmarked recurring runs with a camera's name; they are left alone."""
 
     changes: tuple[Change, ...]
     foreign: tuple[RecurringRun, ...] = ()
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is to be done."""
+        """True if nothing is to be done."""
         return all(change.kind == "unchanged" for change in self.changes)
 
     def counts(self) -> dict[str, int]:
-        """Kind -> how many cameras."""
+        """Return kind -> number of cameras."""
         return {kind: sum(change.kind == kind for change in self.changes) for kind in KINDS}
 
 
 def wanted_runs(fleet: Fleet, *, version: str, defaults: Mapping[str, Any], now_utc: datetime) -> dict[str, Wanted]:
-    """What the file wants.
+    """List what the file wants.
 
     Args:
         fleet: cameras.yaml.
         version: Name of the pipeline version that is to run.
-        defaults: The pipeline's parameters with their defaults; only what differs is said.
+        defaults: The pipeline's parameters with their defaults; only what differs is passed.
         now_utc: The present, for the offset in force at the next start.
 
     Raises:
@@ -179,21 +161,6 @@ def wanted_runs(fleet: Fleet, *, version: str, defaults: Mapping[str, Any], now_
     return found
 
 
-def differing(arguments: Mapping[str, Any], defaults: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """The arguments that are not the pipeline's defaults: short in the UI and on the wire.
-
-    Raises:
-        ConfigError: If the pipeline has no such parameter.
-    """
-    for name in arguments:
-        if name not in defaults:
-            raise ConfigError(
-                f"{where}: expected the pipeline to have the parameter '{name}', found it compiled without. "
-                f"Compile it again with this version: culling compile."
-            )
-    return {name: value for name, value in arguments.items() if defaults[name] != value}
-
-
 def make_plan(
     wanted: Mapping[str, Wanted],
     found: Iterable[RecurringRun],
@@ -202,7 +169,7 @@ def make_plan(
     fleet: str,
     version_id: str = "",
 ) -> Plan:
-    """Compare.
+    """Compare what is wanted with what the cluster has.
 
     Args:
         wanted: Camera -> what is wanted of it.
@@ -265,14 +232,14 @@ def _change(
 
 
 def _waiting_only(old: tuple[RecurringRun, ...], busy: Collection[str]) -> tuple[str, ...]:
-    """A reason, if all that is left to do is to wait for live runs."""
+    """Return a reason if all that is left to do is to wait for live runs."""
     if old and all(run.id in busy and not run.enabled for run in old):
         return (f"a run of the old schedule {old[0].id} still goes on",)
     return ()
 
 
 def drift(run: RecurringRun, want: Wanted, version_id: str) -> tuple[str, ...]:
-    """How a recurring run that was made as wanted is no longer so in the cluster."""
+    """List the differences between a recurring run and what it was created as."""
     reasons = list(_differences(run, want, version_id))
     if run.max_concurrency != 1:
         reasons.append(f"max_concurrency is {run.max_concurrency}, not 1")
@@ -298,6 +265,6 @@ def _differences(run: RecurringRun, want: Wanted, version_id: str) -> tuple[str,
 
 
 def begin_of(want: Wanted, *, busy: bool, now_utc: datetime) -> datetime:
-    """When a new schedule begins: just before its first start, or after the handover if an old run is live."""
+    """Return the begin of a new schedule: just before its first start, or after the handover if an old run is live."""
     begin = want.first_start_utc - LEAD
     return max(begin, now_utc.astimezone(UTC) + HANDOVER) if busy else begin

@@ -1,8 +1,8 @@
-"""When a camera is due: local time of day, in its time zone, to the server's cron in UTC with seconds.
+"""A camera's start: local time of day, in its time zone, as the server's cron in UTC with seconds.
 
 A cron is fixed in UTC, local time is not. So a cron is made for the **next** start, by the offset in force then, and
 `culling fleet apply` makes it anew after the clocks change; one apply a day (at noon, say) keeps every night right,
-and a fleet that nobody applies is an hour off until somebody does. On the nights of the change themselves:
+and without it the fleet is an hour off until the next apply. On the nights of the change themselves:
 
 - clocks go forward over the start (02:30 does not exist): it starts as many minutes after the jump, at 03:30;
 - clocks go back over it (02:30 comes twice): it starts the first time, once.
@@ -30,7 +30,7 @@ class Start:
 
 
 def next_start(now_utc: datetime, zone: str, minute_of_day: int, offset_s: int = 0) -> Start:
-    """The first start after `now_utc`.
+    """Return the first start after `now_utc`.
 
     Args:
         now_utc: The present, with a time zone.
@@ -40,7 +40,7 @@ def next_start(now_utc: datetime, zone: str, minute_of_day: int, offset_s: int =
 
     Raises:
         ValueError: If `now_utc` has no time zone or a number is out of its range.
-        zoneinfo.ZoneInfoNotFoundError: If there is no such zone.
+        zoneinfo.ZoneInfoNotFoundError: If the zone is unknown.
     """
     if now_utc.tzinfo is None:
         raise ValueError("now_utc must have a time zone")
@@ -60,7 +60,7 @@ def _start(day: date, zone: str, minute_of_day: int, offset_s: int) -> datetime:
 
 
 def stagger_s(camera: str, spread_s: int) -> int:
-    """The camera's own delay, 0 to `spread_s` seconds: by its name, so that other cameras' coming and going moves none.
+    """Return the camera's own delay, from 0 below `spread_s` seconds, by its name: adding cameras moves no other.
 
     Args:
         camera: The camera's name.
@@ -69,8 +69,3 @@ def stagger_s(camera: str, spread_s: int) -> int:
     if spread_s <= 0:
         return 0
     return int.from_bytes(hashlib.sha256(camera.encode()).digest()[:8], "big") % spread_s
-
-
-def footage_day(now_utc: datetime, zone: str) -> date:
-    """The last whole day where the camera stands: yesterday's date there."""
-    return now_utc.astimezone(ZoneInfo(zone)).date() - timedelta(days=1)

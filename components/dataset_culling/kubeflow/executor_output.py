@@ -1,4 +1,4 @@
-"""What a stage tells KFP about its outputs: reads the executor input, writes the executor output. Imports no kfp."""
+"""A stage's report to KFP about its outputs: reads the executor input, writes the executor output. Imports no kfp."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_executor_output(
             takes none.
 
     Raises:
-        ConfigError: If it is no executor input, or does not name one of `outputs`.
+        ConfigError: If `executor_input` is invalid, or lacks one of `outputs`.
         OutputError: If the file cannot be written.
 
     Source:
@@ -39,7 +39,7 @@ def write_executor_output(
     for name in outputs:
         if name not in known:
             raise ConfigError(
-                f"--executor-input: expected output '{name}' in outputs.artifacts, found {', '.join(known) or 'none'}. "
+                f"--executor-input: expected output '{name}' in outputs.artifacts, found {', '.join(known) or '-'}. "
                 f"Compile the pipeline again with this version."
             )
         listed[name] = _entry(known[name], metadata.get(name, {}))
@@ -62,11 +62,11 @@ def write_executor_output(
 def _parse(executor_input: str) -> tuple[dict[str, dict[str, Any]], Path]:
     """Each output's first artifact, and where the executor output goes."""
     try:
-        said = json.loads(executor_input)["outputs"]
-        artifacts = {name: entry["artifacts"][0] for name, entry in said.get("artifacts", {}).items()}
+        outputs = json.loads(executor_input)["outputs"]
+        artifacts = {name: entry["artifacts"][0] for name, entry in outputs.get("artifacts", {}).items()}
         for artifact in artifacts.values():
             artifact["uri"]
-        return artifacts, Path(said["outputFile"])
+        return artifacts, Path(outputs["outputFile"])
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ConfigError(
             f"--executor-input: expected KFP's executor input as JSON, found {type(error).__name__}: {error}. "
@@ -84,7 +84,7 @@ def _storable(value: float | str) -> float | str:
 
 
 def _sibling(path: Path, artifact: Mapping[str, Any], other: Mapping[str, Any]) -> Path:
-    """Where KFP wants `other`, given where it wants `artifact`: it keeps a task's outputs side by side."""
+    """Return the path of `other`, given that of `artifact`: KFP keeps a task's outputs side by side."""
     uri, other_uri = str(artifact["uri"]), str(other["uri"])
     if PurePosixPath(uri).parent != PurePosixPath(other_uri).parent:
         raise ConfigError(f"--executor-input: expected '{other_uri}' beside '{uri}', found them apart.")

@@ -1,1 +1,1 @@
-"""One folder per stage: config.py (its knobs), stage.py (its work), component.py (its KFP adapter), README.md."""
+"""One folder per stage: config.py (its settings), stage.py (its work), README.md."""

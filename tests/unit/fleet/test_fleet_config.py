@@ -77,6 +77,7 @@ def test_read_fleet__settings_become_the_pipelines_parameters(tmp_path):
         (("Europe/Berlin", "Europe/Berlln"), "line 3: camera 'entrance': 'time_zone': .* Did you mean 'Europe/Berlin'"),
         (("name: yard", "name: entrance"), "line 8: .*the name is taken by the camera of line 6"),
         (("source: s3://footage/yard/", "sauce: s3://x/"), "line 8: .*'sauce' is no known key. Did you mean 'source'"),
+        (("s3://footage/entrance/", "5"), "line 7: camera 'entrance': 'source': wanted"),
         (("s3://footage/entrance/", "/data/entrance"), "line 7: camera 'entrance': 'source': wanted s3://"),
         (("s3://footage/entrance/", "s3://a/\n    preset: tinny"), "line 8: .*Did you mean 'tiny'"),
         (("s3://footage/entrance/", "s3://a/\n    student: {name: yolox_nanno}"), "line 8: .*mean 'yolox_nano'"),
@@ -127,6 +128,14 @@ def test_set_paused__an_alias_is_left_alone(tmp_path):
     before = path.read_text()
     with pytest.raises(ConfigError, match=r"cameras\.yaml"):
         set_paused(path, ("entrance",), False)  # *off resolves to the node of yard
+    assert path.read_text() == before
+
+
+def test_set_paused__an_anchor_is_left_alone(tmp_path):
+    path = write(tmp_path, GOOD.replace("paused: true}", "paused: &off true}"))
+    before = path.read_text()
+    with pytest.raises(ConfigError, match=r"cameras\.yaml: 'paused: false' cannot be written in place"):
+        set_paused(path, ("yard",), False)  # others may refer to the anchor
     assert path.read_text() == before
 
 

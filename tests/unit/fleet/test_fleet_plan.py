@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dataset_culling.errors import ConfigError
-from dataset_culling.fleet.plan import HANDOVER, Wanted, begin_of, differing, make_plan, mark_of
-from dataset_culling.kubeflow.client import RecurringRun
+from dataset_culling.fleet.plan import HANDOVER, Wanted, begin_of, make_plan, mark_of
+from dataset_culling.kubeflow.compiled import differing
+from dataset_culling.kubeflow.runs import RecurringRun
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 WANT = Wanted(
@@ -135,5 +136,5 @@ def test_differing__only_what_is_not_the_default():
         "camera": "yard",
         "epochs": 30,
     }
-    with pytest.raises(ConfigError, match="'pool', found it compiled without"):
+    with pytest.raises(ConfigError, match="compiled without the parameter 'pool'"):
         differing({"pool": 1}, defaults, where="x")
