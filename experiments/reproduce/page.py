@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dataset_culling.runner.writing import write_page
+from dataset_culling.storage.transfer import write_page
 from experiments.reproduce import paper
 from experiments.reproduce.about import About
 from experiments.reproduce.arms import ARMS, VARIANTS

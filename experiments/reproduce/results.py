@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from dataset_culling.errors import InputError
-from dataset_culling.runner.writing import write_page
+from dataset_culling.storage.transfer import write_page
 
 RESULTS, CURVES, OVERLAPS = "results.csv", "curves.csv", "overlaps.csv"
 

@@ -34,7 +34,7 @@ from dataset_culling.engine.simulate import scene_text, simulate_in_child, truth
 from dataset_culling.errors import ConfigError
 from dataset_culling.pipeline.graph import WIRING, PipelineConfig, TaskSpec
 from dataset_culling.pipeline.presets import read_preset
-from dataset_culling.runner.writing import write_page
+from dataset_culling.storage.transfer import write_page
 from dataset_culling.types import Detections
 from experiments.reproduce.about import Made
 from experiments.reproduce.arms import LOG_LEFT_OUT

@@ -40,9 +40,8 @@ from dataset_culling.errors import (
     ObjectChanged,
     OutputError,
 )
-from dataset_culling.storage import IF_ABSENT, ObjectStore, Stat, if_unchanged, is_remote, open_store
+from dataset_culling.storage import IF_ABSENT, ObjectStore, Stat, each, if_unchanged, is_remote, open_store
 from dataset_culling.storage.base import corrupt
-from dataset_culling.storage.parallel import each
 
 CAMERA = re.compile(r"[a-z0-9][a-z0-9-]*")
 CLAIM, MANIFEST, REMOVED = "claim.json", "manifest.json", "removed.json"

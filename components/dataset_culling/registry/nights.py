@@ -29,9 +29,8 @@ from dataset_culling.artifacts.frames import SCHEMA as FRAMES_SCHEMA
 from dataset_culling.artifacts.labels import SCHEMA as LABELS_SCHEMA
 from dataset_culling.errors import CorruptObject, MissingObject, ObjectChanged
 from dataset_culling.registry.models import Registry, fetch_files
-from dataset_culling.storage import IF_ABSENT
+from dataset_culling.storage import IF_ABSENT, each
 from dataset_culling.storage.base import corrupt
-from dataset_culling.storage.parallel import each
 from dataset_culling.types import ImageArray
 
 NIGHT, CURRENT = "night.json", "current.json"
