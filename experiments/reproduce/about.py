@@ -51,7 +51,7 @@ def about_this_machine(
 
     Args:
         preset: Of `python -m experiments.reproduce`.
-        arguments: What follows `culling` on the command line.
+        arguments: Options of the command.
         made: Where the cells' work was done.
         real_footage: Whether the cameras are videos of somebody's.
         failures: Job -> message.
@@ -61,7 +61,7 @@ def about_this_machine(
         machine=machine(),
         date=_now(),
         commit=commit(),
-        command=shlex.join(["culling", *arguments]),
+        command=shlex.join(["python", "-m", "experiments.reproduce", *arguments]),
         made=tuple(made),
         real_footage=real_footage,
         failures=failures,
@@ -91,12 +91,15 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, marked where the package differs from it; the version where there is no checkout."""
-    here = Path(dataset_culling.__file__).parent
-    found = _said(["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"])
+    """Return the checkout's commit, marked where package or experiments changed; else the version."""
+    package, experiments = Path(dataset_culling.__file__).parent, Path(__file__).parents[1]
+    found = _said(["git", "-C", str(package), "rev-parse", "--short=12", "HEAD"])
     if not found:
         return f"version {__version__}"
-    changed = _said(["git", "-C", str(here), "status", "--porcelain", "--untracked-files=no", "--", str(here)])
+    changed = any(
+        _said(["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no", "--", "."])
+        for folder in (package, experiments)
+    )
     return f"{found}, with changes" if changed else found
 
 
