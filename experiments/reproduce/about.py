@@ -1,4 +1,4 @@
-"""Where and when results came to be: machine, date, commit and command."""
+"""Origin of the results: machine, date, commit and command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dataset_culling import __version__
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Where and when one cell's work was done: a page may be of several runs of the command."""
+    """Origin of one cell's work: a page may be of several runs of the command."""
 
     commit: str = ""
     date: str = ""  # UTC
@@ -32,7 +32,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What stands at the end of the page."""
+    """Content of the end of the page."""
 
     preset: str
     machine: str
@@ -53,7 +53,7 @@ def about_this_machine(
         preset: Of `python -m experiments.reproduce`.
         arguments: Options of the command.
         made: Where the cells' work was done.
-        real_footage: Whether the cameras are videos of somebody's.
+        real_footage: Whether the cameras are real videos.
         failures: Job -> message.
     """
     return About(
@@ -69,7 +69,7 @@ def about_this_machine(
 
 
 def made_here(*, jobs: int, threads: int) -> Made:
-    """What is true of every cell that this process works on; `made.at_now()` adds when.
+    """Return the origin shared by every cell of this process; `made.at_now()` adds the time.
 
     Args:
         jobs: Workers.
