@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from dataset_culling.cli import exit_code_of
+from dataset_culling.cli.program import exit_code_of
 
 
 def run(command: click.Command, name: str) -> None:

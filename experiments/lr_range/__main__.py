@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.engine.finished import TRAINING, check_classes, inputs_of, settings_of
+from dataset_culling.engine.stage_main import choose_device
 from dataset_culling.errors import ConfigError
-from dataset_culling.runner.entry import choose_device
-from dataset_culling.runner.finished import TRAINING, check_classes, inputs_of, settings_of
 from dataset_culling.stages.detecting import local_weights
 from dataset_culling.stages.rehearsal import start_of
 from dataset_culling.stages.train_student.stage import read_material

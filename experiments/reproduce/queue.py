@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 
 from dataset_culling.artifacts.timing import Timing
 from dataset_culling.errors import CullingError
-from dataset_culling.graph import TaskSpec
+from dataset_culling.pipeline.graph import TaskSpec
 from dataset_culling.report import words
-from dataset_culling.runner.forkserver import StageServer
 
 HEARTBEAT_S = 30.0
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -53,7 +52,6 @@ class Watcher:
 class Worker:
     """Who does a job."""
 
-    server: StageServer | None = None
     display: Watcher = field(default_factory=Watcher)
 
 
@@ -79,16 +77,13 @@ class _State:
     stop: bool = False
 
 
-def run_jobs(
-    jobs: Sequence[Job], *, workers: int, say: Callable[[str], None], make_server: Callable[[], StageServer | None]
-) -> Mapping[str, str]:
+def run_jobs(jobs: Sequence[Job], *, workers: int, say: Callable[[str], None]) -> Mapping[str, str]:
     """Do all jobs, the first that can be done first.
 
     Args:
         jobs: In the order of preference; names are unique, needs name others of them.
         workers: How many at a time.
         say: Told a line when a job ends, and now and then what is going on.
-        make_server: What starts a worker's processes; it is entered and left by the worker.
 
     Returns:
         Name -> message of those that failed, or could not be done as one that they need failed.
@@ -109,8 +104,7 @@ def run_jobs(
 
     def serve(place: int) -> None:
         _take_cores(place, workers)
-        server = make_server()
-        worker = Worker(server)
+        worker = Worker()
         try:
             while (job := _next(state, changed, worker)) is not None:
                 began, worked, message = time.monotonic(), True, ""
@@ -132,9 +126,6 @@ def run_jobs(
             with changed:
                 state.bug, state.stop = state.bug or error, True
                 changed.notify_all()
-        finally:
-            if server is not None:
-                server.__exit__(None, None, None)
 
     threads = [threading.Thread(target=serve, args=(place,), daemon=True) for place in range(workers)]
     for thread in threads:

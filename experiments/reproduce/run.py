@@ -10,10 +10,11 @@ from pathlib import Path
 
 from dataset_culling.config import did_you_mean, merge, parse_config
 from dataset_culling.detectors.table import DESCRIBED, DETECTORS
+from dataset_culling.engine.interruption import locked
+from dataset_culling.engine.local import RunResult
+from dataset_culling.engine.process import start_fork_server
 from dataset_culling.errors import ConfigError, InputError, StageFailed
 from dataset_culling.footage.find import SUFFIXES
-from dataset_culling.runner.engine import RunResult, locked
-from dataset_culling.runner.forkserver import StageServer
 from experiments.reproduce.about import Made, about_this_machine, made_here
 from experiments.reproduce.cells import Cell, cells_of
 from experiments.reproduce.config import CameraSpec, ReproduceConfig
@@ -75,7 +76,8 @@ def reproduce(
             f"{len(cells)} cells on {len(config.cameras)} cameras, {len(listed)} jobs, {workers} at a time, "
             f"{threads} thread{'s' if threads != 1 else ''} each"
         )
-        failures = run_jobs(listed, workers=workers, say=say, make_server=StageServer)
+        start_fork_server()  # here, in the main thread: it inherits the number of threads, and dies with who starts it
+        failures = run_jobs(listed, workers=workers, say=say)
     if not outcomes:
         name, message = next(iter(failures.items()))
         raise StageFailed(f"{name}: {message}", exit_code=1)

@@ -28,12 +28,12 @@ from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.artifacts.timing import Timing, read_timing
 from dataset_culling.config import merge, parse_config
+from dataset_culling.engine.interruption import locked, writing_to
+from dataset_culling.engine.local import RunResult, run_pipeline
+from dataset_culling.engine.simulate import scene_text, simulate_in_child, truth_path
 from dataset_culling.errors import ConfigError
-from dataset_culling.graph import WIRING, PipelineConfig, TaskSpec
-from dataset_culling.presets import read_preset
-from dataset_culling.runner.engine import RunResult, locked, run_pipeline, writing_to
-from dataset_culling.runner.process import run_child
-from dataset_culling.runner.simulate import scene_text, truth_path
+from dataset_culling.pipeline.graph import WIRING, PipelineConfig, TaskSpec
+from dataset_culling.pipeline.presets import read_preset
 from dataset_culling.runner.writing import write_page
 from dataset_culling.types import Detections
 from experiments.reproduce.about import Made
@@ -87,13 +87,9 @@ def film(config: ReproduceConfig, camera: str, out: Path, worker: Worker) -> boo
     with writing_to(out):
         video.parent.mkdir(parents=True, exist_ok=True)
     worker.display.step("Simulated camera")
-    run_child(
-        [
-            "simulate", str(video), "--scene", spec.scene, "--duration", str(duration_s(config, spec)),
-            "--fps", str(config.frames_per_second), "--day-length", str(day_s),
-        ],
-        log=out / "logs" / f"simulate-{camera}.log", task="Simulated camera", progress=worker.display.progress,
-        server=worker.server,
+    simulate_in_child(
+        video, spec.scene, duration_s(config, spec), config.frames_per_second, day_length_s=day_s,
+        log=out / "logs" / f"simulate-{camera}.log", progress=worker.display.progress,
     )  # fmt: skip
     return True
 
@@ -127,7 +123,7 @@ def share(config: ReproduceConfig, camera: str, out: Path, worker: Worker, *, de
     """Extract, score, label: once for a camera."""
     return run_pipeline(
         camera_config(config, camera, out), out / "cameras" / camera, display=worker.display, device=device,
-        wiring=SHARED, server=worker.server,
+        wiring=SHARED,
     )  # fmt: skip
 
 
@@ -137,7 +133,6 @@ def share_gated(config: ReproduceConfig, camera: str, out: Path, worker: Worker,
     gated = plain.replace(extract_frames=plain.extract_frames.replace(near_duplicates="drop"))
     result = run_pipeline(
         gated, out / "cameras" / f"{camera}+gate", display=worker.display, device=device, wiring=SHARED[:2],
-        server=worker.server,
     )  # fmt: skip
     return len(result.skipped) < 2
 
@@ -160,7 +155,7 @@ def share_logged(
             write_page(log, text)
     logged = plain.replace(score_frames=plain.score_frames.replace(logged=str(log.absolute())))
     result = run_pipeline(
-        logged, folder, display=worker.display, device=device, wiring=(_TASKS["score-frames"],), server=worker.server,
+        logged, folder, display=worker.display, device=device, wiring=(_TASKS["score-frames"],),
         given={"extract-frames.pool": frames},
     )  # fmt: skip
     return not result.skipped
@@ -312,7 +307,7 @@ def run_cell(
     given["score-frames.detections"] = scoring.detections
     result = run_pipeline(
         cell_config(config, cell, out), cell_folder(cell, out), display=worker.display, device=device,
-        wiring=wiring, server=worker.server, given=given,
+        wiring=wiring, given=given,
     )  # fmt: skip
     if "train-student" not in result.skipped:
         write_made(cell_folder(cell, out), made.at_now())

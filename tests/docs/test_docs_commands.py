@@ -13,7 +13,7 @@ import click
 import pytest
 
 from conftest import REPOSITORY
-from dataset_culling.cli import cli, exit_code_of
+from dataset_culling.cli.program import cli, exit_code_of
 from docs_fences import MARKS, PAGES, Fence, arguments_of, commands, fences
 
 SHELLS = ("sh", "bash", "shell", "console", "zsh")

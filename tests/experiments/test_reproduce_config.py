@@ -9,7 +9,7 @@ import pytest
 
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.footage.holdout import split_by_time
-from dataset_culling.graph import STAGES
+from dataset_culling.pipeline.graph import STAGES
 from dataset_culling.simulation import SCENES
 from experiments.reproduce.about import Made
 from experiments.reproduce.arms import ARMS, VARIANTS

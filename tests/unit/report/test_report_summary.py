@@ -11,7 +11,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from dataset_culling.graph import WIRING
+from dataset_culling.pipeline.graph import WIRING
 from dataset_culling.report.run_data import TASK_NAMES, Run
 from dataset_culling.report.summary import CULLING_TASKS, culling_gain, projection, summarise
 from dataset_culling.report.terminal import print_summary
