@@ -1,1 +1,1 @@
-"""What stages hand to each other: directories with a header. The only place that knows their file names."""
+"""Artifacts: the directories with a header that stages pass on. Only this package knows their file names."""

@@ -1,4 +1,4 @@
-"""From names to footage: files found, probed, put in time order, indexed and laid on one time axis."""
+"""Open footage: probe files, put them in time order, index them and place them on one time axis."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Footage:
     """All segments, in time order."""
 
     segments: tuple[Segment, ...]
-    start: datetime | None  # wall clock of the first frame, in UTC; None where only modification times tell
-    left_out: tuple[str, ...]  # files of a folder that are no videos, each with the reason
-    notes: tuple[str, ...]  # for people
+    start: datetime | None  # wall clock of the first frame, in UTC; None: unknown
+    left_out: tuple[str, ...]  # files of a folder that are not videos, each with the reason
+    notes: tuple[str, ...]  # for display
 
     @property
     def recorded_s(self) -> float:
-        """Seconds of video, files that overlap counted twice."""
+        """Seconds of video; overlaps count twice."""
         return sum(segment.length_s for segment in self.segments)
 
 
@@ -35,12 +35,12 @@ def read_footage(sources: Sequence[Source], *, name_time: re.Pattern[str], zone:
 
     Args:
         sources: The files.
-        name_time: Finds the start time in a file's name; see `sources.time_in_name`.
+        name_time: Pattern of the start time in a file's name; see `find.time_in_name`.
         zone: IANA name of the time zone of names.
-        workers: How many files are read at once.
+        workers: Files read at once.
 
     Raises:
-        FootageError: If a file that was named itself is no video, or none is, or no file holds a frame.
+        FootageError: If an explicitly named file is not a video, no file is one, or no file holds a frame.
     """
     with ThreadPoolExecutor(workers) as pool:
         probed = list(pool.map(_try_probe, sources))
@@ -57,7 +57,7 @@ def read_footage(sources: Sequence[Source], *, name_time: re.Pattern[str], zone:
         indices = list(pool.map(index_packets, [info.path for info in infos]))
     segments = tuple(segment for segment in lay_out(infos, indices, starts) if segment.index.shown.any())
     if not segments:
-        raise FootageError(f"{infos[0].path}: expected frames, found a video stream without any. Copy the file again.")
+        raise FootageError(f"{infos[0].path}: the video stream has no frames. Copy the file again.")
     notes = [f"left out: {problem}" for problem in problems]
     if len(infos) > 1:
         notes.append(f"{len(infos)} files, {how}")

@@ -1,4 +1,4 @@
-"""Segments laid on one time axis, their overlaps and the stretches that are missing, and the samples to take."""
+"""Place video files on one time axis; find overlaps and missing stretches; choose the samples of all files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dataset_culling.footage.probe import VideoInfo
 from dataset_culling.footage.sample import choose_samples, sampling_cell
 from dataset_culling.types import IntArray
 
-_MISSING_S = 2.0  # a pause between frames at least this long, and ten times the usual one, is a missing stretch
-_OVERLAP_S = 0.1  # less than this, or than two frames, is rounding
+_MISSING_S = 2.0  # shortest missing stretch; it is also ten times the usual step between frames
+_OVERLAP_S = 0.1  # shorter overlaps, or shorter than two frames, are rounding
 
 Stretch = tuple[float, float]
 """(start_s, end_s) of the footage."""
@@ -34,21 +34,21 @@ class Segment:
 
     @property
     def end_s(self) -> float:
-        """When its last frame ceases to be shown."""
+        """End of its last frame."""
         return self.start_s + self.length_s
 
     @property
     def truncated_s(self) -> float:
-        """How much less there is than the header promises; 0.0 within a second, which is rounding."""
+        """Seconds missing from the duration in the header; 0.0 within a second, which is rounding."""
         less = self.info.duration_s - self.length_s
         return less if less > max(1.0, 2 * self.frame_s) and not self.index.restarts else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What to take from the footage, in time order. K = samples."""
+    """Samples of the footage, in time order. K = samples."""
 
-    time_s: npt.NDArray[np.float64]  # (K,) ascending, each in another whole millisecond
+    time_s: npt.NDArray[np.float64]  # (K,) ascending, at most one a millisecond
     segment: IntArray  # (K,)
     packet: IntArray  # (K,) row of the segment's index
 
@@ -56,14 +56,14 @@ class Samples:
         return len(self.time_s)
 
     def take(self, rows: npt.NDArray[np.bool_] | IntArray) -> Samples:
-        """Only some of them."""
+        """Select some of the samples."""
         return Samples(self.time_s[rows], self.segment[rows], self.packet[rows])
 
 
 def lay_out(
     infos: Sequence[VideoInfo], indices: Sequence[PacketIndex], starts: Sequence[datetime | None]
 ) -> list[Segment]:
-    """Place files, given in time order, on the time axis; one without a start comes right after the one before."""
+    """Place files, given in time order, on the time axis; a file without a start follows the one before."""
     segments: list[Segment] = []
     for info, index, start in zip(infos, indices, starts, strict=True):
         begin_s = segments[-1].end_s if segments else 0.0
@@ -84,7 +84,7 @@ def _segment(info: VideoInfo, index: PacketIndex, start_s: float) -> Segment:
 
 
 def choose(segments: Sequence[Segment], *, frames_per_second: float, keyframe_slack_s: float) -> Samples:
-    """The samples of the whole footage; where files overlap, the earlier one is believed to its end."""
+    """Choose the samples of the whole footage; where files overlap, the earlier one counts to its end."""
     found = [Samples(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))]
     covered_s = -np.inf
     last_cell = -1
@@ -107,12 +107,12 @@ def choose(segments: Sequence[Segment], *, frames_per_second: float, keyframe_sl
         np.concatenate([part.segment for part in found]),
         np.concatenate([part.packet for part in found]),
     )
-    # A frame is named by its millisecond; the first in it stands for the others.
+    # A frame id is a millisecond; the first frame in it stands for the others.
     return samples.take(np.diff(np.rint(samples.time_s * 1000), prepend=-1) > 0)
 
 
 def missing_stretches(segments: Sequence[Segment]) -> list[Stretch]:
-    """Stretches without frames, between files and within them."""
+    """List the stretches without frames, between files and within them."""
     missing: list[Stretch] = []
     covered_s = 0.0
     for segment in segments:
@@ -124,7 +124,7 @@ def missing_stretches(segments: Sequence[Segment]) -> list[Stretch]:
 
 
 def overlaps(segments: Sequence[Segment]) -> list[Stretch]:
-    """Stretches that two files cover."""
+    """List the stretches that two files cover."""
     found: list[Stretch] = []
     covered_s = -np.inf
     for segment in segments:

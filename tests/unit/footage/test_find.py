@@ -88,12 +88,12 @@ def test_find_sources__file_named_itself_need_not_end_like_a_video(tmp_path: Pat
 
 
 def test_find_sources__empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(FootageError, match="expected videos under it, found none"):
+    with pytest.raises(FootageError, match="no videos under it"):
         on_disk(str(tmp_path))
 
 
 def test_find_sources__glob_without_a_match(tmp_path: Path) -> None:
-    with pytest.raises(FootageError, match="expected files that match, found none"):
+    with pytest.raises(FootageError, match="no file matches"):
         on_disk(str(tmp_path / "*.mp4"))
 
 
@@ -117,7 +117,7 @@ def test_find_sources__prefix_pattern_and_object(source: str, names: list[str]) 
 
 
 def test_find_sources__prefix_with_nothing_under_it() -> None:
-    with pytest.raises(FootageError, match="s3://bucket/other: expected videos under it, found none"):
+    with pytest.raises(FootageError, match="s3://bucket/other: no videos under it"):
         find_sources(["s3://bucket/other"], Bucket(*DAY))
 
 
