@@ -14,9 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from dataset_culling.artifacts.header import HEADER, sha256_file, verify
 from dataset_culling.errors import OutputError
-from dataset_culling.storage import ObjectStore, Stat
+from dataset_culling.storage import ObjectStore, Stat, each
 from dataset_culling.storage.base import corrupt
-from dataset_culling.storage.parallel import each
 
 WORKERS = 8
 

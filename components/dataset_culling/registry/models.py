@@ -37,8 +37,7 @@ from dataset_culling.errors import (
     ObjectChanged,
 )
 from dataset_culling.registry.files import WORKERS, encode_json, fetch_files, iso_utc, put_artifact, read_json
-from dataset_culling.storage import IF_ABSENT, ObjectStore, Stat, if_unchanged, is_remote, open_store
-from dataset_culling.storage.parallel import each
+from dataset_culling.storage import IF_ABSENT, ObjectStore, Stat, each, if_unchanged, is_remote, open_store
 
 CAMERA = re.compile(r"[a-z0-9][a-z0-9-]*")
 CLAIM, MANIFEST, REMOVED = "claim.json", "manifest.json", "removed.json"

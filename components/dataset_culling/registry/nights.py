@@ -29,8 +29,7 @@ from dataset_culling.artifacts.labels import SCHEMA as LABELS_SCHEMA
 from dataset_culling.errors import MissingObject, ObjectChanged
 from dataset_culling.registry.files import WORKERS, encode_json, fetch_files, iso_utc, put_artifact, read_json
 from dataset_culling.registry.models import Registry
-from dataset_culling.storage import IF_ABSENT
-from dataset_culling.storage.parallel import each
+from dataset_culling.storage import IF_ABSENT, each
 from dataset_culling.types import ImageArray
 
 NIGHT, CURRENT = "night.json", "current.json"

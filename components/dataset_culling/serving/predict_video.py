@@ -25,11 +25,11 @@ from dataset_culling.footage.extract import extract
 from dataset_culling.footage.find import find_sources, utc_text
 from dataset_culling.footage.timeline import Footage, Samples, choose, overlaps, read_footage
 from dataset_culling.report.drawing import draw_boxes
-from dataset_culling.runner.writing import appearing_together
 from dataset_culling.serving.bundle import Served, Thresholds, serve
 from dataset_culling.serving.overlay import DrawnVideo, draw_video
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
 from dataset_culling.stopwatch import Stopwatch
+from dataset_culling.storage.atomic import appearing_together
 from dataset_culling.types import ImageArray, ImageDetections
 
 EVERY_FRAME = 1000.0
