@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 from dataset_culling.artifacts.timing import Timing
 from dataset_culling.errors import CullingError
-from dataset_culling.pipeline.graph import TaskSpec
 from dataset_culling.report import words
 
 HEARTBEAT_S = 30.0
@@ -24,7 +23,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Watcher:
-    """Current step and progress of a worker; see `engine.local.Display`."""
+    """Current step of a worker; see `report.progress.Display`."""
 
     def __init__(self) -> None:
         self._step, self._done, self._total = "", 0, 0
@@ -33,15 +32,15 @@ class Watcher:
         """Another piece of work begins."""
         self._step, self._done, self._total = name, 0, 0
 
-    def begin(self, position: int, total: int, task: TaskSpec) -> None:
+    def begin(self, position: int, total: int, display_name: str) -> None:
         """See `Display`."""
-        self.step(task.display_name)
+        self.step(display_name)
 
     def progress(self, done: int, total: int) -> None:
         """See `Display`."""
         self._done, self._total = done, total
 
-    def end(self, task: TaskSpec, timing: Timing | None, *, skipped: bool) -> None:
+    def end(self, timing: Timing | None, *, skipped: bool) -> None:
         """See `Display`."""
 
     def __str__(self) -> str:
