@@ -16,8 +16,8 @@ from dataset_culling.cli.command import Command
 from dataset_culling.errors import ArtifactError, ConfigError, InputError
 from dataset_culling.report.comparison import ComparedRun, as_values, print_comparison
 from dataset_culling.report.words import flatten
-from dataset_culling.runner.writing import write_page
 from dataset_culling.storage import is_remote
+from dataset_culling.storage.transfer import write_page
 
 SUMMARY, PAGE, CONFIG = "summary.json", "report.html", "config.json"
 METRICS = Path("tasks", "evaluate-student", "metrics")

@@ -20,8 +20,8 @@ from dataset_culling.cli.compare import CONFIG, PAGE, SUMMARY, link, read_summar
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.registry.models import Registry, open_registry
 from dataset_culling.report.words import parse_start
-from dataset_culling.runner.writing import write_page
 from dataset_culling.storage import is_remote
+from dataset_culling.storage.transfer import write_page
 
 SKIPPED = ("tasks", "logs", "scratch", "footage", "model")
 """Folders of a run that hold no other runs."""

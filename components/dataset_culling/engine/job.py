@@ -26,8 +26,8 @@ from dataset_culling.footage.nightly import DAY, day_of, with_day
 from dataset_culling.pipeline.graph import WIRING, PipelineConfig, TaskSpec
 from dataset_culling.pipeline.settings import job_config
 from dataset_culling.report.terminal import print_summary
-from dataset_culling.runner.writing import local_folder, publish
 from dataset_culling.storage import is_remote, open_store
+from dataset_culling.storage.transfer import local_folder, publish
 
 SIMULATION = TaskSpec("simulate-camera", "simulate-camera", "Simulated camera", {})
 DEMO_SCENES = {"demo": ("demo", 1800.0, 2.0), "tiny": ("demo", 120.0, 2.0)}
