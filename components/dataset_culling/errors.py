@@ -17,7 +17,6 @@ CullingError                    1   (never raised itself)
 |   `-- ObjectChanged               another process wrote first: read it again, then decide again
 |       `-- ChampionMoved               ... the pointer to a camera's best model
 |-- OutputError                 5   a result cannot be written (permission, disk full)
-|-- EngineError                 6   the container engine refused, or did not answer
 |-- ClusterError                6   Kubeflow Pipelines refused, or did not answer
 |   |-- ClusterConflict             ... because the name is taken
 |   `-- ClusterMissing              ... because the name is unknown
@@ -39,7 +38,7 @@ EXIT_CODES: Mapping[int, str] = {
     3: "footage, weights, a run or an artifact cannot be used; doctor found something wrong",
     4: "the object store refused or did not answer",
     5: "a result cannot be written (permission, disk full)",
-    6: "Kubeflow Pipelines or the container engine refused or did not answer",
+    6: "Kubeflow Pipelines refused or did not answer",
     7: "`culling submit`: the run failed",
     8: "`culling submit`: the run was canceled",
     9: "`culling submit`: the run still goes on",
@@ -137,12 +136,6 @@ class OutputError(CullingError):
     """A result cannot be written."""
 
     exit_code = 5
-
-
-class EngineError(CullingError):
-    """The container engine refused a request, or did not answer."""
-
-    exit_code = 6
 
 
 class ClusterError(CullingError):

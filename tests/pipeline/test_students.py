@@ -47,7 +47,7 @@ def test_students__tries_candidates_chooses_one_and_goes_on_where_it_was(tiny_ru
 def test_students__says_what_it_wants(tiny_run: Path, tmp_path: Path):
     done = culling("students", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
-    assert "expected a finished run with tasks/train-student, found none" in done.stderr
+    assert "expected a finished run with tasks/train-student. Pass its --out" in done.stderr
     done = culling("students", tiny_run, "--candidate", "tinny", "--out", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--candidate tinny: expected a detector that can learn" in done.stderr
