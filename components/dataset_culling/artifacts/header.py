@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataset_culling.errors import ArtifactError, CorruptArtifact, OutputError, SchemaMismatch
+from dataset_culling.storage.atomic import replacing
 
 HEADER = "artifact.json"
 TIMING = "timing.json"
@@ -197,12 +197,8 @@ def read_json_file(path: Path, header: Header, name: str) -> Any:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON beside `path` and rename it there: whole or not at all."""
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def sha256_file(path: Path) -> str:
