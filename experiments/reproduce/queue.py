@@ -1,7 +1,8 @@
-"""Jobs side by side: each worker has cores of its own; what fails is told and does not stop the others.
+"""Jobs side by side: each worker has cores of its own; a failure is reported and does not stop the others.
 
 Workers are threads that start processes, so a worker's cores and its torch threads are its stages'. They are daemons:
-when this process ends, by Ctrl-C or by a kill, the kernel ends what they have started (`runner.entry.die_with_parent`).
+when this process ends, by Ctrl-C or by a kill, the kernel ends their children
+(`engine.interruption.die_with_parent`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from dataclasses import dataclass, field
 
 from dataset_culling.artifacts.timing import Timing
 from dataset_culling.errors import CullingError
-from dataset_culling.pipeline.graph import TaskSpec
 from dataset_culling.report import words
 
 HEARTBEAT_S = 30.0
@@ -23,7 +23,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Watcher:
-    """What a worker is at; see `runner.engine.Display`."""
+    """Current step of a worker; see `report.progress.Display`."""
 
     def __init__(self) -> None:
         self._step, self._done, self._total = "", 0, 0
@@ -32,15 +32,15 @@ class Watcher:
         """Another piece of work begins."""
         self._step, self._done, self._total = name, 0, 0
 
-    def begin(self, position: int, total: int, task: TaskSpec) -> None:
+    def begin(self, position: int, total: int, display_name: str) -> None:
         """See `Display`."""
-        self.step(task.display_name)
+        self.step(display_name)
 
     def progress(self, done: int, total: int) -> None:
         """See `Display`."""
         self._done, self._total = done, total
 
-    def end(self, task: TaskSpec, timing: Timing | None, *, skipped: bool) -> None:
+    def end(self, timing: Timing | None, *, skipped: bool) -> None:
         """See `Display`."""
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Watcher:
 
 @dataclass(slots=True)
 class Worker:
-    """Who does a job."""
+    """The worker that does a job."""
 
     display: Watcher = field(default_factory=Watcher)
 

@@ -17,19 +17,18 @@ from dataset_culling.artifacts.header import write_json
 from dataset_culling.artifacts.timing import Timing
 from dataset_culling.config import did_you_mean
 from dataset_culling.detectors.table import DESCRIBED, DETECTORS
-from dataset_culling.engine.display import make_display
 from dataset_culling.engine.interruption import writing_to
-from dataset_culling.engine.local import Display, RunResult, run_pipeline
+from dataset_culling.engine.local import RunResult, run_pipeline
 from dataset_culling.engine.simulate import scene_text, simulate_in_child, truth_path
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.footage.nightly import DAY, day_of, with_day
-from dataset_culling.pipeline.graph import WIRING, PipelineConfig, TaskSpec
+from dataset_culling.pipeline.graph import WIRING, PipelineConfig
 from dataset_culling.pipeline.settings import job_config
+from dataset_culling.report.progress import Display, make_display
 from dataset_culling.report.terminal import print_summary
 from dataset_culling.storage import is_remote, open_store
 from dataset_culling.storage.transfer import local_folder, publish
 
-SIMULATION = TaskSpec("simulate-camera", "simulate-camera", "Simulated camera", {})
 DEMO_SCENES = {"demo": ("demo", 1800.0, 2.0), "tiny": ("demo", 120.0, 2.0)}
 """Preset -> the scene, seconds of video and frames per second of a run that was given no video."""
 
@@ -127,7 +126,7 @@ def _with_simulated_footage(
     scene, duration_s, fps = DEMO_SCENES[preset]
     identity = hashlib.sha256(scene_text(scene, duration_s, fps).encode()).hexdigest()[:12]
     video = out / "footage" / f"{scene}-{identity}.mp4"
-    display.begin(0, len(WIRING), SIMULATION)
+    display.begin(0, len(WIRING), "Simulated camera")
     watch = time.monotonic()
     skipped = video.is_file() and truth_path(video).is_file()
     if not skipped:
@@ -138,7 +137,7 @@ def _with_simulated_footage(
             video, scene, duration_s, fps, log=out / "logs" / "simulate-camera.log", progress=display.progress
         )
     seconds = time.monotonic() - watch
-    display.end(SIMULATION, Timing("simulate-camera", "simulate-camera", seconds, 0.0, "cpu"), skipped=skipped)
+    display.end(Timing("simulate-camera", "simulate-camera", seconds, 0.0, "cpu"), skipped=skipped)
     extract = config.extract_frames.replace(sources=(str(video.absolute()),))
     return config.replace(extract_frames=extract, truth=str(truth_path(video).absolute())), seconds
 

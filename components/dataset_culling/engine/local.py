@@ -19,7 +19,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from dataset_culling import __version__
 from dataset_culling.artifacts.header import digest, verify, write_json
@@ -31,22 +30,10 @@ from dataset_culling.engine.process import run_child, start_fork_server
 from dataset_culling.engine.stage_main import run_task
 from dataset_culling.errors import ArtifactError
 from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig, TaskSpec, external_inputs
+from dataset_culling.report.progress import Display
 from dataset_culling.stages.scratch import SCRATCH
 
 DONE = "done.json"
-
-
-class Display(Protocol):
-    """An observer of a run."""
-
-    def begin(self, position: int, total: int, task: TaskSpec) -> None:
-        """A task starts, or is about to be skipped."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Report the progress of the current task."""
-
-    def end(self, task: TaskSpec, timing: Timing | None, *, skipped: bool) -> None:
-        """The current task is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +75,7 @@ def run_pipeline(
     fork = False  # once a task has waited for the fork server, all that follow start in milliseconds
     with locked(out):
         for position, task in enumerate(wiring, start=1):
-            display.begin(position, len(wiring), task)
+            display.begin(position, len(wiring), task.display_name)
             inputs = {name: artifacts[source] for name, source in task.inputs.items()}
             stage_config = config.stage_config(task.stage)
             identity = task_identity(task, stage_config, inputs)
@@ -104,7 +91,7 @@ def run_pipeline(
                 timings[task.name] = timing
             if finished:
                 skipped.append(task.name)
-            display.end(task, timing, skipped=finished)
+            display.end(timing, skipped=finished)
     return RunResult(artifacts, timings, tuple(skipped))
 
 

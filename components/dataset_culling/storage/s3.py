@@ -58,7 +58,7 @@ from dataset_culling.storage.s3_errors import BeyondEnd, Refused, UploadLost, on
 from dataset_culling.storage.settings import StoreSettings, find_keys, load_settings, split_endpoint
 
 Result = TypeVar("Result")
-LOG = logging.getLogger("dataset_culling.storage")
+LOG = logging.getLogger(__name__)
 
 _SLICE = 128 * 1024
 """Bytes given to a socket at once: its time limit is for one send, and a slow link takes minutes for a part."""

@@ -21,10 +21,10 @@ from rich.console import Console
 from conftest import REPOSITORY
 from dataset_culling.artifacts.timing import Timing
 from dataset_culling.cli.program import cli, exit_code_of
-from dataset_culling.engine.display import PlainDisplay, make_display
 from dataset_culling.errors import EXIT_CODES, CullingError
 from dataset_culling.pipeline.graph import WIRING
 from dataset_culling.pipeline.presets import preset_names
+from dataset_culling.report.progress import PlainDisplay, make_display
 from dataset_culling.report.terminal import print_summary
 
 
@@ -229,9 +229,9 @@ def test_display__plain_lines_without_a_terminal(capfd: pytest.CaptureFixture[st
     for verbose in (False, True):
         with make_display(quiet=False, verbose=verbose) as display:
             assert isinstance(display, PlainDisplay)
-            display.begin(1, 11, task)
+            display.begin(1, 11, task.display_name)
             display.progress(60, 60)
-            display.end(task, timing, skipped=False)
+            display.end(timing, skipped=False)
         lines = capfd.readouterr().err.splitlines()
         assert lines[0].startswith(f" 1/11 {task.display_name}")
         assert lines[0].endswith("60/60 1.5 s")

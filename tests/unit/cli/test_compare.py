@@ -11,8 +11,9 @@ from click.testing import CliRunner
 
 from dataset_culling.artifacts.header import Origin
 from dataset_culling.artifacts.metrics import write_metrics
-from dataset_culling.cli.compare import METRICS, compare_command, read_runs, short_names
+from dataset_culling.cli.compare import compare_command
 from dataset_culling.errors import ConfigError, InputError, OutputError
+from dataset_culling.report.run_folders import METRICS, read_runs, short_names
 from page_outline import Outline, assert_sound
 
 
@@ -80,11 +81,11 @@ def test_read_runs__a_summary_alone_is_enough(two_nights: list[Path], tmp_path: 
 
 
 def test_compare__mistakes_are_one_line(two_nights: list[Path], tmp_path: Path):
-    with pytest.raises(ConfigError, match="two runs or more, found only"):
+    with pytest.raises(ConfigError, match=r"only .* is named\. Name two runs or more"):
         compared(two_nights[0])
-    with pytest.raises(ConfigError, match=r"found .* twice"):
+    with pytest.raises(ConfigError, match=r"is named twice\. Name each run once"):
         compared(two_nights[0], two_nights[0] / "summary.json")
-    with pytest.raises(InputError, match=r"found no such file\. Name the folder of a run"):
+    with pytest.raises(InputError, match=r"no such file\. Name the folder of a finished run"):
         compared(two_nights[0], tmp_path / "nowhere")
     (two_nights[1] / "summary.json").write_text("[]")
     with pytest.raises(InputError, match="found a list"):

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from dataset_culling.cli.fleet_report import find, fleet_report_command, is_locked, read_cameras, stopped_at, when_of
+from dataset_culling.cli.fleet_report import fleet_report_command
 from dataset_culling.errors import ConfigError, InputError
+from dataset_culling.fleet.history import find, is_locked, read_cameras, stopped_at, when_of
 from page_outline import assert_sound
 
 
@@ -55,7 +56,7 @@ def test_find__runs_and_registries_at_any_depth(tmp_path: Path):
     found = find([str(tmp_path), str(two)])
     assert set(found.runs) == {one, two, three}
     assert found.registries == (str(two / "registry"),)
-    with pytest.raises(InputError, match="found no such folder"):
+    with pytest.raises(InputError, match=r"no such folder\. Name a folder with runs"):
         find([str(tmp_path / "nowhere")])
 
 
@@ -64,14 +65,14 @@ def test_read_cameras__nights_unfinished_runs_and_promotions(tmp_path: Path):
     finished(tmp_path / "gate" / "2026-11-18", camera="gate", footage_start_utc="2026-11-17T22:00:00Z")
     half(tmp_path / "gate" / "2026-11-20", "gate", "disk full")
     moved(tmp_path / "registry", "gate", 7, "2026-11-19T05:00:00+00:00")
-    (camera,) = read_cameras(find([str(tmp_path)]), out=tmp_path / "fleet.html")
+    (camera,) = read_cameras([str(tmp_path)], out=tmp_path / "fleet.html")
     assert camera.name == "gate"
     assert [one.when.isoformat() for one in camera.nights] == ["2026-11-17T22:00:00+00:00", "2026-11-19T00:00:00+00:00"]
     assert [one.reason for one in camera.unfinished] == ["train-student: disk full"]
     assert [(move.version, move.reason) for move in camera.promotions] == [(7, "better")]
 
 
-def test_when_of__its_own_word_its_folder_its_file(tmp_path: Path):
+def test_when_of__summary_then_folder_then_file(tmp_path: Path):
     run = finished(tmp_path / "2026-11-19" / "gate")
     assert when_of(run, {"footage_start_utc": "2026-11-18T23:00:00"}) == datetime(2026, 11, 18, 23, tzinfo=UTC)
     assert when_of(run, {}) == datetime(2026, 11, 19, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The loss of every frame that a cull could have kept, worked out again from what it saw."""
+"""Losses of all frames that a cull could choose from, recomputed from its inputs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from dataset_culling.types import FloatArray, Selection
 
 
 def losses_of_all(pool: CullInput, cull: Mapping[str, Any], selection: Selection) -> FloatArray | None:
-    """What a cull ranked each of its frames by; a selection/1 holds this for the kept frames only.
+    """Recompute the loss by which a cull ranked each of its frames; a selection/1 holds it for kept frames only.
 
     Args:
-        pool: The frames that the cull chose from, N of them.
+        pool: Inputs of the cull, N frames.
         cull: Its configuration, from the selection's header.
-        selection: What it kept.
+        selection: The frames that it kept, with their losses.
 
     Returns:
-        Losses, shape (N,). None where they cannot be known: the configuration is of another version, the strategy
-        ranks each pick by those before it or ranks nothing, or what comes out is not what the selection says.
+        Losses, shape (N,). None if the configuration is of another version, if the strategy's ranking depends on its
+        earlier picks or is constant, or if the recomputed losses of the kept frames differ from the recorded ones.
     """
     try:
-        asked = {key: value for key, value in cull.items() if key in CullConfig.model_fields}
-        config = CullConfig.model_validate(asked).replace(budget=max(len(pool), 1), min_gap_s=0.0)
+        known = {key: value for key, value in cull.items() if key in CullConfig.model_fields}
+        config = CullConfig.model_validate(known).replace(budget=max(len(pool), 1), min_gap_s=0.0)
         everything = config.choose(pool)
     except (ValidationError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Runs side by side: rows, caveats, what a terminal prints, and the page."""
+"""Runs side by side: rows, caveats, output in a terminal, and the page."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dataset_culling.report.compare_page import build_comparison_page, short
-from dataset_culling.report.comparison import (
+from dataset_culling.report.compare_page import build_comparison_page
+from dataset_culling.report.compare_runs import (
     ComparedRun,
     as_values,
     caveats,
     differing_settings,
     headline,
     num_same_settings,
-    print_comparison,
     same_heldout,
 )
+from dataset_culling.report.terminal import print_comparison
+from dataset_culling.report.words import short
 from page_outline import assert_sound
 
 MONDAY: dict[str, Any] = {
@@ -125,7 +126,7 @@ def test_build_comparison_page__is_sound_and_links_to_the_runs():
 def test_build_comparison_page__runs_without_figures():
     html = build_comparison_page([run("a", {}), run("b", {"camera": "gate"})])
     assert_sound(html)
-    assert "Not known" in html
+    assert "Unknown" in html
 
 
 def test_build_comparison_page__many_runs_stay_small_and_too_many_are_refused():

@@ -1,4 +1,4 @@
-"""Losses of all frames, worked out again from a cull's inputs."""
+"""Losses of all frames, recomputed from a cull's inputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dataset_culling.report.losses import losses_of_all
+from dataset_culling.report.cull_losses import losses_of_all
 from dataset_culling.report.run_data import Run
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.strategies.config import CullConfig
