@@ -72,8 +72,9 @@ def students(
     culling students runs/demo --within 1 --json
     """
     from dataset_culling.engine.finished import settings_of
+    from dataset_culling.engine.stage_main import choose_device
     from dataset_culling.tuning.candidates import candidates_of, teacher_of_labels
-    from dataset_culling.tuning.results import read_settings
+    from dataset_culling.tuning.results import CSV, JSON, SVG, read_settings
 
     given = {key: value for key, value in settings.items() if value is not None}
     if candidates:
@@ -81,17 +82,14 @@ def students(
     config = read_settings(config_file or "", given)
     training = settings_of(run_folder, changes)
     tried, left_out = candidates_of(config.candidates, training.student, teacher_of_labels(run_folder))
-    from dataset_culling.tuning.search import print_students  # loads torch: invalid options are reported before
+    from dataset_culling.tuning.search import read_ground, search_students  # torch: invalid options are reported before
 
-    print_students(
-        run_folder,
-        config,
-        training,
-        tried,
-        left_out,
-        out=out or run_folder,
-        again=again,
-        device=device,
-        as_json=as_json,
-        quiet=as_json or verbosity() == QUIET,
-    )
+    out = out or run_folder
+    ground = read_ground(run_folder, training, config, device=choose_device(device))
+    quiet = as_json or verbosity() == QUIET
+    results = search_students(ground, tried, left_out, out, again=again, quiet=quiet)
+    if as_json:
+        click.echo((out / JSON).read_text(encoding="utf-8"), nl=False)
+    else:
+        click.echo("\n".join([*results.lines(), f"all of it: {out / CSV}, {out / JSON}, {out / SVG}"]))
+    results.choose()  # raises where no student is within the budget

@@ -135,11 +135,7 @@ def submit(
 
 
 def _arguments(
-    camera: str,
-    sources: tuple[str, ...],
-    preset: str,
-    config_file: Path | None,
-    changes: tuple[tuple[str, str], ...],
+    camera: str, sources: tuple[str, ...], preset: str, config_file: Path | None, changes: tuple[tuple[str, str], ...]
 ) -> dict[str, Any]:
     """Build the pipeline's arguments as `culling run` understands the same options."""
     from dataset_culling.kubeflow.parameters import pipeline_arguments

@@ -167,8 +167,7 @@ def _run_task(
     )  # fmt: skip
     with writing_to(out):
         write_json(
-            partial / DONE,
-            {"identity": identity, "outputs": {name: digest(path) for name, path in outputs.items()}},
+            partial / DONE, {"identity": identity, "outputs": {name: digest(path) for name, path in outputs.items()}}
         )
         os.replace(partial, folder)
         shutil.rmtree(scratch.parent, ignore_errors=True)

@@ -103,9 +103,7 @@ def read_labelled(labels: Path, images: Path) -> Labelled:
             f"above{more}. Correct them; nothing was changed."
         )
     return Labelled(
-        {**coco, "images": found},
-        tuple(images / one["file_name"] for one in found),
-        tuple(categories.values()),
+        {**coco, "images": found}, tuple(images / one["file_name"] for one in found), tuple(categories.values())
     )
 
 
