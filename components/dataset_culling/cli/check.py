@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from dataset_culling.cli.command import Command
+from dataset_culling.cli.command import PATH, Command
 from dataset_culling.config import parse_config, read_yaml
 from dataset_culling.pipeline.graph import PipelineConfig
 
 
 @click.command(cls=Command)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="For machines: all settings that the file leads to.")
 def check(file: Path, as_json: bool) -> None:
     """Check a configuration file for culling run --config.

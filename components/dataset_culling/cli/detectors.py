@@ -6,11 +6,11 @@ import json
 
 import click
 
-from dataset_culling.cli.command import Command
+from dataset_culling.cli.command import Command, json_option
 
 
 @click.command(cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 def detectors(as_json: bool) -> None:
     """List the detectors: size, cost of an image, and whether their weights are at hand.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataset_culling.cli.command import Group
+from dataset_culling.cli.command import PATH, Group
 
 if TYPE_CHECKING:
     from dataset_culling.fleet.apply import Outcome
@@ -36,16 +35,14 @@ def _common(command: Any) -> Any:
         click.option("--json", "as_json", is_flag=True, help="For machines."),
         click.option("--namespace", default="", help="Namespace of the runs. [default: the file's]"),
         click.option("--host", default="", help="URL of Kubeflow Pipelines. [default: KF_PIPELINES_ENDPOINT]"),
-        click.argument("file", metavar="CAMERAS.YAML", type=click.Path(path_type=Path)),
+        click.argument("file", metavar="CAMERAS.YAML", type=PATH),
     ):
         command = option(command)
     return command
 
 
 def _pipeline_option(command: Any) -> Any:
-    return click.option(
-        "--pipeline", type=click.Path(path_type=Path), help="Compiled pipeline. [default: as the file says]"
-    )(command)
+    return click.option("--pipeline", type=PATH, help="Compiled pipeline. [default: as the file says]")(command)
 
 
 @click.group(cls=Group, epilog=EPILOG)

@@ -10,12 +10,12 @@ import click
 
 from dataset_culling.artifacts.header import read_header
 from dataset_culling.artifacts.header import verify as verify_artifact
-from dataset_culling.cli.command import Command
+from dataset_culling.cli.command import PATH, Command
 from dataset_culling.types import Detections
 
 
 @click.command(cls=Command)
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=PATH)
 @click.option("--rows", default=10, show_default=True, help="Rows of its content to print.")
 @click.option("--verify", is_flag=True, help="Check every file's size and hash first.")
 @click.option("--json", "as_json", is_flag=True, help="The header, for machines.")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from dataset_culling.cli.command import Command
+from dataset_culling.cli.command import PATH, Command
 from dataset_culling.cli.complete import scene_names
 
 
 @click.command(cls=Command)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @click.option(
     "--scene", default="demo", show_default=True, shell_complete=scene_names, help="Named scene, or random:SEED."
 )
@@ -26,18 +27,8 @@ from dataset_culling.cli.complete import scene_names
     type=click.FloatRange(1),
     help="Seconds in which a day passes. [default: the scene's]",
 )
-@click.option(
-    "--truth", type=click.Path(path_type=Path), help="File for the true boxes. [default: PATH with .truth.json]"
-)
-def simulate(
-    path: Path,
-    scene: str,
-    duration_s: float,
-    fps: float,
-    seed: int | None,
-    day_length_s: float | None,
-    truth: Path | None,
-) -> None:
+@click.option("--truth", type=PATH, help="File for the true boxes. [default: PATH with .truth.json]")
+def simulate(path: Path, scene: str, duration_s: float, fps: float, **options: Any) -> None:
     """Film a simulated fixed camera: an ordinary video and, beside it, the true boxes as COCO json.
 
     \b
@@ -46,4 +37,4 @@ def simulate(
     """
     from dataset_culling.engine.simulate import simulate_video
 
-    simulate_video(path, scene, duration_s, fps, seed=seed, day_length_s=day_length_s, truth=truth)
+    simulate_video(path, scene, duration_s, fps, **options)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from dataset_culling.cli.command import QUIET, Command, verbosity
+from dataset_culling.cli.command import PATH, QUIET, Command, device_option, json_option, verbosity
 
 
 @click.command("students", cls=Command)
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run_folder", metavar="RUN", type=PATH)
 @click.option(
     "--candidate",
     "candidates",
@@ -44,21 +44,14 @@ from dataset_culling.cli.command import QUIET, Command, verbosity
     metavar="KEY VALUE",
     help="A setting of train-student other than the run's, e.g. --set recipe.batch_size 8.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of students.csv, .json and .svg. [default: RUN]")
+@click.option("--out", type=PATH, help="Folder of students.csv, .json and .svg. [default: RUN]")
 @click.option("--again", is_flag=True, help="Try all of them again, also those that were tried before.")
-@click.option("--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@device_option
+@json_option
 def students(
-    run_folder: Path,
-    candidates: tuple[str, ...],
-    changes: tuple[tuple[str, str], ...],
-    config_file: str | None,
-    out: Path | None,
-    again: bool,
-    device: str,
-    as_json: bool,
-    **settings: object,
-) -> None:
+    run_folder: Path, candidates: tuple[str, ...], changes: tuple[tuple[str, str], ...], config_file: str | None,
+    out: Path | None, again: bool, device: str, as_json: bool, **settings: object,
+) -> None:  # fmt: skip
     """Find a student for a camera: train each candidate briefly on a finished RUN's culled set, and time it here.
 
     Prints agreement with the teacher (and accuracy, where true boxes are known) beside milliseconds for an image, one

@@ -21,6 +21,7 @@ from dataset_culling.engine.display import make_display
 from dataset_culling.engine.interruption import writing_to
 from dataset_culling.engine.local import Display, RunResult, run_pipeline
 from dataset_culling.engine.simulate import scene_text, simulate_in_child, truth_path
+from dataset_culling.engine.stage_main import QUIET, VERBOSE
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.footage.nightly import DAY, day_of, with_day
 from dataset_culling.pipeline.graph import WIRING, PipelineConfig, TaskSpec
@@ -40,16 +41,15 @@ def run_job(
     config_file: Path | None,
     options: Mapping[str, Any],
     changes: Sequence[tuple[str, str]],
-    day: str = "",
+    day: str,
     out: Path,
     device: str,
     fresh: bool,
     as_json: bool,
-    quiet: bool,
-    verbose: bool = False,
-    publish_to: str = "",
+    publish_to: str,
+    level: int,
 ) -> None:
-    """Run the main job and print what came of it; see `culling run --help`.
+    """Run the main job and print its results; `level` is QUIET, NORMAL or VERBOSE, for the rest see `culling run -h`.
 
     Raises:
         CullingError: As a stage or a setting raises it.
@@ -68,7 +68,7 @@ def run_job(
     if not config.registry:
         config = config.replace(registry=str((out / "registry").absolute()))
     started = time.monotonic()
-    with make_display(quiet=quiet or as_json, verbose=verbose) as display:
+    with make_display(quiet=level == QUIET or as_json, verbose=level == VERBOSE) as display:
         seconds_simulating = 0.0
         if not config.extract_frames.sources:
             config, seconds_simulating = _with_simulated_footage(config, preset, out, display)

@@ -102,8 +102,8 @@ def read_rows(file: Path) -> list[Row]:
 class Results:
     """Figures of the candidates tried so far, and the choice among them.
 
-    `left_out` maps a candidate that was not tried to the reason. `earlier` holds rows of other candidates, seeds, epochs
-    or engines; they stay in the JSON file.
+    `left_out` maps a candidate that was not tried to the reason. `earlier` holds rows of other candidates, seeds,
+    epochs or engines; they stay in the JSON file.
     """
 
     run: Path
