@@ -24,8 +24,7 @@ def check(file: Path, as_json: bool) -> None:
     """
     config = parse_config(PipelineConfig, read_yaml(file), where=str(file))
     if as_json:
-        click.echo(
-            json.dumps({"file": str(file), "settings": config.model_dump(mode="json")}, indent=1, sort_keys=True)
-        )
-        return
-    click.echo(f"{file}: fine")
+        values = {"file": str(file), "settings": config.model_dump(mode="json")}
+        click.echo(json.dumps(values, indent=1, sort_keys=True))
+    else:
+        click.echo(f"{file}: fine")

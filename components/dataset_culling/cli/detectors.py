@@ -37,9 +37,8 @@ def detectors(as_json: bool) -> None:
     click.echo(f"{'detector':{width}}  {'M param.':>8}  {'GFLOPs*':>8}  {'weights':<22}  what it is")
     for name, spec in DETECTORS.items():
         default = spec.default_weights or "give a file"
-        here = (
-            default if default == "embedded" else f"{default}{', at hand' if weights_at_hand(name) else ', not here'}"
-        )
+        where = "" if default == "embedded" else ", at hand" if weights_at_hand(name) else ", not here"
+        here = f"{default}{where}"
         size = f"{spec.million_parameters:8.2f}  {spec.gflops_320:8.2f}"
         click.echo(f"{name:{width}}  {size}  {here:<22}  {spec.summary}")
     click.echo("* of one 16:9 image with a short side of 320 px, two per multiply-add")

@@ -36,19 +36,10 @@ DEMO_SCENES = {"demo": ("demo", 1800.0, 2.0), "tiny": ("demo", 120.0, 2.0)}
 
 
 def run_job(
-    *,
-    preset: str,
-    config_file: Path | None,
-    options: Mapping[str, Any],
-    changes: Sequence[tuple[str, str]],
-    day: str,
-    out: Path,
-    device: str,
-    fresh: bool,
-    as_json: bool,
-    publish_to: str,
-    level: int,
-) -> None:
+    *, preset: str, config_file: Path | None,
+    options: Mapping[str, Any], changes: Sequence[tuple[str, str]], day: str, out: Path,
+    device: str, fresh: bool, as_json: bool, publish_to: str, level: int,
+) -> None:  # fmt: skip
     """Run the main job and print its results; `level` is QUIET, NORMAL or VERBOSE, for the rest see `culling run -h`.
 
     Raises:
@@ -134,9 +125,8 @@ def _with_simulated_footage(
         with writing_to(out):
             shutil.rmtree(video.parent, ignore_errors=True)
             video.parent.mkdir(parents=True)
-        simulate_in_child(
-            video, scene, duration_s, fps, log=out / "logs" / "simulate-camera.log", progress=display.progress
-        )
+        log = out / "logs" / "simulate-camera.log"
+        simulate_in_child(video, scene, duration_s, fps, log=log, progress=display.progress)
     seconds = time.monotonic() - watch
     display.end(SIMULATION, Timing("simulate-camera", "simulate-camera", seconds, 0.0, "cpu"), skipped=skipped)
     extract = config.extract_frames.replace(sources=(str(video.absolute()),))
