@@ -22,15 +22,11 @@ def detectors(as_json: bool) -> None:
 
     if as_json:
         rows = {
-            name: {
-                "trainable": spec.trainable,
-                "weights": spec.default_weights,
-                "weights_at_hand": weights_at_hand(name),
-                "million_parameters": spec.million_parameters,
-                "gflops_320": spec.gflops_320,
-            }
+            name: {"trainable": spec.trainable, "weights": spec.default_weights,
+                   "weights_at_hand": weights_at_hand(name), "million_parameters": spec.million_parameters,
+                   "gflops_320": spec.gflops_320}
             for name, spec in DETECTORS.items()
-        }
+        }  # fmt: skip
         click.echo(json.dumps(rows))
         return
     width = max(len(name) for name in DETECTORS)

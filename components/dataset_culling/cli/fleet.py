@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataset_culling.cli.command import PATH, Group
+from dataset_culling.cli.command import PATH, Group, json_option
 
 if TYPE_CHECKING:
     from dataset_culling.fleet.apply import Outcome
@@ -32,7 +32,7 @@ answer; 10 plan, status: there is something to do; 11 apply: an old schedule wai
 def _common(command: Any) -> Any:
     """Add the options that every command of the group has."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="For machines."),
+        json_option,
         click.option("--namespace", default="", help="Namespace of the runs. [default: the file's]"),
         click.option("--host", default="", help="URL of Kubeflow Pipelines. [default: KF_PIPELINES_ENDPOINT]"),
         click.argument("file", metavar="CAMERAS.YAML", type=PATH),

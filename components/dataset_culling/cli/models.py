@@ -23,12 +23,9 @@ HEADLINE = ("map_50_raw", "map_50_trained", "map_50_95_trained", "map_50_trained
 
 @click.group(cls=Group)
 @click.option(
-    "--registry",
-    envvar="CULLING_REGISTRY",
-    default=DEFAULT_REGISTRY,
-    show_default=True,
+    "--registry", envvar="CULLING_REGISTRY", default=DEFAULT_REGISTRY, show_default=True,
     help="Folder or s3:// prefix of the registry; also CULLING_REGISTRY.",
-)
+)  # fmt: skip
 @click.pass_context
 def models(context: click.Context, registry: str) -> None:
     """The cameras' models: list, show, compare, export, promote, roll back, tidy up.
@@ -209,19 +206,13 @@ def rollback(registry: Registry, camera: str, to: int, reason: str) -> None:
 @click.argument("camera", default="", shell_complete=camera_names)
 @click.option("--newest", default=KEEP.newest, show_default=True, type=click.IntRange(1), help="Versions kept.")
 @click.option(
-    "--champions",
-    default=KEEP.champions,
-    show_default=True,
-    type=click.IntRange(1),
+    "--champions", default=KEEP.champions, show_default=True, type=click.IntRange(1),
     help="Champions kept that rolling back leads to, the present one included.",
-)
+)  # fmt: skip
 @click.option(
-    "--younger-than-days",
-    default=KEEP.younger_than_s / 86400,
-    show_default=True,
-    type=click.FloatRange(0),
+    "--younger-than-days", default=KEEP.younger_than_s / 86400, show_default=True, type=click.FloatRange(0),
     help="Versions younger than this stay.",
-)
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @click.pass_obj
 def gc(registry: Registry, camera: str, newest: int, champions: int, younger_than_days: float, dry_run: bool) -> None:

@@ -102,7 +102,7 @@ def plan_command(
 
 
 def find_grounds(run: Path | None, *, paper: bool, given: Mapping[str, Any]) -> Grounds:
-    """Seconds and frames from a run, from the paper or as given; what is given goes before what was measured.
+    """Find seconds and frames: as given, else of the run or of the paper.
 
     Raises:
         InputError: If the run has no summary, or one without measured seconds.
@@ -141,13 +141,12 @@ def find_grounds(run: Path | None, *, paper: bool, given: Mapping[str, Any]) -> 
             f"Pass the folder of a run."
         )
     rates = parse_config(CostRates, {key: values[key] for key in CostRates.model_fields if key in values}, where="plan")
-    return Grounds(
-        int(values["frames"]), rates, int(values["pool"]), float(values["pool_factor"]), source, other_s, on_gpu
-    )
+    frames, pool, factor = int(values["frames"]), int(values["pool"]), float(values["pool_factor"])
+    return Grounds(frames, rates, pool, factor, source, other_s, on_gpu)
 
 
 def read_summary(file: Path) -> dict[str, Any]:
-    """The summary of a finished run.
+    """Read the summary of a finished run.
 
     Raises:
         InputError: If it is missing, no JSON, or lacks the seconds that a plan needs.
@@ -173,7 +172,7 @@ def read_summary(file: Path) -> dict[str, Any]:
 
 
 def table_lines(grounds: Grounds, rows: Sequence[Plan]) -> list[str]:
-    """The table as text, in hours as the paper prints it, or in minutes where everything is short."""
+    """Format the table in hours, as the paper prints it, or in minutes if every cost is short."""
     full = full_cost(grounds.frames, grounds.rates)
     unit, unit_s = ("h", 3600.0) if min([row.cost.total_s for row in rows] or [full.total_s]) >= 1800 else ("min", 60.0)
     parts = [f"{name}, {unit}" for name in ("training", "student", "teacher", "total")]

@@ -37,39 +37,29 @@ def _no_image(context: click.Context, parameter: click.Parameter, value: str) ->
 
 @click.command(cls=Command)
 @click.option(
-    "--video",
-    "videos",
-    multiple=True,
+    "--video", "videos", multiple=True,
     help="Video, folder of segments, glob or s3:// prefix; may repeat. Without it a simulated camera is used.",
-)
+)  # fmt: skip
 @click.argument("more_videos", nargs=-1)
 @click.option("--classes", multiple=True, help="The camera's classes, e.g. person,vehicle=car+truck+bus.")
 @click.option("--out", type=PATH, default=Path("runs/latest"), show_default=True, help="Folder of the run.")
 @click.option(
-    "--preset",
-    default="",
-    shell_complete=preset_names,
+    "--preset", default="", shell_complete=preset_names,
     help="Named settings: see 'culling presets'. [default: demo without --video, else default]",
-)
+)  # fmt: skip
 @config_option
 @click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    nargs=2,
-    metavar="KEY VALUE",
+    "--set", "changes", multiple=True, nargs=2, metavar="KEY VALUE",
     help="One setting, e.g. --set train_student.recipe.epochs 40.",
-)
+)  # fmt: skip
 @click.option(
     "--student", default="", shell_complete=detector_names, help="Detector that learns; see 'culling detectors'."
 )
 @click.option("--student-weights", default="", help="File, torchvision name, model directory or s3:// URI.")
 @click.option(
-    "--teacher",
-    default="",
-    shell_complete=detector_names,
+    "--teacher", default="", shell_complete=detector_names,
     help="Detector that is believed, or a .yaml describing an exported network.",
-)
+)  # fmt: skip
 @click.option("--teacher-weights", default="", help="File, torchvision name, model directory or s3:// URI.")
 @click.option("--target", type=click.IntRange(1), help="Frames to keep for training (the paper's n).")
 @click.option("--shortlist", type=click.IntRange(1), help="Frames that the confidence cull passes to the teacher.")

@@ -22,11 +22,9 @@ from dataset_culling.cli.complete import scene_names
 @click.option("--fps", default=2.0, show_default=True, type=click.FloatRange(0.1, 60), help="Frames per second.")
 @click.option("--seed", type=click.IntRange(0), help="Another seed of the same scene.")
 @click.option(
-    "--day-length",
-    "day_length_s",
-    type=click.FloatRange(1),
+    "--day-length", "day_length_s", type=click.FloatRange(1),
     help="Seconds in which a day passes. [default: the scene's]",
-)
+)  # fmt: skip
 @click.option("--truth", type=PATH, help="File for the true boxes. [default: PATH with .truth.json]")
 def simulate(path: Path, scene: str, duration_s: float, fps: float, **options: Any) -> None:
     """Film a simulated fixed camera: an ordinary video and, beside it, the true boxes as COCO json.

@@ -12,12 +12,9 @@ from dataset_culling.cli.command import PATH, QUIET, Command, device_option, jso
 @click.command("students", cls=Command)
 @click.argument("run_folder", metavar="RUN", type=PATH)
 @click.option(
-    "--candidate",
-    "candidates",
-    multiple=True,
-    metavar="NAME[=WEIGHTS]",
+    "--candidate", "candidates", multiple=True, metavar="NAME[=WEIGHTS]",
     help="A detector to try; once for each. [default: the run's student and all whose weights are at hand]",
-)
+)  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the culled set for each. [default: 5]")
 @click.option("--seed", type=click.IntRange(0), help="Of every training. [default: 0]")
 @click.option(
@@ -37,13 +34,9 @@ from dataset_culling.cli.command import PATH, QUIET, Command, device_option, jso
 @click.option("--engine", type=click.Choice(["torch", "openvino"]), help="Runtime to time. [default: torch]")
 @click.option("--config", "config_file", metavar="FILE", help="YAML with these settings; options win over it.")
 @click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    nargs=2,
-    metavar="KEY VALUE",
+    "--set", "changes", multiple=True, nargs=2, metavar="KEY VALUE",
     help="A setting of train-student other than the run's, e.g. --set recipe.batch_size 8.",
-)
+)  # fmt: skip
 @click.option("--out", type=PATH, help="Folder of students.csv, .json and .svg. [default: RUN]")
 @click.option("--again", is_flag=True, help="Try all of them again, also those that were tried before.")
 @device_option

@@ -56,46 +56,29 @@ class Predicted:
     seconds: float = 0.0  # from the first frame to the last file, without loading the model
     seconds_ready: float = 0.0  # loading the model and indexing the video
 
-    @property
-    def frames_per_s(self) -> float:
-        """Frames per second of work."""
-        return self.num_frames / max(self.seconds, 1e-9)
-
-    @property
-    def x_real_time(self) -> float:
-        """Seconds of footage per second of work."""
-        return self.footage_s / max(self.seconds, 1e-9)
-
     def lines(self) -> Iterator[str]:
-        """Return lines of text."""
+        """Yield lines of text."""
+        values = self.values()
         yield from (str(file) for file in self.files)
         yield f"boxes: {', '.join(f'{name} {count:,}' for name, count in self.boxes.items())}"
         yield (
-            f"{self.num_frames:,} frames of {self.footage_s:.1f} s in {self.seconds:.1f} s: {self.frames_per_s:.1f} "
-            f"frames/s, {self.x_real_time:.1f} x real time ({self.served.detector.name} by {self.served.runner}; "
-            f"{self.seconds_ready:.1f} s to get ready)"
+            f"{self.num_frames:,} frames of {self.footage_s:.1f} s in {self.seconds:.1f} s: "
+            f"{values['frames_per_s']:.1f} frames/s, {values['x_real_time']:.1f} x real time "
+            f"({self.served.detector.name} by {self.served.runner}; {self.seconds_ready:.1f} s to get ready)"
         )
         yield from (f"note: {note}" for note in self.notes)
 
     def values(self) -> dict[str, Any]:
         """Return values for JSON."""
+        model, worked_s = self.served.model, max(self.seconds, 1e-9)
         return {
-            "files": [str(file) for file in self.files],
-            "detector": self.served.detector.name,
-            "runner": self.served.runner,
-            "model_digest": self.served.model.model_digest,
-            "camera": self.served.model.camera,
-            "version": self.served.model.version,
-            "frames": self.num_frames,
-            "damaged_frames": self.num_damaged,
-            "boxes": self.boxes,
-            "footage_s": self.footage_s,
-            "seconds": self.seconds,
-            "seconds_ready": self.seconds_ready,
-            "frames_per_s": self.frames_per_s,
-            "x_real_time": self.x_real_time,
-            "notes": self.notes,
-        }
+            "files": [str(file) for file in self.files], "detector": self.served.detector.name,
+            "runner": self.served.runner, "model_digest": model.model_digest, "camera": model.camera,
+            "version": model.version, "frames": self.num_frames, "damaged_frames": self.num_damaged,
+            "boxes": self.boxes, "footage_s": self.footage_s, "seconds": self.seconds,
+            "seconds_ready": self.seconds_ready, "frames_per_s": self.num_frames / worked_s,
+            "x_real_time": self.footage_s / worked_s, "notes": self.notes,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

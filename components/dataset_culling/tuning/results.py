@@ -158,26 +158,18 @@ class Results:
             OutputError: If they cannot be written.
         """
         values = {
-            "run": str(self.run),
-            "chosen": self.chosen,
-            "front": self.front,
-            **asdict(self.facts),
-            "settings": self.config.model_dump(mode="json"),
-            "left_out": dict(self.left_out),
-            "rows": [asdict(row) for row in self.rows],
-            "earlier": [asdict(row) for row in self.earlier],
-        }
+            "run": str(self.run), "chosen": self.chosen, "front": self.front, **asdict(self.facts),
+            "settings": self.config.model_dump(mode="json"), "left_out": dict(self.left_out),
+            "rows": [asdict(row) for row in self.rows], "earlier": [asdict(row) for row in self.earlier],
+        }  # fmt: skip
         dots = [
             Dot(row.student, row.latency_ms, row.map_50_agreement, row.map_50_truth, row.student in self.front,
                 row.is_teacher) for row in self.rows
         ]  # fmt: skip
         drawn = students_svg(
-            dots,
-            chosen=self.chosen or "",
-            engine=self.facts.engine,
-            budget_ms=self.config.budget_ms,
+            dots, chosen=self.chosen or "", engine=self.facts.engine, budget_ms=self.config.budget_ms,
             judged_by_truth=self.config.judge == "truth",
-        )
+        )  # fmt: skip
         write_page(out / CSV, self._csv())
         write_page(out / SVG, drawn)
         write_page(out / JSON, json.dumps(values, indent=1) + "\n")  # last: what it lists is not tried again
