@@ -156,7 +156,9 @@ def test_read_logged__frigates_messages_of_one_moment_are_one_frame(tmp_path: Pa
         read(tmp_path, lines[:2], frames(1.0), min_score=0.5)
 
 
-@pytest.mark.parametrize(("lines", "says"), [([], "0 lines and no readable frame"), (["what", "ever"], "2 lines and no readable frame")])
+@pytest.mark.parametrize(
+    ("lines", "says"), [([], "0 lines and no readable frame"), (["what", "ever"], "2 lines and no readable frame")]
+)
 def test_read_logged__nothing_to_read(tmp_path: Path, lines: list[str], says: str):
     with pytest.raises(InputError, match=says):
         read(tmp_path, lines, frames(0.0))
