@@ -91,7 +91,7 @@ def test_run__a_config_file_with_a_typo_names_the_file(video, tmp_path):
     config = tmp_path / "night.yaml"
     config.write_text("cull_confidence:\n  buget: 20\n")
     code, error = run(video, tmp_path / "run", "--config", str(config))
-    assert_one_line(code, error, wanted_code=2, saying="night.yaml: 'cull_confidence.buget' is no known key")
+    assert_one_line(code, error, wanted_code=2, saying="night.yaml: 'cull_confidence.buget' is an unknown key")
 
 
 def test_run__an_unwritable_output(video):

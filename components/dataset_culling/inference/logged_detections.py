@@ -81,16 +81,16 @@ def read_logged(config: LogConfig, table: FrameTable, classes: ClassMap) -> Logg
         classes: The camera's classes; boxes of others are dropped.
 
     Raises:
-        InputError: If the log is missing, unreadable or another model's, its thresholds are higher than `min_score`, its
-            clock cannot be compared, or its images have another shape.
+        InputError: If the log is missing, unreadable or another model's, its thresholds exceed `min_score`, its clock
+            cannot be compared, or its images have another shape.
         StoreError: If the store fails.
     """
     found = Logged()
     records = list(_records(config.logged, found))
     if not records:
         raise InputError(
-            f"{config.logged}: expected detections as JSON lines, found {found.num_bad_lines} lines and no readable frame. "
-            f"See docs/serving.md for the format."
+            f"{config.logged}: expected detections as JSON lines, found {found.num_bad_lines} lines and no readable "
+            f"frame. See docs/serving.md for the format."
         )
     model = _choose_model(config, records)
     mine = [record for record in records if record.model.name == model.name]
@@ -267,8 +267,8 @@ def _join(config: LogConfig, table: FrameTable, classes: ClassMap, records: list
     if not found.images:
         gap = float(np.abs(times[nearest] - table.time_s).min()) if len(table) else 0.0
         raise InputError(
-            f"{config.logged}: no record lies within {config.logged_tolerance_s:g} s of any of these {len(table)} frames; the "
-            f"nearest is {gap:.2f} s away. Check that log and footage are of the same hours, or raise "
+            f"{config.logged}: no record lies within {config.logged_tolerance_s:g} s of any of these {len(table)} "
+            f"frames; the nearest is {gap:.2f} s away. Check that log and footage are of the same hours, or raise "
             f"score_frames.logged_tolerance_s."
         )
 

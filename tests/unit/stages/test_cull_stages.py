@@ -134,7 +134,7 @@ def test_cull_confidence__cannot_ask_the_teacher(name):
     [
         pytest.param({"strategy": "confidance"}, "Did you mean 'confidence'", id="strategy"),
         pytest.param({"options": {"coverag": {}}}, "Did you mean 'coverage'", id="strategy in the options"),
-        pytest.param({"options": {"coverage": {"rare": 1}}}, "options of coverage: 'rare' is no known key", id="key"),
+        pytest.param({"options": {"coverage": {"rare": 1}}}, "options of coverage: 'rare' is an unknown key", id="key"),
         pytest.param({"options": {"entropy": {"min_score": 2}}}, "less than or equal to 1", id="bound"),
         pytest.param({"budget": 0}, "greater than or equal to 1", id="budget"),
     ],
