@@ -143,6 +143,28 @@ class Detections:
             raise ValueError(f"frame {wanted[~found][0]} has no row here ({(~found).sum()} of {wanted.size} missing)")
         return rows.astype(np.int64)
 
+    def require_scored(self) -> None:
+        """Raise ValueError if the detector has not run on a frame: such a frame is unknown, not empty."""
+        if not self.scored.all():
+            missing = self.frame_ids[~self.scored]
+            raise ValueError(f"frame {missing[0]} was not scored ({len(missing)} of {len(self)} were not)")
+
+    def require_comparable(self, truth: Detections) -> None:
+        """Raise ValueError if boxes and `truth` are of different frames or classes, or a frame was not scored."""
+        if self.class_names != truth.class_names:
+            raise ValueError(
+                f"detections and truth must have the same classes, got {', '.join(self.class_names)} and "
+                f"{', '.join(truth.class_names)}"
+            )
+        if len(self) != len(truth) or np.any(self.frame_ids != truth.frame_ids):
+            odd = np.setxor1d(self.frame_ids, truth.frame_ids)
+            raise ValueError(
+                f"detections and truth must have the same frames, got {len(self)} and {len(truth)}; "
+                f"frame {odd[0]} is only in one of them"
+            )
+        self.require_scored()
+        truth.require_scored()
+
     def take(self, rows: IntArray) -> Detections:
         """Keep only the frames in the given rows, which must ascend."""
         counts = np.diff(self.offsets)[rows]

@@ -27,7 +27,7 @@ def test_parse_config__kfps_floats_are_integers_again():
     ("values", "message"),
     [
         pytest.param({"bugdet": 3}, r"'bugdet' is an unknown key. Did you mean 'budget'\?", id="typo"),
-        pytest.param({"recipe": {"epoch": 3}}, r"'recipe.epoch' is an unknown key. Did you mean 'epochs'\?", id="nested"),
+        pytest.param({"recipe": {"epoch": 3}}, r"'recipe.epoch' is an unknown key. Did you mean 'epochs'\?", id="in"),
         pytest.param({"budget": 0}, "'budget': wanted greater than or equal to 1, found 0", id="bound"),
         pytest.param({"budget": "many"}, "'budget': wanted a valid integer.*found 'many'", id="type"),
     ],
@@ -54,8 +54,7 @@ def test_merge__mappings_merge_and_lists_replace():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
-    [("a: [1", "line 2: expected YAML"), ("- 1", "expected 'key: value' lines, found a list")],
+    ("text", "message"), [("a: [1", "line 2: expected YAML"), ("- 1", "expected 'key: value' lines, found a list")]
 )
 def test_read_yaml__says_what_is_wrong(tmp_path, text, message):
     file = tmp_path / "x.yaml"

@@ -23,10 +23,7 @@ DAY = 86_400
 SIMPLE = CostRates(student_s=1, teacher_s=10, step_s=0.5, epochs=10, variants=1)  # 5 s for each frame trained on
 
 
-@pytest.mark.parametrize(
-    ("target", "training_h", "total_h"),
-    [(64, 0.07, 1.9), (128, 0.14, 2.0), (256, 0.28, 2.2)],
-)
+@pytest.mark.parametrize(("target", "training_h", "total_h"), [(64, 0.07, 1.9), (128, 0.14, 2.0), (256, 0.28, 2.2)])
 def test_culled_cost__reproduces_the_papers_table(target, training_h, total_h):
     training, student, teacher, total = culled_cost(DAY, PAPER_POOL, target, PAPER_RATES).hours()
     assert round(training, 2) == training_h

@@ -18,15 +18,7 @@ from pydantic import Field, model_validator
 from dataset_culling.boxes import iou_matrix
 from dataset_culling.config import StageConfig, did_you_mean, parse_config, read_yaml
 from dataset_culling.detectors.base import Features, NetworkInput, Precision, resize_image
-from dataset_culling.detectors.runtimes import (
-    Array,
-    Arrays,
-    OnnxRuntime,
-    OpenVino,
-    Runtime,
-    RuntimeName,
-    count_gflops,
-)
+from dataset_culling.detectors.runtimes import Array, Arrays, OnnxRuntime, OpenVino, Runtime, RuntimeName, count_gflops
 from dataset_culling.errors import ConfigError, WeightsError
 from dataset_culling.types import Float32Array, ImageArray, ImageDetections, IntArray
 
@@ -113,8 +105,7 @@ class ExportedDetectorSpec(StageConfig):
     )
     max_boxes: int = Field(300, ge=1, description="Most boxes per image.")
     precision: Literal["f32", "native"] = Field(
-        "f32",
-        description="openvino: f32 gives the same labels on every machine; native is the processor's fastest.",
+        "f32", description="openvino: f32 gives the same labels on every machine; native is the processor's fastest."
     )
     source: str = Field("", description="Origin and licence of the network, for readers.")
 

@@ -162,11 +162,7 @@ def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def weights_path(
-    detector: str,
-    weights: str,
-    *,
-    names: Sequence[str] = (),
-    suffixes: Sequence[str] = (".safetensors", ".pth"),
+    detector: str, weights: str, *, names: Sequence[str] = (), suffixes: Sequence[str] = (".safetensors", ".pth")
 ) -> Path:
     """Find the file of a detector's weights.
 

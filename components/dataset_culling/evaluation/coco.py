@@ -70,7 +70,7 @@ def evaluate(
     Source:
         Lin et al., Microsoft COCO, ECCV 2014; pycocotools COCOeval, iouType bbox, default parameters.
     """
-    _require_comparable(detections, truth)
+    detections.require_comparable(truth)
     table = _ap_table(detections, truth) if backend == "numpy" else _ap_table_pycocotools(detections, truth)
     names = truth.class_names
     truth_counts, found = np.diff(truth.offsets), detections.scores >= np.float32(false_positive_score)
@@ -91,21 +91,6 @@ def evaluate(
         false_positives_per_empty_frame=false / int(empty.sum()) if empty.any() else -1.0,
         false_positive_score=false_positive_score,
     )
-
-
-def _require_comparable(detections: Detections, truth: Detections) -> None:
-    if detections.class_names != truth.class_names:
-        raise ValueError(f"detections and truth must have the same classes, got {detections.class_names} and "
-                         f"{truth.class_names}")  # fmt: skip
-    if len(detections) != len(truth) or np.any(detections.frame_ids != truth.frame_ids):
-        odd = np.setxor1d(detections.frame_ids, truth.frame_ids)
-        raise ValueError(
-            f"detections and truth must be of the same frames, got {len(detections)} and {len(truth)}; frame {odd[0]} "
-            f"is only in one of them"
-        )
-    for boxes in (detections, truth):
-        if not boxes.scored.all():
-            raise ValueError(f"frame {boxes.frame_ids[~boxes.scored][0]} was not scored")
 
 
 def _mean(values: Any) -> float:

@@ -55,11 +55,7 @@ def best_scores(
         van Rijsbergen, Information Retrieval, 1979 (F-beta). Matching is COCO's, best score first, so that a higher
         threshold does not change the matches of the boxes it accepts.
     """
-    if detections.class_names != truth.class_names or not np.array_equal(detections.frame_ids, truth.frame_ids):
-        raise ValueError(
-            f"detections and truth must be of the same frames and classes, got {len(detections)} frames of "
-            f"{detections.class_names} and {len(truth)} of {truth.class_names}"
-        )
+    detections.require_comparable(truth)
     found = match_all(detections, truth, ious=np.array([iou]), areas=("all",))
     best: dict[str, float] = {}
     for class_id, name in enumerate(truth.class_names):

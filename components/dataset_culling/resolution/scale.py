@@ -42,11 +42,6 @@ def squared_change(full_loss: FloatArray, loss: FloatArray) -> float:
     return float(np.sum((np.asarray(full_loss, np.float64) - loss) ** 2))
 
 
-def mean_squared_change(full_loss: FloatArray, loss: FloatArray) -> float:
-    """Compute the mean over the N frames instead; 0 without frames. It grows with the number of boxes in a frame."""
-    return squared_change(full_loss, loss) / max(len(full_loss), 1)
-
-
 def relative_change(full_loss: FloatArray, loss: FloatArray) -> float:
     """Divide `squared_change` by the summed squares at full size, so that one threshold fits any N and any scene.
 

@@ -33,9 +33,9 @@ class CullInput:
     labels: Detections | None = None  # the teacher's boxes
 
     def __post_init__(self) -> None:
-        require_scored(self.detections)
+        self.detections.require_scored()
         if self.labels is not None:
-            require_same_frames(self.detections, self.labels)
+            self.detections.require_comparable(self.labels)
 
     def __len__(self) -> int:
         return len(self.detections)
@@ -114,30 +114,6 @@ class BoxFilter(StageConfig):
             sides = detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2]
             mask &= sides.min(axis=1, initial=np.inf) >= self.min_side_px
         return mask
-
-
-def require_scored(detections: Detections) -> None:
-    """Raise ValueError if the student has not scored a frame: such a frame is unknown, not empty."""
-    if not detections.scored.all():
-        missing = detections.frame_ids[~detections.scored]
-        raise ValueError(f"frame {missing[0]} was not scored ({len(missing)} of {len(detections)} were not)")
-
-
-def require_same_frames(detections: Detections, labels: Detections) -> None:
-    """Raise ValueError if student and teacher boxes are of different frames or classes."""
-    if detections.class_names != labels.class_names:
-        raise ValueError(
-            f"student and teacher must have the same classes, got {', '.join(detections.class_names)} and "
-            f"{', '.join(labels.class_names)}"
-        )
-    if len(detections) != len(labels) or np.any(detections.frame_ids != labels.frame_ids):
-        odd = np.setxor1d(detections.frame_ids, labels.frame_ids)
-        raise ValueError(
-            f"student and teacher must have the same frames, got {len(detections)} and {len(labels)}; "
-            f"frame {odd[0]} is only in one of them"
-        )
-    require_scored(detections)
-    require_scored(labels)
 
 
 def gather(

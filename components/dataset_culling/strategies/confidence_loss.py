@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from dataset_culling.strategies.base import Aggregation, BoxFilter, Float64Array, gather, require_scored
+from dataset_culling.strategies.base import Aggregation, BoxFilter, Float64Array, gather
 from dataset_culling.types import Detections, FloatArray
 
 LogBase = Literal["e", "2", "10"]
@@ -91,7 +91,7 @@ def frame_loss(detections: Detections, config: ConfidenceConfig | None = None) -
         ValueError: If a frame was not scored, a score lies outside 0..1 or a class weight names an unknown class.
     """
     config = config or ConfidenceConfig()
-    require_scored(detections)
+    detections.require_scored()
     return gather(
         detections, box_losses(detections, config), config.mask(detections),
         aggregation=config.aggregation, per_class=config.per_class, class_weights=config.class_weights,

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from dataset_culling.boxes import candidate_pairs, grouped_average_precision, match_greedy, sort_boxes
 from dataset_culling.ranking import keep_hardest
-from dataset_culling.strategies.base import BoxFilter, CullInput, Float64Array, require_same_frames, selection_of
+from dataset_culling.strategies.base import BoxFilter, CullInput, Float64Array, selection_of
 from dataset_culling.types import BoolArray, Detections, IntArray, Selection
 
 MAX_DETS = 100  # of one class in one image, as in COCO
@@ -70,7 +70,7 @@ def compare(student: Detections, teacher: Detections, *, iou: float = 0.5) -> Co
     Source:
         pycocotools COCOeval (per class and image, maxDets 100, all areas).
     """
-    require_same_frames(student, teacher)
+    student.require_comparable(teacher)
     num_classes = len(teacher.class_names)
     num_groups = len(teacher) * num_classes
     det_keys = student.frame_rows() * num_classes + student.class_ids

@@ -157,10 +157,7 @@ def test_predict__suppression_within_a_class_and_own_threshold(build):
 
 @pytest.mark.parametrize(
     ("pad_at", "box"),
-    [
-        pytest.param("end", [8, 4, 16, 16], id="right and bottom"),
-        pytest.param("both", [24, 4, 32, 16], id="evenly"),
-    ],
+    [pytest.param("end", [8, 4, 16, 16], id="right and bottom"), pytest.param("both", [24, 4, 32, 16], id="evenly")],
 )
 def test_predict__letterbox(build, pad_at, box):
     """An original of 64 x 64 px becomes 32 x 32 in the middle or at the left of 64 x 32."""

@@ -24,12 +24,7 @@ class ConfidencePrecisionConfig(StageConfig):
 
 
 def select(
-    pool: CullInput,
-    *,
-    budget: int,
-    min_gap_s: float = 0.0,
-    rng: np.random.Generator,
-    config: ConfidencePrecisionConfig,
+    pool: CullInput, *, budget: int, min_gap_s: float = 0.0, rng: np.random.Generator, config: ConfidencePrecisionConfig
 ) -> Selection:
     """Keep `pool_factor` times `budget` frames by confidence, and of those `budget` by precision. See `base.Select`."""
     del rng
