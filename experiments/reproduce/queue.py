@@ -1,7 +1,8 @@
-"""Jobs side by side: each worker has cores of its own; what fails is told and does not stop the others.
+"""Jobs side by side: each worker has cores of its own; a failure is reported and does not stop the others.
 
 Workers are threads that start processes, so a worker's cores and its torch threads are its stages'. They are daemons:
-when this process ends, by Ctrl-C or by a kill, the kernel ends what they have started (`runner.entry.die_with_parent`).
+when this process ends, by Ctrl-C or by a kill, the kernel ends their children
+(`engine.interruption.die_with_parent`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Watcher:
-    """Current step of a worker; see `report.progress.Display`."""
+    """Current step and progress of a worker; see `report.progress.Display`."""
 
     def __init__(self) -> None:
         self._step, self._done, self._total = "", 0, 0
@@ -49,7 +50,7 @@ class Watcher:
 
 @dataclass(slots=True)
 class Worker:
-    """Who does a job."""
+    """The worker that does a job."""
 
     display: Watcher = field(default_factory=Watcher)
 

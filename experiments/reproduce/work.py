@@ -34,7 +34,7 @@ from dataset_culling.engine.simulate import scene_text, simulate_in_child, truth
 from dataset_culling.errors import ConfigError
 from dataset_culling.pipeline.graph import WIRING, PipelineConfig, TaskSpec
 from dataset_culling.pipeline.presets import read_preset
-from dataset_culling.runner.writing import write_page
+from dataset_culling.storage.transfer import write_page
 from dataset_culling.types import Detections
 from experiments.reproduce.about import Made
 from experiments.reproduce.arms import LOG_LEFT_OUT
@@ -53,7 +53,7 @@ MADE = "made.json"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one cell has shown."""
+    """Results of one cell."""
 
     row: Row
     kept: frozenset[int]  # frame ids
@@ -65,7 +65,7 @@ class Outcome:
 
 
 def footage_path(config: ReproduceConfig, camera: str, out: Path) -> Path:
-    """Where a camera's video lies: its own, or the simulated one, named by all that decides it."""
+    """Return the path of a camera's video: its own, or the simulated one, named by all its settings."""
     spec = config.cameras[camera]
     if spec.video:
         return Path(spec.video).absolute()
@@ -235,7 +235,7 @@ def cell_config(config: ReproduceConfig, cell: Cell, out: Path) -> PipelineConfi
 
 
 def model_of(cell: Cell, out: Path) -> Path:
-    """Where a cell's training leaves its model."""
+    """Return the folder of the model that a cell trains."""
     return cell_folder(cell, out) / "tasks" / "train-student" / "model"
 
 
@@ -316,7 +316,7 @@ def run_cell(
 
 @dataclass(frozen=True, slots=True)
 class _Scoring:
-    """Where a cell's scores come from, and what they cost."""
+    """Source and cost of a cell's scores."""
 
     detections: Path
     pool: int  # frames scored or read
@@ -332,7 +332,9 @@ def _scoring(cell: Cell, out: Path, shared: RunResult) -> _Scoring:
         detections = folder / "tasks" / "score-frames" / "detections"
         read = read_timing(detections)
         if read is None:
-            raise ConfigError(f"{detections}: expected the seconds it took, found none. Delete {folder} and run again.")
+            raise ConfigError(
+                f"{detections}: the seconds that scoring took are missing. Delete {folder} and run again."
+            )
         timing = read
     looked = timing.counts.get("looked_at_frames", timing.counts["frames"])
     seconds = timing.figures["seconds_per_frame"] * looked + timing.figures.get("seconds_reading_log", 0.0)
@@ -415,7 +417,7 @@ def write_made(folder: Path, made: Made) -> None:
 
 
 def read_made(folder: Path) -> Made:
-    """Where a cell's training was done; empty where that was not recorded, or of an earlier training."""
+    """Read the origin of a cell's training; empty where it was not recorded or is of an earlier training."""
     try:
         found = json.loads((folder / MADE).read_text(encoding="utf-8"))
         return Made(**found) if found.pop("training") == _training_of(folder) else Made()
@@ -424,7 +426,7 @@ def read_made(folder: Path) -> Made:
 
 
 def _training_of(folder: Path) -> str:
-    """What the engine knows a cell's training by."""
+    """Return the digest by which the engine identifies a cell's training."""
     done = json.loads((folder / "tasks" / "train-student" / "done.json").read_text(encoding="utf-8"))
     return str(done["identity"])
 
@@ -436,7 +438,7 @@ def _passes(training: Timing) -> float:
 
 
 def object_px(labels: Detections) -> float:
-    """Median root of the area of the boxes that the teacher is sure of; NaN where there is none."""
+    """Median root of the area of the boxes that the teacher is sure of; NaN without such boxes."""
     boxes = labels.boxes_xyxy[~labels.ignore].astype(np.float64)
     if len(boxes) == 0:
         return math.nan

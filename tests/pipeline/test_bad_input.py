@@ -47,7 +47,10 @@ def assert_one_line(code: int, error: str, *, wanted_code: int, saying: str) -> 
         pytest.param(["--set", "cull_precision.budget", "0"], 2, "greater than or equal to 1", id="bound"),
         pytest.param(["--preset", "papr"], 2, "Did you mean 'paper'?", id="unknown preset"),
         pytest.param(
-            ["--fps", "0.001"], 3, "0.2 of 1 sampled frames is none", id="zero or too few frames at the asked rate"
+            ["--fps", "0.001"],
+            3,
+            "0.2 of 1 sampled frames is less than one frame",
+            id="zero or too few frames at the asked rate",
         ),
         pytest.param(
             ["--set", "extract_frames.heldout_share", "0.01"], 3, "held-out part: expected", id="held-out part empty"

@@ -90,7 +90,7 @@ def test_image_lock__every_package_has_hashes():
 def test_dockerignore__lets_through_what_is_copied():
     allowed = (REPOSITORY / ".dockerignore").read_text().splitlines()
     assert allowed[1] == "*"
-    for source in ("pyproject.toml", "README.md", "components", "docker/*.lock"):
+    for source in ("pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY_LICENSES.md", "components", "docker/*.lock"):
         assert f"!{source}" in allowed
 
 

@@ -12,8 +12,8 @@ from dataset_culling.errors import ConfigError
 from dataset_culling.report.compare_runs import as_values
 from dataset_culling.report.run_folders import read_runs
 from dataset_culling.report.terminal import print_comparison
-from dataset_culling.runner.writing import write_page
 from dataset_culling.storage import is_remote
+from dataset_culling.storage.transfer import write_page
 
 
 @click.command("compare", cls=Command)

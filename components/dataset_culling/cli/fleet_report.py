@@ -11,8 +11,8 @@ from dataset_culling.cli.command import Command
 from dataset_culling.errors import ConfigError
 from dataset_culling.fleet.history import parse_moment, read_cameras
 from dataset_culling.report.fleet_cameras import in_order
-from dataset_culling.runner.writing import write_page
 from dataset_culling.storage import is_remote
+from dataset_culling.storage.transfer import write_page
 
 
 @click.command("report", cls=Command)

@@ -26,8 +26,8 @@ from dataset_culling.pipeline.graph import WIRING, PipelineConfig
 from dataset_culling.pipeline.settings import job_config
 from dataset_culling.report.progress import Display, make_display
 from dataset_culling.report.terminal import print_summary
-from dataset_culling.runner.writing import local_folder, publish
 from dataset_culling.storage import is_remote, open_store
+from dataset_culling.storage.transfer import local_folder, publish
 
 DEMO_SCENES = {"demo": ("demo", 1800.0, 2.0), "tiny": ("demo", 120.0, 2.0)}
 """Preset -> the scene, seconds of video and frames per second of a run that was given no video."""

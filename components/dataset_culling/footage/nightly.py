@@ -7,12 +7,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import BinaryIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dataset_culling.errors import ConfigError, FootageError
-from dataset_culling.storage import Stat, is_remote, list_prefix, open_object
+from dataset_culling.footage.find import RemoteVideo, find_sources
 
 DAY = "{day}"
 """In a source: the day, as 2026-11-20."""
@@ -20,7 +18,7 @@ DAY = "{day}"
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """Footage as listed, and its version."""
+    """Listed footage and its version."""
 
     sources: tuple[str, ...]
     version: str
@@ -34,7 +32,7 @@ def with_day(sources: Sequence[str], day: date) -> tuple[str, ...]:
 
 
 def day_of(day: str, zone: str, scheduled_utc: str = "") -> date:
-    """Find the day whose footage is meant.
+    """Return the day of the footage.
 
     Args:
         day: 2026-11-20; empty: the day before the scheduled start, by the calendar of the zone.
@@ -42,7 +40,7 @@ def day_of(day: str, zone: str, scheduled_utc: str = "") -> date:
         scheduled_utc: ISO 8601 with an offset; empty: now.
 
     Raises:
-        ConfigError: If one of them is invalid.
+        ConfigError: If an argument is invalid.
     """
     try:
         ZoneInfo(zone)
@@ -78,41 +76,22 @@ def find_footage(sources: Sequence[str], *, fresh: str = "") -> Footage:
         fresh: Part of the version.
 
     Returns:
-        The version is a digest over names, sizes and etags (of files: times of change), so it is another one when a
-        file has come, gone or changed.
+        The footage; its version is a digest of names, sizes and etags (of local files: times of change).
 
     Raises:
-        FootageError: If a source leads to nothing.
-        StoreError: If the store does not say what it holds.
+        FootageError: If a source leads to no file.
+        StoreError: If the store cannot be listed.
     """
-    from dataset_culling.footage.find import find_sources  # loads PyAV, which `{day}` alone does not need
-
-    stats: dict[str, Stat] = {}
-
-    class Remote:
-        """The store, whose answers are kept."""
-
-        def is_remote(self, uri: str) -> bool:
-            return is_remote(uri)
-
-        def find(self, uri: str) -> list[tuple[str, int]]:
-            here = list_prefix(uri)
-            stats.update((stat.uri, stat) for stat in here)
-            return [(stat.uri, stat.size) for stat in here]
-
-        def open(self, uri: str) -> BinaryIO:
-            return open_object(uri)
-
     rows: list[tuple[str, int, str]] = []
-    for source in find_sources(sources, Remote()):
-        if (stat := stats.get(source.name)) is not None:
-            rows.append((stat.uri, stat.size, stat.etag))
+    for source in find_sources(sources):
+        if isinstance(source.path, RemoteVideo):
+            rows.append((source.name, source.path.num_bytes, source.path.etag))
             continue
         try:
-            here = Path(source.name).stat()
+            stat = source.path.stat()
         except OSError as error:
             raise FootageError(f"{source.name}: expected a video, found {error.strerror}. Check the name.") from None
-        rows.append((source.name, here.st_size, str(here.st_mtime_ns)))
+        rows.append((source.name, stat.st_size, str(stat.st_mtime_ns)))
     text = json.dumps([sorted(rows), fresh], ensure_ascii=False, separators=(",", ":"))
     version = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return Footage(tuple(sources), version, len(rows), sum(size for _, size, _ in rows))

@@ -71,11 +71,11 @@ class PlainDisplay:
 
     def __init__(self, label: str = "", *, verbose: bool = False) -> None:
         self._verbose = verbose
-        self._start(label)
+        self._label, self._printed, self._total = label, time.monotonic(), 0
 
     def begin(self, position: int, total: int, display_name: str) -> None:
         """See `Display`."""
-        self._start(f"{position:2}/{total} {display_name}")
+        self._label, self._printed, self._total = f"{position:2}/{total} {display_name}", time.monotonic(), 0
 
     def progress(self, done: int, total: int) -> None:
         """See `Display`."""
@@ -90,9 +90,6 @@ class PlainDisplay:
         self._print(1.0, count + _outcome(timing, skipped))
         for line in _notes(timing) if self._verbose else ():
             print(line, file=sys.stderr, flush=True)
-
-    def _start(self, label: str) -> None:
-        self._label, self._printed, self._total = label, time.monotonic(), 0
 
     def _print(self, share: float, text: str) -> None:
         bar = ("#" * round(20 * share)).ljust(20, ".")

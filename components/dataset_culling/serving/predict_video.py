@@ -22,16 +22,14 @@ from dataset_culling.errors import ConfigError, FootageError
 from dataset_culling.footage.decode import DecodeOptions
 from dataset_culling.footage.extract import extract
 from dataset_culling.footage.find import find_sources, utc_text
-from dataset_culling.footage.open import Footage, read_footage
-from dataset_culling.footage.timeline import Samples, choose, overlaps
+from dataset_culling.footage.timeline import Footage, Samples, choose, overlaps, read_footage
 from dataset_culling.report.drawing import draw_boxes
 from dataset_culling.report.progress import show_progress
-from dataset_culling.runner.writing import appearing_together
 from dataset_culling.serving.bundle import Served, Thresholds, serve
 from dataset_culling.serving.overlay import DrawnVideo, draw_video
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
-from dataset_culling.stages.extract_frames.stage import StoreFiles
 from dataset_culling.stopwatch import Stopwatch
+from dataset_culling.storage.atomic import appearing_together
 from dataset_culling.types import ImageArray, ImageDetections
 
 EVERY_FRAME = 1000.0
@@ -135,7 +133,7 @@ def predict_video(
     watch = Stopwatch()
     how = ExtractFramesConfig()
     footage = read_footage(
-        find_sources(videos, StoreFiles()),
+        find_sources(videos),
         name_time=re.compile(how.name_time_pattern),
         zone=how.name_time_zone,
         workers=len(os.sched_getaffinity(0)),

@@ -22,7 +22,7 @@ from dataset_culling.config import parse_config, read_yaml
 from dataset_culling.errors import ConfigError
 from dataset_culling.report.charts.students import Dot, students_svg
 from dataset_culling.report.words import plural
-from dataset_culling.runner.writing import write_page
+from dataset_culling.storage.transfer import write_page
 from dataset_culling.tuning.candidates import by_reason
 from dataset_culling.tuning.choice import ChoiceRule, choose_student, pareto_front
 

@@ -34,7 +34,6 @@ from dataset_culling.engine.stage_main import choose_device
 from dataset_culling.errors import ConfigError, CullingError, InputError, WeightsError
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.pipeline.graph import external_inputs
-from dataset_culling.runner.writing import check_writable
 from dataset_culling.stages.detecting import ScanLog, local_file, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.evaluate_student.stage import read_truth
@@ -42,6 +41,7 @@ from dataset_culling.stages.teaching import teach_student
 from dataset_culling.stages.train_student.config import TrainStudentConfig
 from dataset_culling.stages.train_student.stage import Material, read_material
 from dataset_culling.stopwatch import Stopwatch
+from dataset_culling.storage.atomic import check_writable
 from dataset_culling.training.loop import TrainingDiverged
 from dataset_culling.tuning.candidates import Candidate
 from dataset_culling.tuning.results import (

@@ -83,8 +83,8 @@ def test_gc__dry_run_removes_nothing(place):
     [
         pytest.param(["list", "window"], ConfigError, "found door", id="no such camera"),
         pytest.param(["show", "window"], ConfigError, "found door", id="nothing to show"),
-        pytest.param(["show", "door", "9"], MissingObject, "found 1, 2, 3", id="no such version"),
-        pytest.param(["promote", "door", "9"], MissingObject, "found 1, 2, 3", id="promote nothing"),
+        pytest.param(["show", "door", "9"], MissingObject, "its versions: 1, 2, 3", id="no such version"),
+        pytest.param(["promote", "door", "9"], MissingObject, "its versions: 1, 2, 3", id="promote nothing"),
     ],
 )
 def test_models__wrong_words(place, words, error, saying):

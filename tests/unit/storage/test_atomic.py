@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dataset_culling.errors import OutputError
-from dataset_culling.runner.writing import appearing_together, check_writable
+from dataset_culling.storage.atomic import appearing_together, check_writable
 
 
 def test_appearing_together__all_at_the_end_and_older_ones_go(tmp_path: Path):
