@@ -45,7 +45,7 @@ EXIT_CODES: Mapping[int, str] = {
     10: "`culling fleet`: there is something to do",
     11: "`culling fleet`: an old schedule waits for its live run; apply again",
     130: "Ctrl-C; everything started has ended",
-    141: "whoever read the output stopped reading, as `| head` does",
+    141: "the reader of the output stopped reading, as `| head` does",
 }
 """What the command exits with; `culling --help` and docs/command-line.md print this table."""
 
