@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import click
 from dataset_culling.cli.command import Command
 from dataset_culling.errors import ConfigError, OutputError
 from dataset_culling.footage.nightly import day_of, find_footage, moment_of, with_day
+from dataset_culling.storage.atomic import replacing
 
 
 def _listed(text: str) -> list[str]:
@@ -26,11 +26,10 @@ def _listed(text: str) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path}: expected to write it, found {error.strerror}. Choose another path.") from None
 

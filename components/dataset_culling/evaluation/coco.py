@@ -114,7 +114,7 @@ def _require_comparable(detections: Detections, truth: Detections) -> None:
         )
     for boxes in (detections, truth):
         if not boxes.scored.all():
-            raise ValueError(f"frame {boxes.frame_ids[~boxes.scored][0]} was not looked at")
+            raise ValueError(f"frame {boxes.frame_ids[~boxes.scored][0]} was not scored")
 
 
 def _mean(values: Any) -> float:
