@@ -112,7 +112,7 @@ def test_json__is_json(tmp_path: Path):
         (["plan", "nowhere"], 3, "found no such file"),
         (["fleet", "report", "nowhere", "--out", "x.html"], 3, "no such folder. Name a folder with runs"),
         (["models", "--registry", "nowhere", "show", "demo"], 2, "expected one with models"),
-        (["models", "show", "DEMO"], 2, "a name has lower-case letters"),
+        (["models", "show", "DEMO"], 2, "has lower-case letters, digits and hyphens only"),
         (["models", "export", "--to", "b"], 2, "expected either CAMERA or --model"),
         (["models", "export", "demo", "--to", "b"], 2, "expected one with models"),
         (["models", "export", "--model", "nowhere", "--to", "b"], 3, "expected an artifact"),
