@@ -78,7 +78,7 @@ def main() -> None:
 
 
 class Shown:
-    """Frames of a simulated camera with their true boxes (a `training.samples.TrainingSet`)."""
+    """Frames of a simulated camera with their true boxes (a `training.data.TrainingSet`)."""
 
     def __init__(self, scene: str, start_s: float, count: int) -> None:
         from dataset_culling.simulation import SimulatedCamera, demo_scene
@@ -90,7 +90,7 @@ class Shown:
         return len(self.frames)
 
     def __getitem__(self, row: int) -> Any:
-        from dataset_culling.training.samples import Sample
+        from dataset_culling.training.data import Sample
 
         frame = self.frames[row]
         return Sample(frame.image, frame.boxes_xyxy, frame.class_ids, frame.ignore)
@@ -107,10 +107,10 @@ def one(frames: Shown, held_out: Shown, seed: int, options: argparse.Namespace) 
     from dataset_culling.detectors.base import DetectorRef
     from dataset_culling.detectors.table import load_trainable
     from dataset_culling.training.loop import train
-    from dataset_culling.training.low_rank import factorise
-    from dataset_culling.training.prune import remove, weakest
+    from dataset_culling.training.techniques.low_rank.ranks import factorise
+    from dataset_culling.training.techniques.pruning.neurons import remove, weakest
     from dataset_culling.training.recipe import Recipe
-    from dataset_culling.training.wiring import wiring_of
+    from dataset_culling.training.techniques.pruning.wiring import wiring_of
 
     recipe = Recipe(epochs=options.epochs, seed=seed)
     half = recipe.replace(epochs=max(1, options.epochs // 2))

@@ -77,7 +77,7 @@ def one_scene(scene: str, options: argparse.Namespace) -> dict[str, float]:
     from dataset_culling.simulation import SimulatedCamera, demo_scene
     from dataset_culling.training.loop import train
     from dataset_culling.training.recipe import Recipe
-    from dataset_culling.training.selective import t_diff_s
+    from dataset_culling.training.techniques.selective_backprop.selection import t_diff_s
     from dataset_culling.types import parse_classes
 
     classes = parse_classes(CLASSES.get(scene, STREET))
@@ -126,7 +126,7 @@ def one_scene(scene: str, options: argparse.Namespace) -> dict[str, float]:
 
 
 class Taught:
-    """Frames with a teacher's boxes (a `training.samples.TrainingSet`)."""
+    """Frames with a teacher's boxes (a `training.data.TrainingSet`)."""
 
     def __init__(self, images: list[Any], labels: list[Any]) -> None:
         self.images, self.labels = images, labels
@@ -136,7 +136,7 @@ class Taught:
 
     def __getitem__(self, row: int) -> Any:
         """Boxes that the teacher is not sure of are marked."""
-        from dataset_culling.training.samples import Sample
+        from dataset_culling.training.data import Sample
 
         boxes = self.labels[row]
         return Sample(self.images[row], boxes.boxes_xyxy, boxes.class_ids, boxes.scores < SURE, boxes.scores)

@@ -267,7 +267,7 @@ def train(setting: Setting, data: Digits, epochs: int, replayed: Sequence[Chosen
     import torch
     from torch import nn
 
-    from dataset_culling.training.subset import budget_of, by_lot, match_batches
+    from dataset_culling.training.techniques.gradmatch.matching import budget_of, by_lot, match_batches
 
     torch.manual_seed(setting.seed)
     random = np.random.default_rng([setting.seed, 7])

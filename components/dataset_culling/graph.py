@@ -20,8 +20,8 @@ from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
 from dataset_culling.stages.keep_night.config import KeepNightConfig
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
-from dataset_culling.stages.labelling import Labelling
-from dataset_culling.stages.learning import Learning
+from dataset_culling.labeling.config import Labelling
+from dataset_culling.training.config import Learning
 from dataset_culling.stages.promote_student.config import PromoteStudentConfig
 from dataset_culling.stages.recall_replay.config import RecallReplayConfig
 from dataset_culling.stages.render_report.config import RenderReportConfig

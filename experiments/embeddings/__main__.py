@@ -25,7 +25,7 @@ from dataset_culling.errors import ConfigError, InputError, WeightsError
 from dataset_culling.runner.candidates import by_reason, candidates_of, teacher_of_labels
 from dataset_culling.runner.entry import choose_device
 from dataset_culling.runner.finished import TRAINING, inputs_of, settings_of
-from dataset_culling.stages.detecting import local_weights
+from dataset_culling.inference.detect import local_weights
 from dataset_culling.types import BoolArray, FloatArray, ImageArray, IntArray
 from experiments.command import run as run_command
 from experiments.embeddings.layers import GLOBAL, Layer, crop_of, embed_crops

@@ -52,7 +52,7 @@ from dataset_culling.runner.engine import (
 from dataset_culling.runner.entry import stage_config, write_kfp_metadata
 from dataset_culling.runner.footage import footage
 from dataset_culling.runner.process import stage_failed
-from dataset_culling.stages.scratch import SCRATCH
+from dataset_culling.storage.scratch import SCRATCH
 from dataset_culling.storage import is_remote
 
 IMAGES = (f"dataset-culling:{__version__}", f"dataset-culling:{__version__}-cpu")

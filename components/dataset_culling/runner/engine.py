@@ -32,7 +32,7 @@ from dataset_culling.graph import STAGES, WIRING, PipelineConfig, TaskSpec, exte
 from dataset_culling.runner.fingerprint import fingerprint
 from dataset_culling.runner.forkserver import StageServer
 from dataset_culling.runner.process import run_child
-from dataset_culling.stages.scratch import SCRATCH
+from dataset_culling.storage.scratch import SCRATCH
 
 DONE = "done.json"
 

@@ -48,7 +48,7 @@ from dataset_culling.runner.students_results import (
     write_rows,
 )
 from dataset_culling.runner.writing import check_writable
-from dataset_culling.stages.detecting import ScanLog, local_file, scan
+from dataset_culling.inference.detect import ScanLog, local_file, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.evaluate_student.stage import read_truth
 from dataset_culling.stages.teaching import teach_student

@@ -20,9 +20,9 @@ from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_detector, load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError, InputError
-from dataset_culling.evaluation.linking import laptrack_class
-from dataset_culling.evaluation.tracks import Mended, mend
-from dataset_culling.evaluation.trust import (
+from dataset_culling.labeling.linking import laptrack_class
+from dataset_culling.labeling.tracks import Mended, mend
+from dataset_culling.labeling.self_consistency import (
     Float64Array,
     agreement,
     flipped,
@@ -34,9 +34,9 @@ from dataset_culling.evaluation.trust import (
     zoomed_out,
 )
 from dataset_culling.stages.base import Inputs
-from dataset_culling.stages.detecting import ScanLog, View, local_weights, scan
-from dataset_culling.stages.labelling import Labelling
-from dataset_culling.stages.learning import Learning
+from dataset_culling.inference.detect import ScanLog, View, local_weights, scan
+from dataset_culling.labeling.config import Labelling
+from dataset_culling.training.config import Learning
 from dataset_culling.stages.together import LabelledFrames, Lesson, learn, learn_together, num_processes
 from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.training.checkpoint import Checkpoints
@@ -278,7 +278,7 @@ def teach_student(
         watched: What early stop measures on.
         start: What training starts from; None: the configuration's student.
         extra: What else goes into the record on the model's card.
-        recorded: What the recipe's `subset_replay` names, read (see `stages.subsets`).
+        recorded: What the recipe's `subset_replay` names, read (see `training.subset_files`).
 
     Raises:
         InputError: If those subsets hold none of the samples.

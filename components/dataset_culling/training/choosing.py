@@ -20,8 +20,8 @@ from dataset_culling.detectors.torch_base import Target, TorchDetector
 from dataset_culling.errors import InputError
 from dataset_culling.training.freezing import set_training_mode
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.samples import Loader, TrainingSet, to_device
-from dataset_culling.training.subset import SKETCH, budget_of, by_lot, match_batches, sketch
+from dataset_culling.training.data import Loader, TrainingSet, to_device
+from dataset_culling.training.techniques.gradmatch.matching import SKETCH, budget_of, by_lot, match_batches, sketch
 from dataset_culling.training.together import from_first, summed, world
 from dataset_culling.types import Float32Array, FloatArray, IntArray, Subset
 

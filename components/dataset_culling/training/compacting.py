@@ -1,4 +1,4 @@
-"""What makes a student smaller while it trains: `training.prune` and `training.low_rank`, as the loop calls them."""
+"""What makes a student smaller while it trains: `training.techniques.pruning.neurons` and `training.techniques.low_rank.ranks`, as the loop calls them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError
-from dataset_culling.training.low_rank import compressible, factorise, shrink_ranks
-from dataset_culling.training.prune import dead, remove, shrink, silence
+from dataset_culling.training.techniques.low_rank.ranks import compressible, factorise, shrink_ranks
+from dataset_culling.training.techniques.pruning.neurons import dead, remove, shrink, silence
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.wiring import Wiring, wiring_of
+from dataset_culling.training.techniques.pruning.wiring import Wiring, wiring_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,13 +35,13 @@ from dataset_culling.training.checkpoint import (
 )
 from dataset_culling.training.choosing import Choosing
 from dataset_culling.training.compacting import Compacting
-from dataset_culling.training.distill import FeatureDistillation
-from dataset_culling.training.expand import contract, expand
+from dataset_culling.training.techniques.distillation.feature_maps import FeatureDistillation
+from dataset_culling.training.techniques.expand_nets.factors import contract, expand
 from dataset_culling.training.freezing import early_layers, set_training_mode
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.samples import CACHE_BYTES, Loader, Sample, TrainingSet, to_device
+from dataset_culling.training.data import CACHE_BYTES, Loader, Sample, TrainingSet, to_device
 from dataset_culling.training.schedule import rate
-from dataset_culling.training.selective import Selector
+from dataset_culling.training.techniques.selective_backprop.selection import Selector
 from dataset_culling.training.together import mean_buffers, mean_gradients, mean_losses, of_all, share, world
 from dataset_culling.types import Detections, ImageDetections, IntArray, Subset
 

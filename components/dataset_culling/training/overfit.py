@@ -18,7 +18,7 @@ from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.training.loop import predictions_of, train, truth_of
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.samples import Sample
+from dataset_culling.training.data import Sample
 from dataset_culling.types import ClassMap
 
 PASSING_MAP_50 = 0.95

@@ -17,7 +17,7 @@ from dataset_culling.artifacts.labels import FILE, read_box_trust, read_frame_tr
 from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError, InputError
-from dataset_culling.evaluation.tracks import SOURCES
+from dataset_culling.labeling.tracks import SOURCES
 from dataset_culling.stages.base import StageContext, StageReport
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
 from dataset_culling.stages.label_frames.stage import run

@@ -11,11 +11,11 @@ import torch
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.training.choosing import batch_gradients
-from dataset_culling.training.expand import contract, expand
+from dataset_culling.training.techniques.expand_nets.factors import contract, expand
 from dataset_culling.training.freezing import set_training_mode
 from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.samples import Loader
+from dataset_culling.training.data import Loader
 from dataset_culling.types import Subset
 from squares import Squares, student, weights
 
@@ -179,7 +179,7 @@ def test_batch_gradients__of_expanded_kernels_are_those_of_the_kernels():
 
 
 def test_batch_gradients__load_an_image_that_is_not_kept_once_and_the_fullest_batch_twice(monkeypatch):
-    monkeypatch.setattr("dataset_culling.training.samples.CACHE_BYTES", 0)
+    monkeypatch.setattr("dataset_culling.training.data.CACHE_BYTES", 0)
     loaded = []
 
     class Seen(Squares):

@@ -10,7 +10,7 @@ import torch
 from dataset_culling.detectors.embedded import build_spec
 from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
 from dataset_culling.errors import ConfigError
-from dataset_culling.training.distill import FeatureDistillation, map_distance
+from dataset_culling.training.techniques.distillation.feature_maps import FeatureDistillation, map_distance
 from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
 from squares import SPEC, Squares, student, weights

@@ -9,8 +9,8 @@ import torch
 from dataset_culling.errors import ConfigError
 from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe, num_kept
-from dataset_culling.training.samples import Loader
-from dataset_culling.training.selective import Selector, draw, percentiles, selects, t_diff_s
+from dataset_culling.training.data import Loader
+from dataset_culling.training.techniques.selective_backprop.selection import Selector, draw, percentiles, selects, t_diff_s
 from dataset_culling.training.together import of_all
 from squares import Squares, student, weights
 

@@ -31,7 +31,7 @@ from dataset_culling.resolution.scale import (
 )
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.choose_resolution.config import ChooseResolutionConfig
-from dataset_culling.stages.detecting import ScanLog, local_weights, scan
+from dataset_culling.inference.detect import ScanLog, local_weights, scan
 from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.strategies.base import Float64Array
 from dataset_culling.strategies.confidence import frame_loss

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataset_culling.stages.labelling import Labelling
+from dataset_culling.labeling.config import Labelling
 
 
 class LabelFramesConfig(Labelling):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from dataset_culling.config import StageConfig
-from dataset_culling.stages.labelling import Labelling
-from dataset_culling.stages.learning import Learning
+from dataset_culling.labeling.config import Labelling
+from dataset_culling.training.config import Learning
 
 
 class TrainControlConfig(StageConfig):

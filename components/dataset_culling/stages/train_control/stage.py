@@ -13,12 +13,12 @@ from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
-from dataset_culling.stages.rehearsal import start_of, with_replay
-from dataset_culling.stages.subsets import by_lot_instead
+from dataset_culling.training.replay import start_of, with_replay
+from dataset_culling.training.subset_files import by_lot_instead
 from dataset_culling.stages.teaching import ask_teacher, student_boxes, teach_student
 from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_control.config import TrainControlConfig
-from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
+from dataset_culling.training.checkpoint_store import StoredCheckpoint, checkpoint_of
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.strategies.table import choose_frames
 from dataset_culling.types import Detections, ImageDetections, IntArray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataset_culling.stages.learning import Learning
+from dataset_culling.training.config import Learning
 
 
 class TrainStudentConfig(Learning):

@@ -16,14 +16,14 @@ from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import InputError
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
-from dataset_culling.stages.rehearsal import Joined, start_of, with_replay
-from dataset_culling.stages.subsets import read_recorded, record_of
+from dataset_culling.training.replay import Joined, start_of, with_replay
+from dataset_culling.training.subset_files import read_recorded, record_of
 from dataset_culling.stages.teaching import teach_student
 from dataset_culling.stages.together import LabelledFrames
-from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
+from dataset_culling.training.checkpoint_store import StoredCheckpoint, checkpoint_of
 from dataset_culling.stages.train_student.config import TrainStudentConfig
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.selective import t_diff_s
+from dataset_culling.training.techniques.selective_backprop.selection import t_diff_s
 from dataset_culling.types import Detections, IntArray
 
 

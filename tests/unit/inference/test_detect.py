@@ -17,8 +17,8 @@ from dataset_culling.artifacts.header import Origin, digest
 from dataset_culling.detectors.base import DetectorRef, ran_out_of_memory
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.errors import ConfigError
-from dataset_culling.stages.detecting import ScanLog, scan
-from dataset_culling.stages.scratch import SCRATCH, SCRATCH_URI
+from dataset_culling.inference.detect import ScanLog, scan
+from dataset_culling.storage.scratch import SCRATCH, SCRATCH_URI
 from dataset_culling.types import Detections, parse_classes
 
 
@@ -53,7 +53,7 @@ def look(
 SCORING = """
 import sys, time
 from pathlib import Path
-from dataset_culling.stages import detecting
+from dataset_culling.inference import detect as detecting
 from dataset_culling.stages.base import StageContext
 from dataset_culling.stages.score_frames.config import ScoreFramesConfig
 from dataset_culling.stages.score_frames.stage import run
@@ -107,7 +107,7 @@ def scratch(tmp_path, monkeypatch):
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setenv(SCRATCH, str(folder))
-    monkeypatch.setattr("dataset_culling.stages.detecting.PART_S", 0.0)
+    monkeypatch.setattr("dataset_culling.inference.detect.PART_S", 0.0)
     return folder
 
 
@@ -164,7 +164,7 @@ torch.set_num_threads(1)
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
-from dataset_culling.stages.detecting import ScanLog, scan
+from dataset_culling.inference.detect import ScanLog, scan
 from dataset_culling.types import parse_classes
 
 frames, tiny, classes = FrameReader(Path(sys.argv[1])), load_trainable(DetectorRef(name="tiny")), parse_classes(["car"])

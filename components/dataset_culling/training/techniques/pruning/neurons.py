@@ -1,6 +1,6 @@
 """Joint training and pruning: neurons that are not needed become zero while training, and are taken away afterwards.
 
-N = neurons (see `training.wiring`), t = the step of the proximal operator, the learning rate times the strength.
+N = neurons (see `training.techniques.pruning.wiring`), t = the step of the proximal operator, the learning rate times the strength.
 
 Source:
     Alvarez, Salzmann, Learning the Number of Neurons in Deep Networks, NIPS 2016 (arXiv:1611.06321): a group Lasso (or
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dataset_culling.detectors.compact import resize
 from dataset_culling.detectors.torch_base import TorchDetector
-from dataset_culling.training.wiring import Wiring, pieces
+from dataset_culling.training.techniques.pruning.wiring import Wiring, pieces
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from builders import footage, frame
-from dataset_culling.evaluation.tracks import TrackRules, mend
+from dataset_culling.labeling.tracks import TrackRules, mend
 from dataset_culling.types import Detections
 
 pytest.importorskip("laptrack", reason="needs the extra tracks")

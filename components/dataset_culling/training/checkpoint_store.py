@@ -13,8 +13,8 @@ import torch
 from dataset_culling import __version__
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import CorruptObject, MissingObject, OutputError, StoreError
-from dataset_culling.stages.learning import Learning
-from dataset_culling.stages.scratch import SCRATCH_URI, scratch_folder
+from dataset_culling.training.config import Learning
+from dataset_culling.storage.scratch import SCRATCH_URI, scratch_folder
 from dataset_culling.storage import open_store
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from builders import footage, frame
-from dataset_culling.evaluation.trust import (
+from dataset_culling.labeling.self_consistency import (
     agreement,
     flipped,
     frame_trust,

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from dataset_culling.config import StageConfig
 from dataset_culling.detectors.base import Backend, DetectorRef, Precision
-from dataset_culling.evaluation.tracks import TrackRules
+from dataset_culling.labeling.tracks import TrackRules
 
 
 class Labelling(StageConfig):

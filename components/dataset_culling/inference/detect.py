@@ -30,7 +30,7 @@ from dataset_culling.detectors.base import (
 )
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError, CullingError, WeightsError
-from dataset_culling.stages.scratch import BoxParts
+from dataset_culling.inference.box_parts import BoxParts
 from dataset_culling.storage import fetch, is_remote
 from dataset_culling.types import ClassMap, Detections, ImageArray, ImageDetections, IntArray
 
@@ -121,7 +121,7 @@ def scan(
     size go through it together. Equal arguments give equal bytes, however many threads there are; another batch size
     or precision moves boxes within the arithmetic's tolerance (tests/contract/test_scan.py states it).
 
-    Where the task has a scratch folder (`stages.scratch`), boxes are kept there as they come, and a scan whose process
+    Where the task has a scratch folder (`storage.scratch`), boxes are kept there as they come, and a scan whose process
     was killed goes on from them.
 
     Args:

@@ -15,8 +15,8 @@ from dataset_culling.artifacts.labels import write_labels
 from dataset_culling.artifacts.model import ModelCard, write_model
 from dataset_culling.artifacts.replay import CHAMPION, Replay, Slice, write_replay
 from dataset_culling.errors import CorruptArtifact
-from dataset_culling.stages.learning import Learning
-from dataset_culling.stages.rehearsal import draw, start_of, with_replay
+from dataset_culling.training.config import Learning
+from dataset_culling.training.replay import draw, start_of, with_replay
 from dataset_culling.stages.together import LabelledFrames
 
 

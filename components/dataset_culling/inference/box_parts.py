@@ -1,12 +1,4 @@
-"""Where a stage keeps half-finished work that outlives its process: a scan its boxes, a training its state.
-
-    CULLING_SCRATCH       a folder that exists and belongs to this task alone; the local engine sets it for every task,
-                          to OUT/scratch/TASK/IDENTITY, and removes it when the task is finished
-    CULLING_SCRATCH_URI   s3://bucket/prefix for pods, whose disks die with them; shared by all tasks, names in it are
-                          digests of the work. Nothing removes what lies there: give the prefix a lifecycle rule of days
-
-Where neither is set, nothing is kept, and a stage that dies starts over.
-"""
+"""Boxes of an unfinished scan, kept in the task's scratch (`storage.scratch`)."""
 
 from __future__ import annotations
 
@@ -15,31 +7,14 @@ import os
 import time
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dataset_culling.errors import ConfigError, OutputError
 from dataset_culling.storage import LocalStore, ObjectStore, is_remote, open_store
+from dataset_culling.storage.scratch import SCRATCH, SCRATCH_URI, scratch_folder
 from dataset_culling.types import ImageDetections
-
-SCRATCH = "CULLING_SCRATCH"
-SCRATCH_URI = "CULLING_SCRATCH_URI"
-
-
-def scratch_folder() -> Path | None:
-    """This task's folder for half-finished work, or None where there is none.
-
-    Raises:
-        ConfigError: If the environment names a folder that is not there.
-    """
-    named = os.environ.get(SCRATCH, "")
-    if not named:
-        return None
-    if not Path(named).is_dir():
-        raise ConfigError(f"{SCRATCH}: expected a folder, found none at {named}. Make it, or unset the variable.")
-    return Path(named)
 
 
 class BoxParts:

@@ -1,4 +1,4 @@
-"""The subsets that trainings look at, from and to files; how they are chosen is in `training.subset`."""
+"""The subsets that trainings look at, from and to files; how they are chosen is in `training.techniques.gradmatch.matching`."""
 
 from __future__ import annotations
 

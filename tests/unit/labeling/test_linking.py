@@ -9,7 +9,7 @@ import pytest
 
 from dataset_culling.errors import ConfigError
 from dataset_culling.evaluation import linking
-from dataset_culling.evaluation.linking import NEVER, How, LinkRules, laptrack_class, link, link_cost
+from dataset_culling.labeling.linking import NEVER, How, LinkRules, laptrack_class, link, link_cost
 
 STANDS = (0, 0, 10, 20, 0, 0, 1)
 

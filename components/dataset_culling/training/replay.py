@@ -17,7 +17,7 @@ from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.artifacts.model import read_model_card
 from dataset_culling.artifacts.replay import Replay, champion_model, read_replay
 from dataset_culling.detectors.base import DetectorRef
-from dataset_culling.stages.learning import Learning
+from dataset_culling.training.config import Learning
 from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.training.loop import Sample
 from dataset_culling.types import IntArray, parse_classes

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from dataset_culling.boxes import candidate_pairs, iou_matrix
-from dataset_culling.evaluation.linking import Float64Array, LinkRules, link
+from dataset_culling.labeling.linking import Float64Array, LinkRules, link
 from dataset_culling.types import BoolArray, Detections, Float32Array, IntArray
 
 SAME_PLACE_IOU = 0.5  # a box there already is the object, whatever it is called
