@@ -72,12 +72,12 @@ def main() -> None:
 
 def one_scene(scene: str, options: argparse.Namespace) -> dict[str, float]:
     """All arms and seeds on one camera."""
+
     from dataset_culling.detectors.base import DetectorRef
     from dataset_culling.detectors.table import load_trainable
     from dataset_culling.simulation import SimulatedCamera, demo_scene
     from dataset_culling.training.loop import train
     from dataset_culling.training.recipe import Recipe
-    from dataset_culling.training.techniques.selective_backprop.selection import t_diff_s
     from dataset_culling.types import parse_classes
 
     classes = parse_classes(CLASSES.get(scene, STREET))
@@ -110,8 +110,7 @@ def one_scene(scene: str, options: argparse.Namespace) -> dict[str, float]:
                 "images_backpropagated": float(sum(record.images_backpropagated)),
                 **judged(student, probes),
             }
-            if recipe.selective_backprop:
-                result["t_diff_s"] = t_diff_s(recipe, record.epoch_s)
+            result |= record.figures
             found[arm].append(result)
             print(f"{scene:20} {arm:4} {shown(result)}  seed {seed}", flush=True)
     figures = {f"{scene}_raw_{name}": value for name, value in raw.items()}

@@ -267,7 +267,8 @@ def train(setting: Setting, data: Digits, epochs: int, replayed: Sequence[Chosen
     import torch
     from torch import nn
 
-    from dataset_culling.training.techniques.gradmatch.matching import budget_of, by_lot, match_batches
+    from dataset_culling.training.techniques.gradmatch.matching import match_batches
+    from dataset_culling.training.techniques.subsets import budget_of, random_rows
 
     torch.manual_seed(setting.seed)
     random = np.random.default_rng([setting.seed, 7])
@@ -285,7 +286,7 @@ def train(setting: Setting, data: Digits, epochs: int, replayed: Sequence[Chosen
         extra_s = 0.0
         due = setting.method != "full" and epoch >= warm and (epoch - warm) % EVERY == 0
         if due and setting.method == "random":
-            rows = by_lot(num, budget_of(setting.share, num), random)
+            rows = random_rows(num, budget_of(setting.share, num), random)
             run.chosen.append((epoch, [[row] for row in rows.tolist()], [1.0] * len(rows), False))
         elif due and setting.method in ("gradmatch", "random-pb"):
             budget = budget_of(setting.share, len(fixed))
@@ -293,7 +294,7 @@ def train(setting: Setting, data: Digits, epochs: int, replayed: Sequence[Chosen
                 gradients = head_gradients(features, head, data, fixed)
                 places, weights = match_batches(gradients, budget, random)
             else:
-                places, weights = by_lot(len(fixed), budget, random), np.ones(budget)
+                places, weights = random_rows(len(fixed), budget, random), np.ones(budget)
             aside_s = time.process_time()  # not the method's: how good its choice is
             if setting.method == "random-pb":
                 gradients = head_gradients(features, head, data, fixed)

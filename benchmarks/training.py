@@ -215,8 +215,8 @@ def loss_on(student: Any, frames: JpegFrames, side_px: int) -> float:
     """Mean loss over all frames, as training sees them without augmentation."""
     import torch
 
-    from dataset_culling.training.freezing import set_training_mode
     from dataset_culling.training.data import Loader, to_device
+    from dataset_culling.training.freezing import set_training_mode
 
     loader = Loader(student, frames, side_px)
     set_training_mode(student.module, batch_norm="frozen", frozen=[])

@@ -9,7 +9,7 @@ import torch
 
 from dataset_culling.detectors.embedded import TinySpec, build_spec
 from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
-from dataset_culling.training.loop import Sample
+from dataset_culling.training.data import Sample
 
 SPEC = TinySpec(channels=(4, 8, 8, 12, 16), blocks=1, pyramid=16, head=32, proposals=20, side_px=96)
 

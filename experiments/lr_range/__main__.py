@@ -19,15 +19,15 @@ from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ConfigError
+from dataset_culling.inference.detect import local_weights
 from dataset_culling.runner.entry import choose_device
 from dataset_culling.runner.finished import TRAINING, check_classes, inputs_of, settings_of
-from dataset_culling.inference.detect import local_weights
-from dataset_culling.training.replay import start_of
 from dataset_culling.stages.train_student.stage import read_material
 from dataset_culling.training.augment import augment
+from dataset_culling.training.data import Loader, TrainingSet, to_device
 from dataset_culling.training.freezing import set_training_mode
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.data import Loader, TrainingSet, to_device
+from dataset_culling.training.replay import start_of
 from dataset_culling.types import parse_classes
 from experiments.command import run as run_command
 from experiments.lr_range.range_test import RangeTest, range_rates, range_test

@@ -35,7 +35,7 @@ def test_students__tries_candidates_chooses_one_and_goes_on_where_it_was(tiny_ru
     assert ElementTree.parse(tmp_path / "students.svg").getroot().tag.endswith("svg")
     assert "Chosen: tiny, the best in agreement." in done.stdout
     assert "left out: yolox_s=gone.pth" in done.stdout
-    assert "recipe.subset_replay is left out" in done.stdout
+    assert "recipe.techniques.recorded_subsets is left out" in done.stdout
     assert digest(tiny_run / "tasks" / "train-student" / "model") == before
 
     done = culling(*arguments, "--candidate", "tiny", "--budget-ms", "0.001")

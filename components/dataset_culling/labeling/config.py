@@ -1,4 +1,4 @@
-"""How a teacher labels frames: the knobs, shared by every stage that asks a teacher."""
+"""Options of labeling, shared by every stage that labels frames."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataset_culling.detectors.base import Backend, DetectorRef, Precision
 from dataset_culling.labeling.tracks import TrackRules
 
 
-class Labelling(StageConfig):
-    """Which teacher, which of its boxes are labels, and how far it is believed."""
+class LabelingConfig(StageConfig):
+    """The teacher, the thresholds of its boxes, and the checks of them."""
 
     teacher: DetectorRef = Field(DetectorRef(name="tiny_teacher"), description="The detector that is believed.")
     classes: tuple[str, ...] = Field(

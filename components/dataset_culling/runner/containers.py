@@ -52,8 +52,8 @@ from dataset_culling.runner.engine import (
 from dataset_culling.runner.entry import stage_config, write_kfp_metadata
 from dataset_culling.runner.footage import footage
 from dataset_culling.runner.process import stage_failed
-from dataset_culling.storage.scratch import SCRATCH
 from dataset_culling.storage import is_remote
+from dataset_culling.storage.scratch import SCRATCH
 
 IMAGES = (f"dataset-culling:{__version__}", f"dataset-culling:{__version__}-cpu")
 """Where no image is named, the first of these that the engine has."""
@@ -388,7 +388,9 @@ def with_absolute_paths(config: PipelineConfig) -> PipelineConfig:
         score_frames=config.score_frames.replace(logged=absolute(config.score_frames.logged)),
         train_student=config.train_student.replace(
             recipe=config.train_student.recipe.replace(
-                subset_replay=absolute(config.train_student.recipe.subset_replay)
+                subset_replay=absolute(
+                    getattr(config.train_student.recipe.techniques.of("recorded_subsets"), "source", "")
+                )
             )
         ),
     )

@@ -1,4 +1,4 @@
-"""Where a training's checkpoints lie: one object in a folder or a bucket, named by a digest of all that decides it."""
+"""Storage of checkpoints: one object in a folder or a bucket, named by a digest of all that decides the training."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import hashlib
 import json
 import os
 import sys
-from typing import Any
 
 import torch
 
 from dataset_culling import __version__
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import CorruptObject, MissingObject, OutputError, StoreError
-from dataset_culling.training.config import Learning
-from dataset_culling.storage.scratch import SCRATCH_URI, scratch_folder
 from dataset_culling.storage import open_store
+from dataset_culling.storage.scratch import SCRATCH_URI, scratch_folder
+from dataset_culling.training.config import TrainingConfig
 
 
 class StoredCheckpoint:
@@ -34,17 +33,13 @@ class StoredCheckpoint:
         self._store, self._key = open_store(uri)
         self.notes: list[str] = []
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Other processes open the same object themselves."""
-        return _reopened, (self.where, self.every_s)
-
     @property
     def where(self) -> str:
-        """The object's full name."""
+        """Return the object's full name."""
         return self._store.uri(self._key)
 
     def read(self) -> bytes | None:
-        """The last state; None where there is none, or where its bytes are not those that were written.
+        """Return the last state; None if it is missing or its bytes are corrupt.
 
         Raises:
             StoreError: If the store does not answer or refuses.
@@ -65,7 +60,7 @@ class StoredCheckpoint:
             self._note(f"no checkpoint was written: {error}")
 
     def remove(self) -> None:
-        """The training is finished; what cannot be removed is left, as it harms nobody."""
+        """Remove the state of a finished training; what cannot be removed is left, which is harmless."""
         try:
             self._store.delete(self._key)
         except (StoreError, OutputError) as error:
@@ -77,14 +72,10 @@ class StoredCheckpoint:
             print(f"note: {text}", file=sys.stderr, flush=True)
 
 
-def _reopened(uri: str, every_s: float) -> StoredCheckpoint:
-    return StoredCheckpoint(uri, every_s=every_s)
-
-
 def checkpoint_of(
-    config: Learning, student: TorchDetector, inputs: dict[str, str]
+    config: TrainingConfig, student: TorchDetector, inputs: dict[str, str]
 ) -> tuple[StoredCheckpoint | None, bool]:
-    """Where this training keeps its state, and whether it is for the stage to remove it at the end.
+    """Open the store of a training's state; say whether the stage removes it at the end.
 
     Args:
         config: Where, if it says so; else the task's scratch folder or prefix; else nowhere.
@@ -92,11 +83,11 @@ def checkpoint_of(
         inputs: Input name -> digest.
 
     Returns:
-        None where there is no place. A scratch folder is removed by the engine when the outputs are in place, so that
+        None if no place is configured. A scratch folder is removed by the engine when the outputs are in place, so that
         a stage killed in its last second finds its state again; everywhere else the stage removes it.
 
     Raises:
-        ConfigError: If the place is none.
+        ConfigError: If the place is invalid.
     """
     folder = scratch_folder()
     if config.checkpoints:
@@ -107,7 +98,7 @@ def checkpoint_of(
         place = os.environ[SCRATCH_URI]
     else:
         return None, False
-    settings = config.model_dump(mode="json", exclude={"checkpoints", "checkpoint_every_s", "processes"})
+    settings = config.model_dump(mode="json", exclude={"checkpoints", "checkpoint_every_s"})
     decides = {
         "version": __version__,
         "torch": torch.__version__,

@@ -1,18 +1,19 @@
-"""How a student learns: the knobs, shared by every stage that trains one."""
+"""Options of training, shared by every stage that trains a student."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dataset_culling.config import StageConfig
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.training.recipe import Recipe
 
 
-class Learning(StageConfig):
-    """Which student, which classes, which recipe."""
+class TrainingConfig(StageConfig):
+    """The student, its classes and the recipe."""
 
     student: DetectorRef = Field(DetectorRef(name="tiny"), description="The student that training starts from.")
     classes: tuple[str, ...] = Field(
@@ -20,19 +21,14 @@ class Learning(StageConfig):
     )
     teacher: DetectorRef = Field(
         DetectorRef(name="tiny_teacher"),
-        description="Whose feature maps it follows where recipe.distillation asks for it.",
+        description="Detector whose feature maps the student follows with recipe.techniques.distillation.",
     )
-    recipe: Recipe = Field(Recipe(), description="How it learns.")
+    recipe: Recipe = Field(Recipe(), description="How the student is trained.")
     start: Literal["base", "champion"] = Field(
         "base", description="What training starts from: the student as it comes, or the camera's champion if it fits."
     )
     replay_share: float = Field(
         0.5, ge=0, le=10, description="Frames of earlier nights mixed in, at most, for each of tonight's; 0: none."
-    )
-    processes: int = Field(
-        0,
-        ge=0,
-        description="Processes that train together, one for each GPU; 0: as many as there are GPUs, one on a CPU.",
     )
     checkpoints: str = Field(
         "",
@@ -42,3 +38,17 @@ class Learning(StageConfig):
     checkpoint_every_s: float = Field(
         300.0, ge=0, description="Least seconds between two checkpoints inside an epoch; 0: after every step."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_process(cls, values: Any) -> Any:
+        """Accept the option `processes` of earlier releases where it asks for one process."""
+        if not isinstance(values, Mapping) or "processes" not in values:
+            return values
+        values = dict(values)
+        if (asked := values.pop("processes")) not in (0, 1):
+            raise ValueError(
+                f"processes: one process trains a camera's student, found {asked!r}. Leave processes out; train "
+                f"several cameras at once instead."
+            )
+        return values

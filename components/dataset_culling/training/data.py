@@ -1,4 +1,4 @@
-"""What training reads: labelled images, brought to the network's size once and kept while they fit into memory.
+"""Training data: labelled images, resized to the network's size once and kept while they fit into memory.
 
 K = boxes of one image; h, w = the network's input size, H, W = the original image's.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dataset_culling.detectors.torch_base import Target, TorchDetector
-from dataset_culling.types import BoolArray, Float32Array, ImageArray, IntArray
+from dataset_culling.types import BoolArray, Detections, Float32Array, ImageArray, ImageDetections, IntArray
 
 CACHE_BYTES = 1 << 30
 """Prepared images are kept in memory up to this much; beyond it they are prepared again in every epoch."""
@@ -123,3 +123,36 @@ def to_device(target: Target, device: torch.device) -> Target:
         target.weights.to(device),
         target.ignore.to(device),
     )
+
+
+def ground_truth(samples: TrainingSet, class_names: tuple[str, ...]) -> Detections:
+    """Return the samples' labels for an evaluation; frame ids are positions."""
+    found, ignored = [], [np.zeros(0, np.bool_)]
+    for row in range(len(samples)):
+        sample = samples[row]
+        scores = np.ones(len(sample.class_ids), np.float32)
+        found.append(ImageDetections(sample.boxes_xyxy, scores, sample.class_ids.astype(np.int64)))
+        ignored.append(sample.ignore)
+    truth = _detections(found, class_names)
+    truth.ignore[:] = np.concatenate(ignored)
+    return truth
+
+
+def predictions_of(
+    detector: TorchDetector,
+    samples: TrainingSet,
+    class_names: tuple[str, ...],
+    *,
+    side_px: int,
+    min_score: float = 0.01,
+) -> Detections:
+    """Run a detector on the samples, for an evaluation against `ground_truth`."""
+    found = []
+    for row in range(len(samples)):
+        found += detector.predict([samples[row].image], side_px=side_px, min_score=min_score)
+    return _detections(found, class_names)
+
+
+def _detections(found: list[ImageDetections], class_names: tuple[str, ...]) -> Detections:
+    rows = np.arange(len(found))
+    return Detections.from_images(found, frame_ids=rows, time_s=rows.astype(np.float64), class_names=class_names)

@@ -1,7 +1,6 @@
-"""Training again on what earlier nights left, and starting from the champion: what both arms of a training share.
+"""Replay of earlier nights' frames, and the model that training starts from.
 
-Rehearsal is what keeps a network that learns one night after another from forgetting the ones before: a bounded set of
-old frames is mixed in. Source: Robins, Catastrophic forgetting, rehearsal and pseudorehearsal, Connection Science 1995.
+A bounded set of old frames is mixed in, so that a network trained night after night does not forget (rehearsal). Source: Robins, Catastrophic forgetting, rehearsal and pseudorehearsal, Connection Science 1995.
 """
 
 from __future__ import annotations
@@ -17,41 +16,20 @@ from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.artifacts.model import read_model_card
 from dataset_culling.artifacts.replay import Replay, champion_model, read_replay
 from dataset_culling.detectors.base import DetectorRef
-from dataset_culling.training.config import Learning
-from dataset_culling.stages.together import LabelledFrames
-from dataset_culling.training.loop import Sample
+from dataset_culling.training.config import TrainingConfig
+from dataset_culling.training.labeled_frames import Joined, LabelledFrames
 from dataset_culling.types import IntArray, parse_classes
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """Two training sets, one after the other (see `training.loop.TrainingSet`)."""
-
-    first: LabelledFrames
-    second: LabelledFrames
-
-    def __len__(self) -> int:
-        return len(self.first) + len(self.second)
-
-    def __getitem__(self, position: int) -> Sample:
-        split = len(self.first)
-        return self.first[position] if position < split else self.second[position - split]
-
-    def name(self, position: int) -> str:
-        """The frame's id, and whether it is of an earlier night."""
-        split = len(self.first)
-        return self.first.name(position) if position < split else f"replayed {self.second.name(position - split)}"
-
-
 def with_replay(
-    config: Learning, inputs: Mapping[str, Path], tonight: LabelledFrames
+    config: TrainingConfig, inputs: Mapping[str, Path], tonight: LabelledFrames
 ) -> tuple[LabelledFrames | Joined, int]:
-    """Tonight's frames with a bounded draw of earlier nights' mixed in.
+    """Mix a bounded draw of earlier nights' frames into tonight's.
 
     Args:
         config: `replay_share` bounds the draw by tonight's frames.
-        inputs: The stage's; without the replay's nothing is mixed in.
-        tonight: What is trained on tonight.
+        inputs: The stage's; without a replay nothing is mixed in.
+        tonight: Tonight's frames.
 
     Returns:
         The set to train on, and how many of its frames are replayed.
@@ -67,7 +45,7 @@ def with_replay(
 
 
 def draw(replay: Replay, *, most: int) -> IntArray:
-    """At most `most` frames of the parts to train on: as many of every night as of every other, as far as they reach.
+    """Draw at most `most` training frames, equally many of each night as far as they reach.
 
     Of a night the frames are taken evenly over its order. What does not come out even goes to the latest nights.
 
@@ -91,15 +69,15 @@ def draw(replay: Replay, *, most: int) -> IntArray:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a training starts from."""
+    """The model that a training starts from."""
 
     student: DetectorRef
     version: int = 0  # of the registry; 0: the base student
-    note: str = ""  # why not the champion, where it was asked for
+    note: str = ""  # why it is not the champion that was asked for
 
 
-def start_of(config: Learning, inputs: Mapping[str, Path]) -> Start:
-    """The base student, or the camera's champion as it was when the run began.
+def start_of(config: TrainingConfig, inputs: Mapping[str, Path]) -> Start:
+    """Return the base student, or the camera's champion as it was when the run began.
 
     Args:
         config: `start` says which.

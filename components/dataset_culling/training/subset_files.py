@@ -1,4 +1,4 @@
-"""The subsets that trainings look at, from and to files; how they are chosen is in `training.techniques.gradmatch.matching`."""
+"""Recorded subsets of trainings, from and to files (subset/1)."""
 
 from __future__ import annotations
 
@@ -8,60 +8,78 @@ from pathlib import Path
 from dataset_culling.artifacts.subset import FILE, SubsetRecord, parse_subsets
 from dataset_culling.config import parse_config
 from dataset_culling.errors import InputError
-from dataset_culling.stages.teaching import Learned
 from dataset_culling.storage import is_remote, open_object
+from dataset_culling.training.loop import TrainingRecord
 from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.techniques.base import SubsetConfig
 from dataset_culling.types import Subset
+
+REPLAY, RANDOM = "recorded_subsets", "random_pb"
+"""The techniques that replay a record, and that stands in for it where the frames are others."""
+
+
+def source_of(recipe: Recipe) -> str:
+    """Return the URI of the record that a recipe replays; empty if it replays none."""
+    return str(getattr(recipe.techniques.of(REPLAY), "source", ""))
 
 
 def read_recorded(recipe: Recipe) -> tuple[tuple[Subset, ...], dict[str, str]]:
-    """The subsets that the recipe's `subset_replay` names, none where it names none.
+    """Read the subsets that a recipe replays.
 
     Returns:
-        The subsets, and {"subset_replay": sha256 of the file}, which is part of a training's identity; {} without one.
+        The subsets, and {"subset_replay": sha256 of the file} for a training's identity; empty without a replay.
 
     Raises:
-        InputError: If there is no such file, or it holds something else.
+        InputError: If the file is missing or holds something else.
         StoreError: If the store does not answer or refuses.
     """
-    if not recipe.subset_replay:
+    if not (source := source_of(recipe)):
         return (), {}
-    record, data = _record(recipe.subset_replay)
+    record, data = _record(source)
     return record.subsets, {"subset_replay": hashlib.sha256(data).hexdigest()}
 
 
-def by_lot_instead(recipe: Recipe) -> Recipe:
-    """A recipe that replays, for frames that the record does not name: as large subsets, as often, by lot.
+def random_instead(recipe: Recipe) -> tuple[Recipe, str]:
+    """Replace a replay for frames that the record does not name: random batches, as many and as often.
 
-    Its warm epochs stay its own: they are what a replay goes by, too.
+    Returns:
+        The recipe, and a note; the same recipe and "" without a replay.
 
     Raises:
-        ConfigError: If the record's share, or how often it was chosen, cannot be.
+        ConfigError: If the record's share, or how often it was chosen, is out of range.
         InputError, StoreError: As `read_recorded`.
     """
-    uri = recipe.subset_replay
-    record, _ = _record(uri)
-    told = {f"subset_{name}": record.chosen_by[name] for name in ("share", "every") if name in record.chosen_by}
-    return parse_config(
-        Recipe, {**recipe.model_dump(), "subset_replay": "", "subset": "random-pb", **told},
-        where=f"recipe.subset_replay {uri}",
-    )  # fmt: skip
+    if not (source := source_of(recipe)):
+        return recipe, ""
+    record, _ = _record(source)
+    replay = recipe.techniques.of(REPLAY)
+    told = {name: record.chosen_by[name] for name in ("share", "every") if name in record.chosen_by}
+    options = {**told, "enabled": True, "warm": getattr(replay, "warm", 0.0)}
+    values = recipe.model_dump()
+    before = values["techniques"][RANDOM]
+    values["techniques"] |= {REPLAY: {}, RANDOM: {**before, **options}}
+    found = parse_config(Recipe, values, where=f"recipe.techniques.{REPLAY} {source}")
+    used = found.techniques.of(RANDOM)
+    return found, (
+        f"the control arm has other frames than recipe.techniques.{REPLAY} names: it trained on "
+        f"{getattr(used, 'share', 0):g} of its batches at random, drawn anew every {getattr(used, 'every', 0)} epochs"
+    )
 
 
 def _record(uri: str) -> tuple[SubsetRecord, bytes]:
-    """What a file holds, and its bytes."""
+    """Parse a file; return its bytes, too."""
     data, where = _bytes(uri)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise InputError(
-            f"{where}: expected recorded subsets, found bytes that are no text. Name the {FILE} of a trained model."
+            f"{where}: expected recorded subsets, found bytes that are not text. Name the {FILE} of a trained model."
         ) from None
     return parse_subsets(text.splitlines(), where=where), data
 
 
 def _bytes(uri: str) -> tuple[bytes, str]:
-    """The file's bytes and full name, where a URI names it, or the model/1 that it lies in."""
+    """Read a file, or the record in a model/1 that the URI names; return its full name, too."""
     if is_remote(uri):
         file = uri if uri.endswith(".jsonl") else f"{uri.rstrip('/')}/{FILE}"
         with open_object(file) as stream:
@@ -72,28 +90,16 @@ def _bytes(uri: str) -> tuple[bytes, str]:
         return path.read_bytes(), str(path)
     except OSError as error:
         raise InputError(
-            f"{path}: expected recorded subsets, found {error.strerror or error}. Train with recipe.subset to record "
-            f"them, or mend recipe.subset_replay."
+            f"{path}: expected recorded subsets, found {error.strerror or error}. Train with recipe.techniques.gradmatch to "
+            f"record them, or correct recipe.techniques.recorded_subsets.source."
         ) from None
 
 
-def record_of(recipe: Recipe, learned: Learned) -> SubsetRecord | None:
-    """What to write of a training's subsets; None where it looked at everything."""
-    if not learned.record.subsets:
+def record_of(recipe: Recipe, record: TrainingRecord, detector: str) -> SubsetRecord | None:
+    """Return what to write of a training's subsets; None if it trained on everything."""
+    chosen = [config for config in recipe.techniques.on().values() if isinstance(config, SubsetConfig)]
+    if not record.subsets or not chosen:
         return None
-    how: dict[str, object] = {"method": recipe.subset, "share": recipe.subset_share, "every": recipe.subset_every}
-    if recipe.subset_replay:
-        how = {"method": "replay"}
-    return SubsetRecord(
-        {
-            **how,
-            "warm": recipe.subset_warm,
-            "detector": learned.card.detector,
-            "epochs": recipe.epochs,
-            "batch_size": recipe.batch_size,
-            "optimizer": recipe.optimizer,
-            "learning_rate": recipe.learning_rate,
-            "seed": recipe.seed,
-        },
-        learned.record.subsets,
-    )
+    options = chosen[0].model_dump(exclude={chosen[0].switch})
+    general = recipe.model_dump(include={"epochs", "batch_size", "optimizer", "learning_rate", "seed"})
+    return SubsetRecord({"method": chosen[0].method, **options, "detector": detector, **general}, record.subsets)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dataset_culling.errors import ConfigError
-from dataset_culling.evaluation import linking
+from dataset_culling.labeling import linking
 from dataset_culling.labeling.linking import NEVER, How, LinkRules, laptrack_class, link, link_cost
 
 STANDS = (0, 0, 10, 20, 0, 0, 1)

@@ -61,7 +61,7 @@ def test_with_absolute_paths__only_what_is_a_path(tmp_path, monkeypatch):
     assert (found.teacher.name, found.teacher.weights) == ("fasterrcnn_resnet50_fpn_v2", "COCO_V1")
     assert (found.registry, found.truth) == (f"{tmp_path}/models", "")
     assert found.score_frames.logged == f"{tmp_path}/gate.jsonl"
-    assert found.train_student.recipe.subset_replay == f"{tmp_path}/subset.jsonl"
+    assert found.train_student.recipe.techniques.recorded_subsets.source == f"{tmp_path}/subset.jsonl"
 
 
 def test_read_only_paths__files_folders_and_what_lies_beside_weights(tmp_path):

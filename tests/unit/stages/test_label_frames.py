@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_culling.stages.teaching import student_boxes
 
 from camera_frames import CLASSES, ORIGIN, write_camera_frames
 from dataset_culling.artifacts.detections import write_detections
@@ -21,7 +22,6 @@ from dataset_culling.labeling.tracks import SOURCES
 from dataset_culling.stages.base import StageContext, StageReport
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
 from dataset_culling.stages.label_frames.stage import run
-from dataset_culling.stages.teaching import student_boxes
 from dataset_culling.types import Detections, ImageDetections, Selection
 
 TIMES_S = [40.0, 41.0, 42.0, 60.0, 61.0, 90.0]

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from dataset_culling.training.choosing import batch_gradients
 
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError, InputError
-from dataset_culling.training.choosing import batch_gradients
-from dataset_culling.training.techniques.expand_nets.factors import contract, expand
+from dataset_culling.training.data import Loader
 from dataset_culling.training.freezing import set_training_mode
 from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.data import Loader
+from dataset_culling.training.techniques.expand_nets.factors import contract, expand
 from dataset_culling.types import Subset
 from squares import Squares, student, weights
 

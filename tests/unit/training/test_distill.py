@@ -10,9 +10,9 @@ import torch
 from dataset_culling.detectors.embedded import build_spec
 from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
 from dataset_culling.errors import ConfigError
-from dataset_culling.training.techniques.distillation.feature_maps import FeatureDistillation, map_distance
 from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.techniques.distillation.feature_maps import FeatureDistillation, map_distance
 from squares import SPEC, Squares, student, weights
 
 WIDE = dataclasses.replace(SPEC, channels=(6, 10, 12, 16, 20), pyramid=24)

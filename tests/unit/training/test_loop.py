@@ -12,9 +12,9 @@ from dataset_culling.detectors.torch_base import Target
 from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
 from dataset_culling.errors import ConfigError
 from dataset_culling.training.augment import augment
+from dataset_culling.training.data import Loader, Prepared
 from dataset_culling.training.loop import TrainingDiverged, train
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.data import Loader, Prepared
 from squares import Squares, student, weights
 
 

@@ -11,10 +11,11 @@ from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.compact import LowRank
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.errors import ConfigError
-from dataset_culling.training.loop import predictions_of, train
+from dataset_culling.training.data import predictions_of
+from dataset_culling.training.loop import train
+from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.techniques.low_rank.ranks import compressible, factorise, rank_of, shrink_ranks
 from dataset_culling.training.techniques.pruning.neurons import remove, silence
-from dataset_culling.training.recipe import Recipe
 from dataset_culling.training.techniques.pruning.wiring import wiring_of
 from squares import Squares, student
 

@@ -12,8 +12,15 @@ from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.errors import ConfigError
 from dataset_culling.training.loop import train
-from dataset_culling.training.techniques.pruning.neurons import dead, parameters_without, remove, shrink, silence, weakest
 from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.techniques.pruning.neurons import (
+    dead,
+    parameters_without,
+    remove,
+    shrink,
+    silence,
+    weakest,
+)
 from dataset_culling.training.techniques.pruning.wiring import Wiring, walk, wiring_of
 from squares import Squares, student, weights
 

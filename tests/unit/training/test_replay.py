@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dataset_culling.stages.together import LabelledFrames
 
 from camera_frames import CLASSES, ORIGIN, write_camera_frames
 from dataset_culling.artifacts.frames import FrameReader
@@ -17,7 +18,6 @@ from dataset_culling.artifacts.replay import CHAMPION, Replay, Slice, write_repl
 from dataset_culling.errors import CorruptArtifact
 from dataset_culling.training.config import Learning
 from dataset_culling.training.replay import draw, start_of, with_replay
-from dataset_culling.stages.together import LabelledFrames
 
 
 def night(name: str, *ids: int) -> Slice:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from dataset_culling.training.techniques.selective_backprop.selection import (
+    Selector,
+    draw,
+    percentiles,
+    selects,
+    t_diff_s,
+)
+from dataset_culling.training.together import of_all
 
 from dataset_culling.errors import ConfigError
+from dataset_culling.training.data import Loader
 from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe, num_kept
-from dataset_culling.training.data import Loader
-from dataset_culling.training.techniques.selective_backprop.selection import Selector, draw, percentiles, selects, t_diff_s
-from dataset_culling.training.together import of_all
 from squares import Squares, student, weights
 
 ON = Recipe(epochs=4, batch_size=4, selective_backprop=True)

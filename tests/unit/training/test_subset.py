@@ -7,7 +7,14 @@ import pytest
 from scipy import optimize
 from sklearn import linear_model
 
-from dataset_culling.training.techniques.gradmatch.matching import budget_of, by_lot, match_batches, matching_pursuit, nonnegative, sketch
+from dataset_culling.training.techniques.gradmatch.matching import (
+    budget_of,
+    by_lot,
+    match_batches,
+    matching_pursuit,
+    nonnegative,
+    sketch,
+)
 
 
 def test_budget_of__is_rounded_up_and_never_nothing():

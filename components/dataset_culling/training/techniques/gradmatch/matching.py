@@ -1,4 +1,4 @@
-"""Which part of the data a training looks at next: gradient matching, or by lot. Arrays in, arrays out.
+"""Gradient matching: a few candidates whose weighted gradients sum to a target. Arrays in, arrays out.
 
 N = candidates (batches or samples), D = numbers in a gradient, K = chosen ones.
 """
@@ -19,11 +19,6 @@ TOLERANCE = 1e-100
 SKETCH = 2**15
 """Gradients with more numbers are sketched to so many; inner products are then right to about 1 / sqrt(SKETCH)."""
 _ROUNDING = 1e-12
-
-
-def budget_of(share: float, num: int) -> int:
-    """How many of `num` a share is: rounded up, at least one."""
-    return min(num, max(1, math.ceil(share * num - 1e-9)))
 
 
 def matching_pursuit(
@@ -152,11 +147,6 @@ def match_batches(
     heavy = np.concatenate([weights, np.ones(len(drawn))])
     order = np.argsort(rows)
     return rows[order], heavy[order] * (len(rows) / heavy.sum())
-
-
-def by_lot(num: int, budget: int, random: np.random.Generator) -> IntArray:
-    """Rows of `budget` of `num` candidates, drawn without replacement, ascending."""
-    return np.sort(random.choice(num, size=min(budget, num), replace=False)).astype(np.int64)
 
 
 def sketch(gradient: FloatArray, *, numbers: int = SKETCH) -> FloatArray:

@@ -41,6 +41,11 @@ class Wiring:
     def __len__(self) -> int:
         return len(self.removable)
 
+    def to(self, device: torch.device) -> Wiring:
+        """Return the same on a device."""
+        outputs, inputs = ({name: ids.to(device) for name, ids in part.items()} for part in (self.outputs, self.inputs))
+        return Wiring(self.removable.to(device), outputs, inputs)
+
 
 def pieces(module: nn.Module, wiring: Wiring) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """The parameters that make channels what they are, each with the neuron of each of its rows; (rows, ...).
@@ -71,13 +76,13 @@ def wiring_of(detector: TorchDetector) -> Wiring:
         whole = _Whole(detector.module)
     else:
         raise ConfigError(
-            f"recipe.prune: expected 0 for {detector.name}, as only R-CNNs and YOLOX can be pruned. Set it to 0, or "
+            f"recipe.techniques.pruning: expected strength 0 for {detector.name}, as only R-CNNs and YOLOX can be pruned. Set it to 0, or "
             f"choose another student."
         )
     found = walk(whole, prefix="module.", name=detector.name)
     if not found.removable.any():
         raise ConfigError(
-            f"recipe.prune: expected a student with channels that can be taken away, found none in {detector.name}: "
+            f"recipe.techniques.pruning: expected a student with channels that can be taken away, found none in {detector.name}: "
             f"its norms do not learn, or its layers are frozen. Set it to 0, or choose another student."
         )
     return found
@@ -98,7 +103,7 @@ def walk(module: nn.Module, *, prefix: str = "", name: str = "the network") -> W
         graph = _Tracer().trace(module)
     except (TraceError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"recipe.prune: expected 0 for {name}, whose layers cannot be followed ({error}). Choose another student."
+            f"recipe.techniques.pruning: expected strength 0 for {name}, whose layers cannot be followed ({error}). Choose another student."
         ) from None
     followed = _Walk(module, prefix)
     for node in graph.nodes:
