@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_culling.stages.teaching import student_boxes
 
 from camera_frames import CLASSES, ORIGIN, write_camera_frames
 from dataset_culling.artifacts.detections import write_detections
@@ -18,6 +17,7 @@ from dataset_culling.artifacts.labels import FILE, read_box_trust, read_frame_tr
 from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError, InputError
+from dataset_culling.labeling.label import student_boxes
 from dataset_culling.labeling.tracks import SOURCES
 from dataset_culling.stages.base import StageContext, StageReport
 from dataset_culling.stages.label_frames.config import LabelFramesConfig

@@ -111,7 +111,7 @@ def test_train__early_stop_judges_the_factorised_student(monkeypatch):
         judged.append(detector.layers())
         return predictions_of(detector, *given, **named)
 
-    monkeypatch.setattr("dataset_culling.training.loop.predictions_of", predict)
+    monkeypatch.setattr("dataset_culling.training.early_stop.predictions_of", predict)
     detector = student()
     recipe = Recipe(epochs=1, batch_size=2, low_rank=20.0, low_rank_energy=0.5)
     train(detector, Squares(2), recipe, watched=Squares(2))

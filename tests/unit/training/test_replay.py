@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dataset_culling.stages.together import LabelledFrames
 
 from camera_frames import CLASSES, ORIGIN, write_camera_frames
 from dataset_culling.artifacts.frames import FrameReader
@@ -16,7 +15,8 @@ from dataset_culling.artifacts.labels import write_labels
 from dataset_culling.artifacts.model import ModelCard, write_model
 from dataset_culling.artifacts.replay import CHAMPION, Replay, Slice, write_replay
 from dataset_culling.errors import CorruptArtifact
-from dataset_culling.training.config import Learning
+from dataset_culling.training.config import TrainingConfig
+from dataset_culling.training.labeled_frames import LabelledFrames
 from dataset_culling.training.replay import draw, start_of, with_replay
 
 
@@ -56,14 +56,14 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
 def test_with_replay__old_frames_follow_tonights_and_heldout_ones_never(inputs, tmp_path):
     truth = write_camera_frames(tmp_path / "tonight", [100.0, 110.0, 120.0, 130.0])
     tonight = LabelledFrames(FrameReader(tmp_path / "tonight"), truth, np.arange(4))
-    both, replayed = with_replay(Learning(replay_share=9), inputs, tonight)
+    both, replayed = with_replay(TrainingConfig(replay_share=9), inputs, tonight)
     assert (len(both), replayed) == (6, 2)
     assert [both.name(k) for k in range(6)][3:] == ["frame 130000", "replayed frame 40000", "replayed frame 50000"]
     old = FrameReader(inputs["replay_frames"]).image(40000)
     assert np.array_equal(both[4].image, old)
-    assert with_replay(Learning(replay_share=0.25), inputs, tonight)[1] == 1
-    assert with_replay(Learning(replay_share=0), inputs, tonight) == (tonight, 0)
-    assert with_replay(Learning(), {}, tonight) == (tonight, 0)
+    assert with_replay(TrainingConfig(replay_share=0.25), inputs, tonight)[1] == 1
+    assert with_replay(TrainingConfig(replay_share=0), inputs, tonight) == (tonight, 0)
+    assert with_replay(TrainingConfig(), {}, tonight) == (tonight, 0)
 
 
 def with_champion(inputs: dict[str, Path], detector: str, class_names: tuple[str, ...]) -> Path:
@@ -74,7 +74,7 @@ def with_champion(inputs: dict[str, Path], detector: str, class_names: tuple[str
 
 
 def test_start_of__the_champion_if_it_fits(inputs):
-    config = Learning(start="champion", classes=CLASSES)
+    config = TrainingConfig(start="champion", classes=CLASSES)
     assert "no champion yet" in start_of(config, inputs).note
     model = with_champion(inputs, "tiny", CLASSES)
     found = start_of(config, inputs)
@@ -86,8 +86,8 @@ def test_start_of__the_champion_if_it_fits(inputs):
 @pytest.mark.parametrize(("detector", "classes"), [("yolox_nano", CLASSES), ("tiny", ("person",))])
 def test_start_of__a_champion_of_another_kind_is_left(inputs, detector, classes):
     with_champion(inputs, detector, classes)
-    found = start_of(Learning(start="champion", classes=CLASSES), inputs)
-    assert (found.version, found.student) == (0, Learning().student)
+    found = start_of(TrainingConfig(start="champion", classes=CLASSES), inputs)
+    assert (found.version, found.student) == (0, TrainingConfig().student)
     assert f"version 7, is a {detector} of {', '.join(classes)}" in found.note
 
 
@@ -95,4 +95,4 @@ def test_start_of__a_changed_champion_is_refused(inputs):
     model = with_champion(inputs, "tiny", CLASSES)
     (model / "model.safetensors").write_bytes(b"other")
     with pytest.raises(CorruptArtifact):
-        start_of(Learning(start="champion", classes=CLASSES), inputs)
+        start_of(TrainingConfig(start="champion", classes=CLASSES), inputs)

@@ -61,7 +61,7 @@ class RecordedSubsets(SubsetTechnique):
                 found.append(Chosen(subset.epoch, groups, weights, subset.batched))
         if missing := len(named - rows.keys()):
             self.training.notes.append(
-                f"subset replay: left out {missing} of the {len(named)} samples that {where} names, which are not among "
-                f"the samples of this training"
+                f"subset replay: {missing} of the {len(named)} samples that {where} names are not among these and were "
+                f"left out"
             )
         return sorted(found, key=lambda one: one.epoch)

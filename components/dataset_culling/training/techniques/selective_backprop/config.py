@@ -40,7 +40,7 @@ class SelectiveBackpropConfig(TechniqueConfig):
             )
         if self.interrupt == 1:
             return (
-                "interrupt expects 0, or 2 and more, found 1, which trains on every batch whole. Raise it, or turn "
+                "interrupt expects 0, or 2 and more, while it is on, found 1, which trains on every batch whole. Raise it, or turn "
                 "the technique off."
             )
         return ""
