@@ -139,11 +139,12 @@ def one(frames: Shown, held_out: Shown, seed: int, options: argparse.Namespace) 
         factorise(student, options.energy)
         return student
 
+    pruning = {"pruning": {"strength": options.prune}}
     shrinking = {"low_rank": {"strength": options.low_rank, "energy": options.energy}}
     arms: dict[str, Callable[[], Any]] = {
         "tiny": plain("tiny"),
         "tiny_1d": plain("tiny_1d"),
-        "prune": lambda: learn(copy.deepcopy(start["tiny"]), recipe.replace(techniques={"pruning": {"strength": options.prune}})),
+        "prune": lambda: learn(copy.deepcopy(start["tiny"]), recipe.replace(techniques=pruning)),
         "then_prune": cut_to("prune"),
         "low_rank": lambda: learn(copy.deepcopy(start["tiny"]), recipe.replace(techniques=shrinking)),
         "then_low_rank": factorised,

@@ -95,7 +95,7 @@ def one_scene(scene: str, options: argparse.Namespace) -> dict[str, float]:
     arms = {"base": plain}
     for interrupt in (int(word) for word in options.interrupts.split(",")):
         arms[f"sb{interrupt}"] = plain.replace(
-            selective_backprop=True, selective_interrupt=interrupt, selective_keep=options.keep
+            techniques={"selective_backprop": {"enabled": True, "interrupt": interrupt, "keep": options.keep}}
         )
     found: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     for turn, seed in enumerate(int(word) for word in options.seeds.split(",")):

@@ -161,7 +161,7 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
         raise ConfigError(f"--engine openvino: expected --device cpu, which it runs on, found {device}. Pass that.")
     notes: list[str] = []
     if source_of(training.recipe):  # for as many epochs as that training had, and for one student
-        notes.append("recipe.techniques.recorded_subsets is left out: every candidate looks at all frames in every epoch")
+        notes.append("recipe.techniques.recorded_subsets is left out: every candidate trains on all frames")
     recipe = training.recipe.replace(
         subset_replay="",
         epochs=config.epochs,

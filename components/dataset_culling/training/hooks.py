@@ -98,7 +98,7 @@ class Technique:
         """Undo what holds only while training, also after an error."""
 
     def finish(self) -> None:
-        """Change the trained model for good. The reverse order of the table; nothing saved fits the model afterwards."""
+        """Change the trained model for good, in the reverse order of the table. No saved state fits it afterwards."""
 
     def as_result(self, detector: TorchDetector) -> TorchDetector:
         """Return the detector as `finish` would leave it, for early stop to evaluate; a copy if it differs."""

@@ -1,4 +1,4 @@
-"""The training loop. A training that is killed at any step resumes at its last checkpoint and ends with the same weights.
+"""The training loop. A killed training resumes at its last checkpoint and ends with the same weights.
 
 The loop knows no technique: techniques take part through the hooks of `training.hooks`.
 """
@@ -208,7 +208,7 @@ class _Run:
         self._saver.save_if_due(epoch_ends=True)
 
     def _learning_rate(self, done: int, steps: int) -> float:
-        """Return the rate after `done` of an epoch's steps; a shorter epoch goes as far along the schedule as others."""
+        """Return the rate after `done` of an epoch's steps; short epochs go as far along the schedule as others."""
         whole = self._steps_per_epoch
         place = self._progress.epoch * whole + done * whole / steps
         share = schedule_share(place, self._recipe.epochs * whole, whole, self._recipe)
@@ -255,7 +255,8 @@ class _Run:
         kept = f" The last checkpoint is kept: {self._checkpoints.where}." if self._checkpoints is not None else ""
         return TrainingDiverged(
             f"training: expected a finite {what}, found {value} at step {self._progress.step} of {self._total} (epoch "
-            f"{self._progress.epoch + 1}, images {names}). Lower the learning rate ({self._recipe.learning_rate:g}).{kept}"
+            f"{self._progress.epoch + 1}, images {names}). Lower the learning rate ({self._recipe.learning_rate:g})."
+            f"{kept}"
         )
 
     # -- the result

@@ -69,9 +69,7 @@ class Recipe(StageConfig):
     )
     seed: int = Field(0, ge=0, description="Seeds shuffling, augmentation and the detector's own sampling.")
 
-    techniques: Techniques = Field(  # type: ignore[valid-type]
-        Techniques(), description="Options of each technique; all are off by default."
-    )
+    techniques: Techniques = Field(Techniques(), description="Options of each technique; all are off by default.")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """Replay of earlier nights' frames, and the model that training starts from.
 
-A bounded set of old frames is mixed in, so that a network trained night after night does not forget (rehearsal). Source: Robins, Catastrophic forgetting, rehearsal and pseudorehearsal, Connection Science 1995.
+A bounded set of old frames is mixed in, so that a network trained night after night does not forget (rehearsal).
+Source: Robins, Catastrophic forgetting, rehearsal and pseudorehearsal, Connection Science 1995.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ def _bytes(uri: str) -> tuple[bytes, str]:
         return path.read_bytes(), str(path)
     except OSError as error:
         raise InputError(
-            f"{path}: expected recorded subsets, found {error.strerror or error}. Train with recipe.techniques.gradmatch to "
-            f"record them, or correct recipe.techniques.recorded_subsets.source."
+            f"{path}: expected recorded subsets, found {error.strerror or error}. Train with the technique "
+            f"gradmatch to record them, or correct recipe.techniques.recorded_subsets.source."
         ) from None
 
 

@@ -159,7 +159,7 @@ def test_run__thresholds_per_class(frames: Path, tmp_path: Path):
 
 def test_run__a_threshold_of_no_class_is_one_line(frames: Path, tmp_path: Path):
     for key in ("min_score_by_class", "min_trust_by_class"):
-        with pytest.raises(ConfigError, match=f"{key}: there is no class 'cat'.* classes are {', '.join(CLASSES)}"):
+        with pytest.raises(ConfigError, match=f"{key}: unknown class 'cat'.* classes are {', '.join(CLASSES)}"):
             label(frames, tmp_path / "labels", **{key: {"cat": 0.9}})
 
 

@@ -201,5 +201,6 @@ def test_train__prune_and_expand_together_are_refused():
 
 @pytest.mark.parametrize("smaller", ["prune", "low_rank"])
 def test_recipe__what_is_expanded_stays_as_large(smaller):
-    with pytest.raises(ConfigError, match=r"expand_nets: rate: expected 0 with pruning or low_rank, .* found 2\. Set one of them to 0"):
+    said = r"expand_nets: rate: expected 0 with pruning or low_rank, .* found 2\. Set one of them to 0"
+    with pytest.raises(ConfigError, match=said):
         Recipe().replace(expand=2, **{smaller: 1.0})

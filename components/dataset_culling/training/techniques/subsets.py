@@ -52,7 +52,7 @@ class SubsetTechnique(Technique):
         self.first = round(config.warm * epochs)  # epoch that has a subset
         if self.first == epochs:
             training.notes.append(
-                f"no subset: warm {config.warm:g} of {epochs} epochs is all of them, and every epoch trains on everything"
+                f"no subset: warm {config.warm:g} of {epochs} epochs is all of them, and each trains on everything"
             )
 
     def choose(self, since: int) -> Chosen:

@@ -29,7 +29,9 @@ TECHNIQUES: dict[str, Row] = {
     "gradmatch": Row("gradmatch.config:GradMatchConfig", "gradmatch.technique:GradMatch"),
     "random_pb": Row("random_pb.config:RandomPBConfig", "random_pb.technique:RandomPB"),
     "random_subset": Row("random_subset.config:RandomSubsetConfig", "random_subset.technique:RandomSubset"),
-    "recorded_subsets": Row("recorded_subsets.config:RecordedSubsetsConfig", "recorded_subsets.technique:RecordedSubsets"),
+    "recorded_subsets": Row(
+        "recorded_subsets.config:RecordedSubsetsConfig", "recorded_subsets.technique:RecordedSubsets"
+    ),
     "selective_backprop": Row(
         "selective_backprop.config:SelectiveBackpropConfig", "selective_backprop.technique:SelectiveBackprop"
     ),

@@ -35,8 +35,8 @@ def compressible(detector: TorchDetector) -> Iterator[tuple[str, nn.Conv2d | nn.
     """
     if not detector.replaced:
         raise ConfigError(
-            f"recipe.techniques.low_rank: expected strength 0 for {detector.name}, as only R-CNNs and YOLOX can be compressed. Set it to "
-            f"0, or choose another student."
+            f"recipe.techniques.low_rank: expected strength 0 for {detector.name}, as only R-CNNs and YOLOX can be "
+            f"compressed. Set it to 0, or choose another student."
         )
     held: list[str] = []
     for name, part in detector.module.named_modules():

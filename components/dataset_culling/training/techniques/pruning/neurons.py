@@ -1,6 +1,6 @@
 """Joint training and pruning: neurons that are not needed become zero while training, and are taken away afterwards.
 
-N = neurons (see `training.techniques.pruning.wiring`), t = the step of the proximal operator, the learning rate times the strength.
+N = neurons (see `wiring`), t = the step of the proximal operator, the learning rate times the strength.
 
 Source:
     Alvarez, Salzmann, Learning the Number of Neurons in Deep Networks, NIPS 2016 (arXiv:1611.06321): a group Lasso (or

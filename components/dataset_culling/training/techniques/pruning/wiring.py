@@ -76,14 +76,15 @@ def wiring_of(detector: TorchDetector) -> Wiring:
         whole = _Whole(detector.module)
     else:
         raise ConfigError(
-            f"recipe.techniques.pruning: expected strength 0 for {detector.name}, as only R-CNNs and YOLOX can be pruned. Set it to 0, or "
-            f"choose another student."
+            f"recipe.techniques.pruning: expected strength 0 for {detector.name}, as only R-CNNs and YOLOX can be "
+            f"pruned. Set it to 0, or choose another student."
         )
     found = walk(whole, prefix="module.", name=detector.name)
     if not found.removable.any():
         raise ConfigError(
-            f"recipe.techniques.pruning: expected a student with channels that can be taken away, found none in {detector.name}: "
-            f"its norms do not learn, or its layers are frozen. Set it to 0, or choose another student."
+            f"recipe.techniques.pruning: expected a student with channels that can be removed, found none in "
+            f"{detector.name}: its norms do not learn, or its layers are frozen. Set strength to 0, or choose "
+            f"another student."
         )
     return found
 
@@ -103,7 +104,8 @@ def walk(module: nn.Module, *, prefix: str = "", name: str = "the network") -> W
         graph = _Tracer().trace(module)
     except (TraceError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"recipe.techniques.pruning: expected strength 0 for {name}, whose layers cannot be followed ({error}). Choose another student."
+            f"recipe.techniques.pruning: expected strength 0 for {name}, whose layers cannot be followed "
+            f"({error}). Choose another student."
         ) from None
     followed = _Walk(module, prefix)
     for node in graph.nodes:

@@ -40,8 +40,8 @@ class SelectiveBackpropConfig(TechniqueConfig):
             )
         if self.interrupt == 1:
             return (
-                "interrupt expects 0, or 2 and more, while it is on, found 1, which trains on every batch whole. Raise it, or turn "
-                "the technique off."
+                "interrupt expects 0, or 2 and more, while it is on, found 1, which trains on every batch whole. "
+                "Raise it, or turn the technique off."
             )
         return ""
 
