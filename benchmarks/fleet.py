@@ -32,7 +32,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from dataset_culling.cli import cli  # noqa: E402
+from dataset_culling.cli.program import cli  # noqa: E402
 from dataset_culling.fleet.config import read_fleet  # noqa: E402
 from dataset_culling.fleet.plan import make_plan, wanted_runs  # noqa: E402
 from dataset_culling.kubeflow.compiled import read_compiled  # noqa: E402

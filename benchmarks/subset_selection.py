@@ -333,7 +333,7 @@ def epoch_of(chosen: Chosen | None, num: int, random: np.random.Generator) -> li
 
 
 def head_gradients(features: Any, head: Any, data: Digits, batches: Sequence[Sequence[int]]) -> Any:
-    """The gradient of each batch's loss at the last layer, (N, D): what `training.choosing` does for detectors."""
+    """The gradient of each batch's loss at the last layer, (N, D): what the technique gradmatch does for detectors."""
     import torch
     from torch import nn
 
@@ -366,26 +366,26 @@ def detection(options: argparse.Namespace) -> dict[str, float]:
         minutes = 2.0
         extra = ["train_student.recipe.epochs", "2", "cull_confidence.budget", "24", "cull_precision.budget", "8",
                  "choose_resolution.max_steps", "2", "extract_frames.gap_s", "5"]  # fmt: skip
-    share = ["train_student.recipe.subset_share", str(options.share)]
+    techniques = "train_student.recipe.techniques"
+
+    def subsets(technique: str) -> list[str]:
+        return [f"{techniques}.{technique}.enabled", "true", f"{techniques}.{technique}.share", str(options.share)]
+
     half = "0.00025"  # of the preset's rate
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         record = str(folder / "recorded.jsonl")
+        replay = [f"{techniques}.recorded_subsets.source", record]
         methods: Mapping[str, list[str]] = {
             "all": [],
-            "gradmatch": ["train_student.recipe.subset", "gradmatch", *share],
-            "cached": ["train_student.recipe.subset_replay", record],
-            "cached-rate": [
-                "train_student.recipe.subset_replay", record, "train_student.recipe.learning_rate", half,
-            ],
+            "gradmatch": subsets("gradmatch"),
+            "cached": replay,
+            "cached-rate": [*replay, "train_student.recipe.learning_rate", half],
             "all-rate": ["train_student.recipe.learning_rate", half],
-            "gradmatch-warm": [
-                "train_student.recipe.subset", "gradmatch", "train_student.recipe.subset_warm",
-                str(options.share / 2), *share,
-            ],
-            "random-pb": ["train_student.recipe.subset", "random-pb", *share],
-            "random": ["train_student.recipe.subset", "random", *share],
-        }  # fmt: skip
+            "gradmatch-warm": [*subsets("gradmatch"), f"{techniques}.gradmatch.warm", str(options.share / 2)],
+            "random-pb": subsets("random_pb"),
+            "random": subsets("random_subset"),
+        }
         summaries = {}
         simulate(options.scene, minutes * 60, folder)
         for method, changes in methods.items():

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from dataset_culling.graph import STAGES
+from dataset_culling.pipeline.graph import STAGES
 
 for spec in STAGES.values():
     spec.load()

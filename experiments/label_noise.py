@@ -17,7 +17,7 @@ from dataset_culling.types import BoolArray, Detections, IntArray
 
 @dataclass(frozen=True, slots=True)
 class LabelQuality:
-    """How right labels are, at IoU 0.5; ignore regions of either side are neither right nor wrong."""
+    """Correctness of labels at IoU 0.5; ignore regions of either side are neither right nor wrong."""
 
     precision: float  # share of the labels that are a true object of their class; 1 without labels
     recall: float  # share of the true objects that are labelled; those only in an ignore region are left out
@@ -100,8 +100,8 @@ def miss_objects(labels: Detections, truth: Detections, object_ids: IntArray, sh
         labels: Boxes of N frames.
         truth: True boxes of the same frames.
         object_ids: Which object each true box is of, shape (G,).
-        share: Of the objects, drawn by lot; boxes that are no object's go with the same probability.
-        seed: Of the lot.
+        share: Of the objects, drawn at random; boxes without an object go with the same probability.
+        seed: Of the random draw.
     """
     rng = np.random.default_rng(seed)
     objects = np.unique(object_ids)

@@ -1,6 +1,6 @@
 """Compile the pipeline for every profile, and each of its components, into pipelines/compiled: `make compile`.
 
-The DAG itself is STAGES and WIRING in dataset_culling.graph. For another cluster or image:
+The DAG itself is STAGES and WIRING in dataset_culling.pipeline.graph. For another cluster or image:
 
     culling compile pipeline.yaml --profile FILE.yaml --image REGISTRY/dataset-culling:TAG
 """

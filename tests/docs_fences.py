@@ -46,6 +46,8 @@ def commands(fence: Fence) -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def arguments_of(words: list[str]) -> list[str] | None:
-    """What follows `culling` in a command; None if it is another program's."""
-    return words[1:] if Path(words[0]).name == "culling" else None
+def program_of(words: list[str]) -> tuple[str, list[str]]:
+    """Return a command's program and its arguments; `python -m MODULE` is the program MODULE."""
+    if Path(words[0]).name == "python" and words[1:2] == ["-m"]:
+        return words[2], words[3:]
+    return Path(words[0]).name, words[1:]

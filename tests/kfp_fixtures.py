@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import REPOSITORY
-from dataset_culling.cli import cli, exit_code_of
+from dataset_culling.cli.program import cli, exit_code_of
 from kfp_server import KfpServer, kfp_server
 
 PIPELINE = REPOSITORY / "pipelines" / "compiled" / "kind.yaml"

@@ -32,7 +32,7 @@ from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.artifacts.timing import Timing, write_timing
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.evaluation.promotion_rule import Check
-from dataset_culling.graph import STAGES, WIRING, PipelineConfig
+from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig
 from dataset_culling.report.run_data import Run
 from dataset_culling.simulation import CLASS_NAMES, SimulatedCamera, demo_scene
 from dataset_culling.stages.render_report.stage import read_run

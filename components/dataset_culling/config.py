@@ -49,6 +49,15 @@ def parse_config(model: type[Config], values: Mapping[str, Any], *, where: str) 
 
 def parse_config_json(model: type[Config], text: str, *, where: str) -> Config:
     """Validate a JSON object against `model`; see `parse_config`."""
+    return parse_config(model, read_json_object(text, where=where), where=where)
+
+
+def read_json_object(text: str, *, where: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ConfigError: If the text is not one.
+    """
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
@@ -58,7 +67,7 @@ def parse_config_json(model: type[Config], text: str, *, where: str) -> Config:
         ) from None
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: expected a JSON object, found a {type(values).__name__}.")
-    return parse_config(model, values, where=where)
+    return values
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -17,7 +17,6 @@ CullingError                    1   (never raised itself)
 |   `-- ObjectChanged               somebody else wrote first: read it again, then decide again
 |       `-- ChampionMoved               ... the pointer to a camera's best model
 |-- OutputError                 5   a result cannot be written (permission, disk full)
-|-- EngineError                 6   the container engine refused, or did not answer
 |-- ClusterError                6   Kubeflow Pipelines refused, or did not answer
 |   |-- ClusterConflict             ... because there is one of that name already
 |   `-- ClusterMissing              ... because there is none of that name
@@ -39,14 +38,14 @@ EXIT_CODES: Mapping[int, str] = {
     3: "footage, weights, a run or an artifact cannot be used; doctor found something wrong",
     4: "the object store refused or did not answer",
     5: "a result cannot be written (permission, disk full)",
-    6: "Kubeflow Pipelines or the container engine refused or did not answer",
+    6: "Kubeflow Pipelines refused or did not answer",
     7: "`culling submit`: the run failed",
     8: "`culling submit`: the run was canceled",
     9: "`culling submit`: the run still goes on",
     10: "`culling fleet`: there is something to do",
     11: "`culling fleet`: an old schedule waits for its live run; apply again",
     130: "Ctrl-C; everything started has ended",
-    141: "whoever read the output stopped reading, as `| head` does",
+    141: "the reader of the output stopped reading, as `| head` does",
 }
 """What the command exits with; `culling --help` and docs/command-line.md print this table."""
 
@@ -137,12 +136,6 @@ class OutputError(CullingError):
     """A result cannot be written."""
 
     exit_code = 5
-
-
-class EngineError(CullingError):
-    """The container engine refused what was asked, or did not answer."""
-
-    exit_code = 6
 
 
 class ClusterError(CullingError):

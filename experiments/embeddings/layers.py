@@ -26,7 +26,7 @@ GLOBAL = "global"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What is looked at: which map and how it is pooled."""
+    """A feature map and its pooling."""
 
     layer: str  # the map's number, or "all": every map's global mean, one after the other
     stride_px: int  # of the map; 0 for "all"

@@ -1,4 +1,4 @@
-"""How well an embedding tells classes apart: each crop's nearest neighbours, ranked by cosine distance.
+"""Separation of classes by an embedding: each crop's nearest neighbours, ranked by cosine distance.
 
 N = crops, D = length of an embedding.
 """
@@ -35,7 +35,7 @@ class Ranking:
 
     @property
     def separation(self) -> float:
-        """How much nearer the own class is: 0 not at all, 1 where its crops are all alike; below 0 it is farther."""
+        """Relative nearness of the own class: 0 where classes mix, 1 where its crops are all alike."""
         return 1 - self.same_distance / self.other_distance if self.other_distance > 0 else 0.0
 
 
@@ -55,7 +55,7 @@ def cosine_distances(embeddings: FloatArray) -> Float64Array:
 def could_be_same(
     time_s: FloatArray, boxes_xyxy: FloatArray, *, gap_s: float, place_s: float, place_iou: float
 ) -> BoolArray:
-    """Which crops may show one and the same object, so that being near each other proves nothing, shape (N, N).
+    """Mark pairs of crops that may show one object, whose nearness proves nothing, shape (N, N).
 
     Args:
         time_s: When each was seen, shape (N,).
@@ -121,7 +121,7 @@ def rank_neighbours(distance: Float64Array, class_ids: IntArray, excluded: BoolA
 
 
 def average_precision_of(hit: BoolArray) -> float:
-    """Mean over the hits of the precision up to each, of a ranking (N,); 0 where there is none.
+    """Mean over the hits of the precision up to each, of a ranking (N,); 0 without hits.
 
     Source:
         Manning, Raghavan, Schütze, Introduction to Information Retrieval, 2008, equation 8.8.

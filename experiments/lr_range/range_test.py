@@ -21,7 +21,7 @@ MARGIN = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RangeTest:
-    """What a range test found."""
+    """Result of a range test."""
 
     rates: FloatArray  # (S,) ascending
     losses: FloatArray  # (S,) of each step, before it was taken; the last one may not be finite

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from dataset_culling.cli.command import QUIET, Command, verbosity
+from dataset_culling.cli.complete import detector_names
 from dataset_culling.errors import ConfigError
-from dataset_culling.runner.command import QUIET, Command, verbosity
-from dataset_culling.runner.complete import detector_names
 from experiments.command import run as run_command
 from experiments.reproduce.cells import cells_of
 from experiments.reproduce.config import read_config

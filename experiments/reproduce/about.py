@@ -1,4 +1,4 @@
-"""Where and when results came to be: machine, date, commit and command."""
+"""Origin of the results: machine, date, commit and command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dataset_culling import __version__
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Where and when one cell's work was done: a page may be of several runs of the command."""
+    """Origin of one cell's work: a page may be of several runs of the command."""
 
     commit: str = ""
     date: str = ""  # UTC
@@ -32,7 +32,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What stands at the end of the page."""
+    """Content of the end of the page."""
 
     preset: str
     machine: str
@@ -51,9 +51,9 @@ def about_this_machine(
 
     Args:
         preset: Of `python -m experiments.reproduce`.
-        arguments: What follows `culling` on the command line.
+        arguments: Options of the command.
         made: Where the cells' work was done.
-        real_footage: Whether the cameras are videos of somebody's.
+        real_footage: Whether the cameras are real videos.
         failures: Job -> message.
     """
     return About(
@@ -61,7 +61,7 @@ def about_this_machine(
         machine=machine(),
         date=_now(),
         commit=commit(),
-        command=shlex.join(["culling", *arguments]),
+        command=shlex.join(["python", "-m", "experiments.reproduce", *arguments]),
         made=tuple(made),
         real_footage=real_footage,
         failures=failures,
@@ -69,7 +69,7 @@ def about_this_machine(
 
 
 def made_here(*, jobs: int, threads: int) -> Made:
-    """What is true of every cell that this process works on; `made.at_now()` adds when.
+    """Return the origin shared by every cell of this process; `made.at_now()` adds the time.
 
     Args:
         jobs: Workers.
@@ -91,12 +91,15 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, marked where the package differs from it; the version where there is no checkout."""
-    here = Path(dataset_culling.__file__).parent
-    found = _said(["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"])
+    """Return the checkout's commit, marked where package or experiments changed; else the version."""
+    package, experiments = Path(dataset_culling.__file__).parent, Path(__file__).parents[1]
+    found = _said(["git", "-C", str(package), "rev-parse", "--short=12", "HEAD"])
     if not found:
         return f"version {__version__}"
-    changed = _said(["git", "-C", str(here), "status", "--porcelain", "--untracked-files=no", "--", str(here)])
+    changed = any(
+        _said(["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no", "--", "."])
+        for folder in (package, experiments)
+    )
     return f"{found}, with changes" if changed else found
 
 

@@ -18,7 +18,7 @@ class Arm:
     first: Mapping[str, Any]  # settings of cull_confidence, without the budget
     second: Mapping[str, Any]  # settings of cull_precision, without the budget
     labels: Labels  # frames the teacher must label for it: those kept, pool_factor times as many, or all
-    scores: bool  # whether the student must look at every frame for it
+    scores: bool  # whether the student must run on every frame for it
     sized: bool = True  # whether it keeps a number of frames that was asked for
     trains: bool = True
 
@@ -88,7 +88,7 @@ _VARIANTS = (
     # These act times the rate: at 0.0005, which the presets here have, as strong as 0.4 and 0.3 at 0.001
     Variant("prune", "joint training and pruning", _recipe(prune=0.8)),
     Variant("low-rank", "compression-aware training", _recipe(low_rank=0.6, low_rank_energy=0.9)),
-    Variant("tracks", "labels mended over time", {"label_frames": {"tracks": {"enabled": True}}}, own_labels=True),
+    Variant("tracks", "labels repaired over time", {"label_frames": {"tracks": {"enabled": True}}}, own_labels=True),
 )  # fmt: skip
 VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in _VARIANTS}
 

@@ -11,7 +11,7 @@ from experiments.reproduce.config import ReproduceConfig
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What is trained and judged once."""
+    """One training with its evaluation."""
 
     camera: str
     arm: str
@@ -75,7 +75,7 @@ def cells_of(config: ReproduceConfig) -> tuple[Cell, ...]:
     for cell in found:
         if cell.source is not None and cell.source not in found:
             raise ConfigError(
-                f"{cell.camera} {cell.name}: expected the variant {cell.source.variant}, whose subsets it replays, "
-                f"beside it, found none. Add it to the grid, or to --variants."
+                f"{cell.camera} {cell.name}: the variant {cell.source.variant}, whose subsets it replays, is "
+                f"missing beside it. Add it to the grid, or to --variants."
             )
     return tuple(found)

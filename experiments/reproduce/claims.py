@@ -47,7 +47,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much more one arm has than another, in points."""
+    """Lead of one arm over another, in points."""
 
     value: float
     noise: float
@@ -58,7 +58,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Which rows: an arm at a size, with or without optResolution, in a variant."""
+    """Selector of rows: an arm at a size, with or without optResolution, in a variant."""
 
     arm: str
     size: int = 0
@@ -76,7 +76,7 @@ class Pick:
 
 
 def keeps_frames(pick: Pick) -> bool:
-    """Whether its frames and labels are those of the plain pick of its arm and size: only the training differs."""
+    """Check that frames and labels are those of the plain pick of its arm and size: only the training differs."""
     variant = VARIANTS[pick.variant]
     return not (variant.gate or variant.logged or variant.own_labels or variant.preset)
 
@@ -352,7 +352,7 @@ def picks_overlap(overlaps: Sequence[Overlap]) -> Claim:
         )
     alone, both = mean(missed["confidence-sum"]), mean(missed["confidence+precision"])
     chance = mean(one.by_chance for one in overlaps)
-    figures = f"confidence misses {alone:.0%}, confidence + precision {both:.0%}, drawn by lot {chance:.0%}"
+    figures = f"confidence misses {alone:.0%}, confidence + precision {both:.0%}, random {chance:.0%}"
     verdict: Verdict = "not shown"
     if alone > 0.5 and both <= 0.3:
         verdict = "shown"
@@ -362,7 +362,7 @@ def picks_overlap(overlaps: Sequence[Overlap]) -> Claim:
 
 
 def goals(rows: Sequence[Row], frames: int) -> list[Claim]:
-    """What we set ourselves beyond the paper: G1 and G2."""
+    """Judge our own goals beyond the paper: G1 and G2."""
     no_loss = f"no more than {EVEN:g} point below full"
     text = f"at equal or better agreement than full, {GOAL_TIMES:g} times cheaper at {frames:,} frames"
     rule = f"shown: some arm, size and variant is projected {GOAL_TIMES:g} times cheaper or more and is {no_loss}; "
@@ -453,7 +453,7 @@ def knees(points: Sequence[CurvePoint]) -> tuple[float, float]:
 
 
 def knee_first(points: Sequence[CurvePoint]) -> bool | None:
-    """Whether the loss changes before, or where, mAP falls; None where mAP does not fall at all."""
+    """Check that the loss changes before, or where, mAP falls; None where mAP does not fall."""
     loss, fall = knees(points)
     return None if fall == 0 else loss >= fall
 

@@ -1,4 +1,4 @@
-"""What `python -m experiments.reproduce` runs: cameras, grids of cells, and the settings that all share."""
+"""Configuration of `python -m experiments.reproduce`: cameras, grids of cells, and the settings that all share."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class Grid(StageConfig):
 class ReproduceConfig(StageConfig):
     """A whole reproduction."""
 
-    title: str = Field(min_length=1, description="What these figures are good for: opens the page.")
+    title: str = Field(min_length=1, description="Use and limits of these figures; the first line of the page.")
     proves: bool = Field(True, description="false: the figures mean nothing, and no claim is marked by them.")
     judges: bool = Field(True, description="false: it is not about the paper's claims, and the page leaves them out.")
     student: DetectorRef = Field(DetectorRef(name="tiny"), description="The detector that learns.")
     teacher: DetectorRef = Field(DetectorRef(name="tiny_teacher"), description="The detector that is believed.")
     cameras: dict[str, CameraSpec] = Field(min_length=1, description="By name.")
-    grids: tuple[Grid, ...] = Field(min_length=1, description="What is run; a cell in two grids is run once.")
+    grids: tuple[Grid, ...] = Field(min_length=1, description="Grids of cells to run; a cell in two grids runs once.")
     frames_per_second: float = Field(1.0, gt=0, description="Of the footage, and of what is sampled of it.")
     gap_s: float = Field(30.0, ge=0, description="Between the frames to learn from and those to be judged on.")
     pool_factor: float = Field(4.0, ge=1, description="Frames labelled for each one kept, by arms with two stages.")
@@ -116,7 +116,7 @@ def read_config(
         over: Other keys, laid over the preset's.
 
     Raises:
-        ConfigError: If there is no such preset, or a name or value does not fit.
+        ConfigError: If the preset is unknown, or a name or value is invalid.
     """
     file = Path(preset) if preset.endswith((".yaml", ".yml")) else FOLDER / f"{preset}.yaml"
     if not preset.endswith((".yaml", ".yml")) and not file.is_file():
@@ -153,5 +153,5 @@ def read_config(
 
 
 def _all(config: ReproduceConfig, key: str) -> tuple[Any, ...]:
-    """What any of the grids has under that key, in their order."""
+    """Collect the values of a key over all grids, in their order."""
     return tuple(dict.fromkeys(value for grid in config.grids for value in getattr(grid, key)))

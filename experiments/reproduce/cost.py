@@ -1,4 +1,4 @@
-"""What arms cost: as measured at the size that was run, and projected to a day by the cost model of Table 1."""
+"""Cost of the arms: measured at the size that was run, and projected to a day by the cost model of Table 1."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def full_rows(rows: Sequence[Row], camera: str) -> list[Row]:
 
 
 def measured_times(row: Row, rows: Sequence[Row]) -> float:
-    """How many times cheaper than the full data set was on the same frames: seconds that were spent over seconds.
+    """Return the measured speed-up over the full data set on the same frames, a ratio of seconds.
 
     NaN where the full data set was not run on this camera. Seconds of another number of epochs count as they are.
     """
@@ -66,7 +66,7 @@ def measured_times(row: Row, rows: Sequence[Row]) -> float:
 
 
 def projected(row: Row, frames: int, *, epochs: int = 0) -> Cost:
-    """What the row's arm would cost on `frames` frames of the same camera, by its own measured seconds.
+    """Project the cost of the row's arm to `frames` frames of the same camera, by its own measured seconds.
 
     Student and gate scale with the footage; labels and training only where the arm takes all. Culls and optResolution
     are counted with the student as what they are, unscaled.
@@ -106,6 +106,6 @@ def projected_full(row: Row, rows: Sequence[Row], frames: int) -> Cost:
 
 
 def projected_times(row: Row, rows: Sequence[Row], frames: int) -> float:
-    """How many times cheaper than labelling and training on everything, at `frames` frames, by the cost model."""
+    """Return the speed-up over labelling and training on all of `frames` frames, by the cost model."""
     own = projected(row, frames, epochs=row.epochs).total_s
     return projected_full(row, rows, frames).total_s / own if own > 0 else math.nan

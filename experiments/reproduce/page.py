@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dataset_culling.runner.writing import write_page
+from dataset_culling.storage.transfer import write_page
 from experiments.reproduce import paper
 from experiments.reproduce.about import About
 from experiments.reproduce.arms import ARMS, VARIANTS
@@ -354,7 +354,7 @@ def _beyond(config: ReproduceConfig, rows: Sequence[Row]) -> list[str]:
 
 
 def _beside_plain(rows: Sequence[Row]) -> list[str]:
-    """What each variant changes: paired with the plain cell of the same camera and seed."""
+    """Return the effect of each variant, paired with the plain cell of the same camera and seed."""
     cameras = list(dict.fromkeys(row.camera for row in rows))
     body = []
     for pick in _variants_of(rows):
@@ -488,7 +488,7 @@ def _how(config: ReproduceConfig, rows: Sequence[Row], about: About) -> list[str
 
 
 def _made(about: About) -> list[tuple[str, str]]:
-    """Where the cells' work was done, which may have been in several runs, and by what the page was written."""
+    """Describe the commits and machines of the cells, which may be of several runs, and of the page."""
     known = [one for one in about.made if one.commit]
     commits = [f"{one}: {sum(made.commit == one for made in known)} cells"
                for one in dict.fromkeys(made.commit for made in known)]  # fmt: skip

@@ -1,7 +1,8 @@
-"""Jobs side by side: each worker has cores of its own; what fails is told and does not stop the others.
+"""Jobs side by side: each worker has cores of its own; a failure is reported and does not stop the others.
 
 Workers are threads that start processes, so a worker's cores and its torch threads are its stages'. They are daemons:
-when this process ends, by Ctrl-C or by a kill, the kernel ends what they have started (`runner.entry.die_with_parent`).
+when this process ends, by Ctrl-C or by a kill, the kernel ends their children
+(`engine.interruption.die_with_parent`).
 """
 
 from __future__ import annotations
@@ -15,16 +16,14 @@ from dataclasses import dataclass, field
 
 from dataset_culling.artifacts.timing import Timing
 from dataset_culling.errors import CullingError
-from dataset_culling.graph import TaskSpec
 from dataset_culling.report import words
-from dataset_culling.runner.forkserver import StageServer
 
 HEARTBEAT_S = 30.0
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Watcher:
-    """What a worker is at; see `runner.engine.Display`."""
+    """Current step of a worker; see `report.progress.Display`."""
 
     def __init__(self) -> None:
         self._step, self._done, self._total = "", 0, 0
@@ -33,15 +32,15 @@ class Watcher:
         """Another piece of work begins."""
         self._step, self._done, self._total = name, 0, 0
 
-    def begin(self, position: int, total: int, task: TaskSpec) -> None:
+    def begin(self, position: int, total: int, display_name: str) -> None:
         """See `Display`."""
-        self.step(task.display_name)
+        self.step(display_name)
 
     def progress(self, done: int, total: int) -> None:
         """See `Display`."""
         self._done, self._total = done, total
 
-    def end(self, task: TaskSpec, timing: Timing | None, *, skipped: bool) -> None:
+    def end(self, timing: Timing | None, *, skipped: bool) -> None:
         """See `Display`."""
 
     def __str__(self) -> str:
@@ -51,9 +50,8 @@ class Watcher:
 
 @dataclass(slots=True)
 class Worker:
-    """Who does a job."""
+    """The worker that does a job."""
 
-    server: StageServer | None = None
     display: Watcher = field(default_factory=Watcher)
 
 
@@ -79,16 +77,13 @@ class _State:
     stop: bool = False
 
 
-def run_jobs(
-    jobs: Sequence[Job], *, workers: int, say: Callable[[str], None], make_server: Callable[[], StageServer | None]
-) -> Mapping[str, str]:
+def run_jobs(jobs: Sequence[Job], *, workers: int, say: Callable[[str], None]) -> Mapping[str, str]:
     """Do all jobs, the first that can be done first.
 
     Args:
         jobs: In the order of preference; names are unique, needs name others of them.
         workers: How many at a time.
         say: Told a line when a job ends, and now and then what is going on.
-        make_server: What starts a worker's processes; it is entered and left by the worker.
 
     Returns:
         Name -> message of those that failed, or could not be done as one that they need failed.
@@ -109,8 +104,7 @@ def run_jobs(
 
     def serve(place: int) -> None:
         _take_cores(place, workers)
-        server = make_server()
-        worker = Worker(server)
+        worker = Worker()
         try:
             while (job := _next(state, changed, worker)) is not None:
                 began, worked, message = time.monotonic(), True, ""
@@ -132,9 +126,6 @@ def run_jobs(
             with changed:
                 state.bug, state.stop = state.bug or error, True
                 changed.notify_all()
-        finally:
-            if server is not None:
-                server.__exit__(None, None, None)
 
     threads = [threading.Thread(target=serve, args=(place,), daemon=True) for place in range(workers)]
     for thread in threads:

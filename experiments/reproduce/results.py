@@ -1,4 +1,4 @@
-"""What came of the cells: rows, curves and overlaps, and the CSV files that hold them.
+"""Results of the cells: rows, curves and overlaps, and the CSV files that hold them.
 
 mAP is at IoU 0.5, 0 to 1; `agreement` takes the teacher as right, `accuracy` the true boxes. NaN: not known.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from dataset_culling.errors import InputError
-from dataset_culling.runner.writing import write_page
+from dataset_culling.storage.transfer import write_page
 
 RESULTS, CURVES, OVERLAPS = "results.csv", "curves.csv", "overlaps.csv"
 
@@ -60,7 +60,7 @@ class Row:
 
     @property
     def total_s(self) -> float:
-        """What the arm cost on these frames."""
+        """Seconds that the arm cost on these frames."""
         return self.scored_s + self.labelled_s + self.select_s + self.opt_s + self.training_s
 
 
@@ -81,14 +81,14 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Which of the frames that precision alone picks another arm misses."""
+    """Share of the frames picked by precision alone that another arm misses."""
 
     camera: str
     arm: str
     size: int
     seed: int
     missed_share: float
-    by_chance: float  # what as many frames drawn by lot would miss
+    by_chance: float  # what as many random frames would miss
 
 
 Record = TypeVar("Record", Row, CurvePoint, Overlap)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from dataset_culling.config import did_you_mean, merge, parse_config
 from dataset_culling.detectors.table import DESCRIBED, DETECTORS
+from dataset_culling.engine.interruption import locked
+from dataset_culling.engine.local import RunResult
+from dataset_culling.engine.process import start_fork_server
 from dataset_culling.errors import ConfigError, InputError, StageFailed
 from dataset_culling.footage.find import SUFFIXES
-from dataset_culling.runner.engine import RunResult, locked
-from dataset_culling.runner.forkserver import StageServer
 from experiments.reproduce.about import Made, about_this_machine, made_here
 from experiments.reproduce.cells import Cell, cells_of
 from experiments.reproduce.config import CameraSpec, ReproduceConfig
@@ -61,7 +62,7 @@ def reproduce(
         The page.
 
     Raises:
-        StageFailed: If cells failed; the others' results are written all the same, with the failures on the page.
+        StageFailed: If cells failed; the others' results are still written, with the failures on the page.
         ConfigError: If another process is at work in `out`, or nothing is left to run.
     """
     cells = cells_of(config)
@@ -75,7 +76,8 @@ def reproduce(
             f"{len(cells)} cells on {len(config.cameras)} cameras, {len(listed)} jobs, {workers} at a time, "
             f"{threads} thread{'s' if threads != 1 else ''} each"
         )
-        failures = run_jobs(listed, workers=workers, say=say, make_server=StageServer)
+        start_fork_server()  # here, in the main thread: it inherits the number of threads, and dies with who starts it
+        failures = run_jobs(listed, workers=workers, say=say)
     if not outcomes:
         name, message = next(iter(failures.items()))
         raise StageFailed(f"{name}: {message}", exit_code=1)
@@ -197,7 +199,7 @@ def _cell_job(
 
 
 def overlaps_of(outcomes: Mapping[Cell, Outcome]) -> list[Overlap]:
-    """Which of precision's picks each other arm misses, where both were run as in the paper."""
+    """Count precision's picks that each other arm misses, where both were run as in the paper."""
     plain = {
         (cell.camera, cell.size, cell.seed, cell.arm): outcome
         for cell, outcome in outcomes.items()
@@ -218,7 +220,7 @@ def footage_cameras(folder: Path, classes: tuple[str, ...]) -> dict[str, CameraS
     """A camera for each video of a folder, and for each folder of segments in it.
 
     Raises:
-        InputError: If there is none.
+        InputError: If the folder is missing or holds no videos.
     """
     found: dict[str, CameraSpec] = {}
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -230,7 +232,7 @@ def footage_cameras(folder: Path, classes: tuple[str, ...]) -> dict[str, CameraS
                 name += "-2"
             found[name] = CameraSpec(video=str(entry.absolute()), classes=classes)
     if not found:
-        raise InputError(f"{folder}: expected a folder of videos, found none in it. Check --footage.")
+        raise InputError(f"{folder}: this folder holds no videos. Check --footage.")
     return found
 
 
@@ -241,8 +243,8 @@ def with_footage(
     """The same cells on the videos of a folder, for two detectors of their own.
 
     Raises:
-        ConfigError: If a detector is none.
-        InputError: If there is no video.
+        ConfigError: If a detector is unknown.
+        InputError: If the folder holds no videos.
     """
     for role, ref in (("student", student), ("teacher", teacher)):
         described = ref["name"].endswith((".yaml", ".yml"))
@@ -252,13 +254,13 @@ def with_footage(
                 f"Known: {', '.join(DETECTORS)}, or a .yaml that describes an exported network."
             )
         if described and not (DESCRIBED / ref["name"]).is_file() and not Path(ref["name"]).is_file():
-            raise InputError(f"{ref['name']}: expected the {role}'s description, found nothing. Check the path.")
+            raise InputError(f"{ref['name']}: the {role}'s description is missing. Check the path.")
     cameras = footage_cameras(folder, classes)
     grids = [grid.model_dump() | {"cameras": []} for grid in config.grids]
     values = merge(
         config.model_dump(),
         {
-            "title": "Somebody's own footage: a test of the wiring, not evidence. Short clips are learned by heart.",
+            "title": "Real footage: a test of the wiring, not evidence. A student overfits short clips.",
             "proves": False,
             "grids": grids,
             "frames_per_second": fps,

@@ -28,13 +28,13 @@ from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.artifacts.timing import Timing, read_timing
 from dataset_culling.config import merge, parse_config
+from dataset_culling.engine.interruption import locked, writing_to
+from dataset_culling.engine.local import RunResult, run_pipeline
+from dataset_culling.engine.simulate import scene_text, simulate_in_child, truth_path
 from dataset_culling.errors import ConfigError
-from dataset_culling.graph import WIRING, PipelineConfig, TaskSpec
-from dataset_culling.presets import read_preset
-from dataset_culling.runner.engine import RunResult, locked, run_pipeline, writing_to
-from dataset_culling.runner.process import run_child
-from dataset_culling.runner.simulate import scene_text, truth_path
-from dataset_culling.runner.writing import write_page
+from dataset_culling.pipeline.graph import WIRING, PipelineConfig, TaskSpec
+from dataset_culling.pipeline.presets import read_preset
+from dataset_culling.storage.transfer import write_page
 from dataset_culling.types import Detections
 from experiments.reproduce.about import Made
 from experiments.reproduce.arms import LOG_LEFT_OUT
@@ -53,7 +53,7 @@ MADE = "made.json"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one cell has shown."""
+    """Results of one cell."""
 
     row: Row
     kept: frozenset[int]  # frame ids
@@ -65,7 +65,7 @@ class Outcome:
 
 
 def footage_path(config: ReproduceConfig, camera: str, out: Path) -> Path:
-    """Where a camera's video lies: its own, or the simulated one, named by all that decides it."""
+    """Return the path of a camera's video: its own, or the simulated one, named by all its settings."""
     spec = config.cameras[camera]
     if spec.video:
         return Path(spec.video).absolute()
@@ -87,13 +87,9 @@ def film(config: ReproduceConfig, camera: str, out: Path, worker: Worker) -> boo
     with writing_to(out):
         video.parent.mkdir(parents=True, exist_ok=True)
     worker.display.step("Simulated camera")
-    run_child(
-        [
-            "simulate", str(video), "--scene", spec.scene, "--duration", str(duration_s(config, spec)),
-            "--fps", str(config.frames_per_second), "--day-length", str(day_s),
-        ],
-        log=out / "logs" / f"simulate-{camera}.log", task="Simulated camera", progress=worker.display.progress,
-        server=worker.server,
+    simulate_in_child(
+        video, spec.scene, duration_s(config, spec), config.frames_per_second, day_length_s=day_s,
+        log=out / "logs" / f"simulate-{camera}.log", progress=worker.display.progress,
     )  # fmt: skip
     return True
 
@@ -127,7 +123,7 @@ def share(config: ReproduceConfig, camera: str, out: Path, worker: Worker, *, de
     """Extract, score, label: once for a camera."""
     return run_pipeline(
         camera_config(config, camera, out), out / "cameras" / camera, display=worker.display, device=device,
-        wiring=SHARED, server=worker.server,
+        wiring=SHARED,
     )  # fmt: skip
 
 
@@ -137,7 +133,6 @@ def share_gated(config: ReproduceConfig, camera: str, out: Path, worker: Worker,
     gated = plain.replace(extract_frames=plain.extract_frames.replace(near_duplicates="drop"))
     result = run_pipeline(
         gated, out / "cameras" / f"{camera}+gate", display=worker.display, device=device, wiring=SHARED[:2],
-        server=worker.server,
     )  # fmt: skip
     return len(result.skipped) < 2
 
@@ -160,7 +155,7 @@ def share_logged(
             write_page(log, text)
     logged = plain.replace(score_frames=plain.score_frames.replace(logged=str(log.absolute())))
     result = run_pipeline(
-        logged, folder, display=worker.display, device=device, wiring=(_TASKS["score-frames"],), server=worker.server,
+        logged, folder, display=worker.display, device=device, wiring=(_TASKS["score-frames"],),
         given={"extract-frames.pool": frames},
     )  # fmt: skip
     return not result.skipped
@@ -240,7 +235,7 @@ def cell_config(config: ReproduceConfig, cell: Cell, out: Path) -> PipelineConfi
 
 
 def model_of(cell: Cell, out: Path) -> Path:
-    """Where a cell's training leaves its model."""
+    """Return the folder of the model that a cell trains."""
     return cell_folder(cell, out) / "tasks" / "train-student" / "model"
 
 
@@ -312,7 +307,7 @@ def run_cell(
     given["score-frames.detections"] = scoring.detections
     result = run_pipeline(
         cell_config(config, cell, out), cell_folder(cell, out), display=worker.display, device=device,
-        wiring=wiring, server=worker.server, given=given,
+        wiring=wiring, given=given,
     )  # fmt: skip
     if "train-student" not in result.skipped:
         write_made(cell_folder(cell, out), made.at_now())
@@ -321,7 +316,7 @@ def run_cell(
 
 @dataclass(frozen=True, slots=True)
 class _Scoring:
-    """Where a cell's scores come from, and what they cost."""
+    """Source and cost of a cell's scores."""
 
     detections: Path
     pool: int  # frames scored or read
@@ -337,7 +332,9 @@ def _scoring(cell: Cell, out: Path, shared: RunResult) -> _Scoring:
         detections = folder / "tasks" / "score-frames" / "detections"
         read = read_timing(detections)
         if read is None:
-            raise ConfigError(f"{detections}: expected the seconds it took, found none. Delete {folder} and run again.")
+            raise ConfigError(
+                f"{detections}: the seconds that scoring took are missing. Delete {folder} and run again."
+            )
         timing = read
     looked = timing.counts.get("looked_at_frames", timing.counts["frames"])
     seconds = timing.figures["seconds_per_frame"] * looked + timing.figures.get("seconds_reading_log", 0.0)
@@ -420,7 +417,7 @@ def write_made(folder: Path, made: Made) -> None:
 
 
 def read_made(folder: Path) -> Made:
-    """Where a cell's training was done; empty where that was not recorded, or of an earlier training."""
+    """Read the origin of a cell's training; empty where it was not recorded or is of an earlier training."""
     try:
         found = json.loads((folder / MADE).read_text(encoding="utf-8"))
         return Made(**found) if found.pop("training") == _training_of(folder) else Made()
@@ -429,7 +426,7 @@ def read_made(folder: Path) -> Made:
 
 
 def _training_of(folder: Path) -> str:
-    """What the engine knows a cell's training by."""
+    """Return the digest by which the engine identifies a cell's training."""
     done = json.loads((folder / "tasks" / "train-student" / "done.json").read_text(encoding="utf-8"))
     return str(done["identity"])
 
@@ -441,7 +438,7 @@ def _passes(training: Timing) -> float:
 
 
 def object_px(labels: Detections) -> float:
-    """Median root of the area of the boxes that the teacher is sure of; NaN where there is none."""
+    """Median root of the area of the boxes that the teacher is sure of; NaN without such boxes."""
     boxes = labels.boxes_xyxy[~labels.ignore].astype(np.float64)
     if len(boxes) == 0:
         return math.nan

@@ -150,7 +150,7 @@ source_digest() { # of all that goes into the image
   (
     cd "$ROOT"
     echo "$TARGET $WHEEL_INDEX ${LOCAL_BASE:+$BASE}"
-    find docker components pyproject.toml README.md "$LOCK" -type f \
+    find docker components pyproject.toml README.md LICENSE THIRD_PARTY_LICENSES.md "$LOCK" -type f \
       ! -path '*/__pycache__/*' ! -path '*.egg-info/*' -print0 | LC_ALL=C sort -zu | xargs -0 sha256sum
   ) | sha256sum | cut -d ' ' -f 1
 }

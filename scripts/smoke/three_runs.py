@@ -40,12 +40,12 @@ _LINK = re.compile(r"/#/runs/details/(\S+)")
 
 
 class SmokeFailure(Exception):
-    """What the smoke run was to show is not so; one line."""
+    """A failed check of the smoke run, as one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one run."""
+    """Outcome of one run."""
 
     name: str
     state: str
@@ -56,7 +56,7 @@ class Result:
 
 
 def cacheable(compiled: str) -> set[str]:
-    """Tasks that an equal run must find in the cache: those that may, and whose input artifacts come from such ones.
+    """Return the tasks that an equal run must find in the cache: cacheable, with input artifacts from such tasks only.
 
     Artifacts count by the id under which they were made, parameters by their value (2.17, backend/src/v2/cacheutils).
     """
@@ -72,13 +72,16 @@ def cacheable(compiled: str) -> set[str]:
 
 
 def num_from_cache(tasks: Sequence[Any]) -> int:
-    """How many of a run's tasks were cached: KFP's compiler puts each task's pod into a node `executor`, and Argo skips
-    it when the driver has found the outputs (2.17, argocompiler/container.go)."""
+    """Count a run's cached tasks.
+
+    KFP's compiler puts each task's pod into a node `executor`, and Argo skips it when the driver has found the outputs
+    (2.17, argocompiler/container.go).
+    """
     return sum(task.name == "executor" and task.state == "SKIPPED" for task in tasks)
 
 
 def check_figures(result: Result) -> None:
-    """A run must have measured what its report is about.
+    """Check that a run measured the figures of its report.
 
     Raises:
         SmokeFailure: If a figure is missing or no mAP.

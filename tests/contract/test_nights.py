@@ -14,7 +14,7 @@ from dataset_culling.artifacts.header import Origin
 from dataset_culling.artifacts.labels import read_labels, write_labels
 from dataset_culling.errors import CorruptObject
 from dataset_culling.registry.models import Registry
-from dataset_culling.registry.nights import Night, Nights, look_of, most_redundant
+from dataset_culling.registry.nights import Night, Nights, appearance_of, most_redundant
 from dataset_culling.storage import LocalStore
 from dataset_culling.types import Detections
 from s3_server import shared_server
@@ -47,7 +47,7 @@ def keep(nights: Nights, folder: Path, name: str, level: int, start_utc: str = "
     made = night_on_disk(folder / name, level)
     return nights.keep(
         "door", made / "frames", made / "labels", night_id=name, start_utc=start_utc, train=[0], heldout=[1000],
-        class_names=("person",), look=look_of([np.full((16, 24, 3), level, np.uint8)]), version=3,
+        class_names=("person",), look=appearance_of([np.full((16, 24, 3), level, np.uint8)]), version=3,
     )  # fmt: skip
 
 
@@ -105,13 +105,13 @@ def test_check_set__the_last_one_counts(nights, tmp_path):
     assert nights.all("door") == []
 
 
-def test_look_of__worked_by_hand():
+def test_appearance_of__worked_by_hand():
     grey, red = np.full((4, 4, 3), 255, np.uint8), np.zeros((4, 4, 3), np.uint8)
     red[..., 0] = 255
-    look = look_of([grey, red])
+    look = appearance_of([grey, red])
     assert look[7] == 1.0  # both are bright in one channel
     assert (look[8], look[15]) == (0.5, 0.5)  # one without, one full of colour
-    assert look_of([]) == (0.0,) * 16
+    assert appearance_of([]) == (0.0,) * 16
 
 
 def test_most_redundant__worked_by_hand():

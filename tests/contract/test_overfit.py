@@ -9,7 +9,7 @@ import torch
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import Target, TorchDetector
-from dataset_culling.runner.doctor import check_overfit
+from dataset_culling.engine.doctor import check_overfit
 from dataset_culling.training.overfit import DrawnFrames, overfit
 from detector_rows import trainable_rows
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dataset_culling.artifacts
 from dataset_culling.errors import EXIT_CODES, CullingError
-from dataset_culling.graph import STAGES, WIRING
+from dataset_culling.pipeline.graph import STAGES, WIRING
 
 RECORDED = json.loads((Path(__file__).parents[1] / "recorded" / "contracts.json").read_text())
 

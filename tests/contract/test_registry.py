@@ -126,7 +126,7 @@ def test_publish__one_that_died_on_the_way_is_no_version_and_is_taken_up_again(r
     folder = f"{registry.prefix}cameras/door/versions/000001/"
     registry.store.delete(f"{folder}manifest.json")
     assert numbers(registry) == []
-    with pytest.raises(MissingObject, match="found none"):
+    with pytest.raises(MissingObject, match="its versions: none"):
         registry.promote("door", 1, expected=0, reason="x")
     assert publish(1) == 1
     assert numbers(registry) == [1]
@@ -160,7 +160,7 @@ def test_promote__moves_the_pointer_and_rollback_moves_it_back(registry, publish
     assert registry.champion("door").version == 2
     assert registry.rollback("door", reason="it misses dogs").version == 1
     assert registry.champion("door").version == 1
-    with pytest.raises(ConfigError, match="to go back to, found none"):
+    with pytest.raises(ConfigError, match="no earlier champion to go back to"):
         registry.rollback("door", reason="again")
     told = [(move.number, move.kind, move.version, move.previous, move.reason) for move in registry.history("door")]
     assert told == [
@@ -300,7 +300,7 @@ def test_stage__what_somebody_rolled_back_is_not_promoted_again(tmp_path):
     open_registry(config.registry).rollback("door", reason="it misses dogs")
     again = decide(config, candidate(tmp_path, 2), tmp_path / "again")
     assert not again.promoted
-    assert "rolled version 2 back" in again.reason
+    assert "version 2 has been rolled back" in again.reason
 
 
 @pytest.mark.parametrize(("mode", "published"), [("dry-run", 0), ("manual", 1)])

@@ -13,9 +13,18 @@ import click
 import pytest
 
 from conftest import REPOSITORY
-from dataset_culling.cli import cli, exit_code_of
-from docs_fences import MARKS, PAGES, Fence, arguments_of, commands, fences
+from dataset_culling.cli.program import cli, exit_code_of
+from docs_fences import MARKS, PAGES, Fence, commands, fences, program_of
+from experiments.embeddings.__main__ import embeddings
+from experiments.lr_range.__main__ import lr_range
+from experiments.reproduce.__main__ import reproduce
 
+PROGRAMS: dict[str, click.Command] = {
+    "culling": cli,
+    "experiments.reproduce": reproduce,
+    "experiments.embeddings": embeddings,
+    "experiments.lr_range": lr_range,
+}
 SHELLS = ("sh", "bash", "shell", "console", "zsh")
 LINKED = (*PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "manifests" / "README.md")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -38,9 +47,9 @@ def slow_pages() -> list[Any]:
 
 def typed(fence: Fence, words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """Run one command of ours in this process; what it printed."""
-    arguments = arguments_of(words)
-    assert arguments is not None, f"{fence}: only culling can be run by a test, found {words[0]}"
-    code = exit_code_of(lambda: cli.main(arguments, prog_name="culling", standalone_mode=False))
+    program, arguments = program_of(words)
+    assert program in PROGRAMS, f"{fence}: only {', '.join(PROGRAMS)} can be run by a test, found {program}"
+    code = exit_code_of(lambda: PROGRAMS[program].main(arguments, prog_name=program, standalone_mode=False))
     said = capsys.readouterr()
     assert code == 0, f"{fence}: {' '.join(words)}: {said.err}"
     return said.out
@@ -100,14 +109,14 @@ def test_docs__commands_that_are_not_run_know_their_options(page: Path):
         if fence.language not in SHELLS or fence.mark in ("runnable", "shell"):
             continue
         for words in commands(fence):
-            arguments = arguments_of(words)
-            if arguments is not None:
-                understood(fence, arguments)
+            program, arguments = program_of(words)
+            if program in PROGRAMS:
+                understood(fence, program, arguments)
 
 
-def understood(fence: Fence, arguments: list[str]) -> None:
+def understood(fence: Fence, program: str, arguments: list[str]) -> None:
     """Let click read a command, to the last option, without running it."""
-    command: click.Command | None = cli
+    command: click.Command | None = PROGRAMS[program]
     context, rest = None, list(arguments)
     try:
         while command is not None:
@@ -116,17 +125,24 @@ def understood(fence: Fence, arguments: list[str]) -> None:
                 return
             _, command, rest = command.resolve_command(context, [*context.protected_args, *context.args])
     except click.UsageError as error:
-        pytest.fail(f"{fence}: culling {' '.join(arguments)}: {error.format_message()}")
+        pytest.fail(f"{fence}: {program} {' '.join(arguments)}: {error.format_message()}")
 
 
 @pytest.mark.filterwarnings("ignore:'protected_args'")
 @pytest.mark.parametrize(
-    "line", ["culling run --vide x", "culling modles list", "culling models show", "culling run --target many"]
+    "line",
+    [
+        "culling run --vide x",
+        "culling modles list",
+        "culling models show",
+        "culling run --target many",
+        "python -m experiments.reproduce --presets smoke",
+    ],
 )
 def test_understood__refuses_what_click_would(line: str):
     (words,) = commands(fence := Fence(REPOSITORY / "README.md", 1, "sh", "weights", line))
     with pytest.raises(pytest.fail.Exception):
-        understood(fence, words[1:])
+        understood(fence, *program_of(words))
 
 
 def test_fences__marks_comments_and_lines_that_go_on(tmp_path: Path):
@@ -138,7 +154,8 @@ def test_fences__marks_comments_and_lines_that_go_on(tmp_path: Path):
     assert (first.line, first.language, first.mark) == (2, "sh", "slow")
     assert commands(first) == [["culling", "run", "--out", "a b"], ["ls"]]
     assert (second.language, second.mark) == ("", "")
-    assert arguments_of([".venv/bin/culling", "presets"]) == ["presets"]
+    assert program_of([".venv/bin/culling", "presets"]) == ("culling", ["presets"])
+    assert program_of(["python", "-m", "experiments.reproduce", "--list"]) == ("experiments.reproduce", ["--list"])
 
 
 @pytest.mark.parametrize("page", LINKED, ids=named)

@@ -1,4 +1,4 @@
-"""How crops are drawn, and which neighbours are shown."""
+"""Drawing crops, and the neighbours that are shown."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dataset_culling.artifacts.detections import write_detections
 from dataset_culling.artifacts.header import Origin
 from dataset_culling.artifacts.labels import write_labels
 from dataset_culling.artifacts.selection import read_selection
-from dataset_culling.runner.engine import RunResult, run_pipeline
+from dataset_culling.engine.local import RunResult, run_pipeline
 from experiments.reproduce.cells import Cell
 from experiments.reproduce.config import read_config
 from experiments.reproduce.queue import Watcher

@@ -17,7 +17,7 @@ from experiments.reproduce.queue import Job, Worker, run_jobs, threads_for
 
 def run(jobs: list[Job], workers: int = 1) -> tuple[dict[str, str], list[str]]:
     said: list[str] = []
-    return dict(run_jobs(jobs, workers=workers, say=said.append, make_server=lambda: None)), said
+    return dict(run_jobs(jobs, workers=workers, say=said.append)), said
 
 
 def test_run_jobs__needs_come_first_and_lines_say_what_came_of_it():
@@ -113,7 +113,7 @@ def say(line):
     print(line, flush=True)
     if len(sys.argv) > 2 and line.startswith("[1/2]"):
         os.kill(os.getpid(), signal.SIGKILL)
-run_jobs(jobs, workers=1, say=say, make_server=lambda: None)
+run_jobs(jobs, workers=1, say=say)
 """
 
 

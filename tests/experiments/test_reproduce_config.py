@@ -9,7 +9,7 @@ import pytest
 
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.footage.holdout import split_by_time
-from dataset_culling.graph import STAGES
+from dataset_culling.pipeline.graph import STAGES
 from dataset_culling.simulation import SCENES
 from experiments.reproduce.about import Made
 from experiments.reproduce.arms import ARMS, VARIANTS
@@ -54,7 +54,7 @@ def test_cell_config__a_replay_names_the_model_of_the_cell_that_recorded(tmp_pat
 
 def test_cells_of__a_replay_without_the_cell_that_records_is_refused():
     config = read_config("seeds", variants=("cached",), arms=("confidence+precision",), sizes=(48,), seeds=(0,))
-    with pytest.raises(ConfigError, match="expected the variant gradmatch"):
+    with pytest.raises(ConfigError, match="the variant gradmatch, whose subsets it replays, is missing"):
         cells_of(config)
 
 
@@ -216,7 +216,7 @@ def test_footage__a_camera_for_each_video(tmp_path: Path):
     assert not config.proves
     assert {cell.camera for cell in cells_of(config)} == {"front-door", "back"}
     assert camera_config(config, "back", tmp_path).truth == ""
-    with pytest.raises(InputError, match="expected a folder of videos, found none"):
+    with pytest.raises(InputError, match="this folder holds no videos"):
         footage_cameras(tmp_path / "empty", ("person",))
     with pytest.raises(ConfigError, match="--teacher: no detector is called 'yolox_nono'"):
         with_footage(

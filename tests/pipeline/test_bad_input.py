@@ -40,19 +40,22 @@ def assert_one_line(code: int, error: str, *, wanted_code: int, saying: str) -> 
         pytest.param(["--classes", "persn"], 2, "Did you mean 'person'?", id="unknown class"),
         pytest.param(["--student", "tinny"], 2, "Did you mean 'tiny'?", id="unknown detector"),
         pytest.param(
-            ["--teacher", "none.yaml"], 3, "none.yaml: expected the teacher's file, found nothing", id="no teacher file"
+            ["--teacher", "none.yaml"], 3, "none.yaml: the teacher's file does not exist", id="no teacher file"
         ),
         pytest.param(["--student-weights", "gone.pth"], 3, "gone.pth", id="no weights file"),
         pytest.param(["--set", "cull_precision.bugdet", "3"], 2, "Did you mean 'budget'?", id="typo in a setting"),
         pytest.param(["--set", "cull_precision.budget", "0"], 2, "greater than or equal to 1", id="bound"),
         pytest.param(["--preset", "papr"], 2, "Did you mean 'paper'?", id="unknown preset"),
         pytest.param(
-            ["--fps", "0.001"], 3, "0.2 of 1 sampled frames is none", id="zero or too few frames at the asked rate"
+            ["--fps", "0.001"],
+            3,
+            "0.2 of 1 sampled frames is less than one frame",
+            id="zero or too few frames at the asked rate",
         ),
         pytest.param(
             ["--set", "extract_frames.heldout_share", "0.01"], 3, "held-out part: expected", id="held-out part empty"
         ),
-        pytest.param(["--device", "cuda"], 2, "--device cuda: expected a CUDA device, found none", id="no GPU"),
+        pytest.param(["--device", "cuda"], 2, "--device cuda: this machine has no CUDA device", id="no GPU"),
         pytest.param(["--tarrget", "5"], 2, "--tarrget", id="unknown option"),
     ],
 )
@@ -159,6 +162,7 @@ def test_culling__starts_without_torch_or_kfp():
     import subprocess
     import sys
 
-    code = "import sys; import dataset_culling.cli; print([m for m in ('torch', 'kfp', 'cv2') if m in sys.modules])"
+    modules = "[m for m in ('torch', 'kfp', 'cv2') if m in sys.modules]"
+    code = f"import sys; import dataset_culling.cli.program; print({modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

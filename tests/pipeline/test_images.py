@@ -1,6 +1,6 @@
-"""The image: what its recipe may hold, and every stage's command inside a built one.
+"""The image: what its recipe may hold, every stage's command and a whole run inside a built one.
 
-The last needs an engine and an image, named by the environment (`.ci/run` builds one where it can):
+The last two need an engine and an image, named by the environment (`.ci/run` builds one where it can):
 
     export CULLING_ENGINE=podman CULLING_IMAGE=localhost/dataset-culling:0.1.0-cpu
     python -m pytest tests/pipeline/test_images.py
@@ -8,6 +8,7 @@ The last needs an engine and an image, named by the environment (`.ci/run` build
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -20,8 +21,8 @@ import pytest
 
 from conftest import ENGINE, IMAGE, REPOSITORY
 from dataset_culling.artifacts.header import TIMING, verify
-from dataset_culling.graph import STAGES, WIRING
 from dataset_culling.kubeflow.resources import CACHE, SCRATCH, USER_ID
+from dataset_culling.pipeline.graph import STAGES, WIRING
 
 DOCKERFILE = REPOSITORY / "docker" / "Dockerfile"
 LOCK = REPOSITORY / "docker" / "requirements-image.lock"
@@ -89,7 +90,7 @@ def test_image_lock__every_package_has_hashes():
 def test_dockerignore__lets_through_what_is_copied():
     allowed = (REPOSITORY / ".dockerignore").read_text().splitlines()
     assert allowed[1] == "*"
-    for source in ("pyproject.toml", "README.md", "components", "docker/*.lock"):
+    for source in ("pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY_LICENSES.md", "components", "docker/*.lock"):
         assert f"!{source}" in allowed
 
 
@@ -148,3 +149,24 @@ def test_image__stage_runs_in_it(task, tiny_run, tmp_path):
             assert files
             for file in files:
                 assert (outputs[name] / file.relative_to(here)).read_bytes() == file.read_bytes()
+
+
+@needs_image
+def test_image__a_whole_run_in_one_container(tiny_run, tmp_path):
+    footage = next((tiny_run / "footage").glob("*.mp4"))
+    out = tmp_path / "results"
+    out.mkdir()
+    out.chmod(0o777)  # the container's user is nobody here
+    truth = footage.with_suffix(".truth.json")
+    done = in_container(
+        "culling", "run", "--preset", "tiny", "--video", str(footage), "--truth", str(truth), "--device", "cpu",
+        "--out", str(out / "run"), "--json",
+        mounts={footage.parent: "ro", out: "rw"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["tasks_skipped"] == []
+    for task in WIRING:
+        for name, schema in STAGES[task.stage].writes.items():
+            verify(out / "run" / "tasks" / task.name / name, schema)
+    assert (out / "run" / "report.html").is_file()
+    assert (out / "run" / "model" / "model.safetensors").is_file()

@@ -15,18 +15,18 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from dataset_culling.cli import cli, exit_code_of
-from dataset_culling.cli import stage as stage_group
+from dataset_culling.cli.program import cli, exit_code_of
+from dataset_culling.cli.stage import stage as stage_group
 from dataset_culling.config import parse_config
+from dataset_culling.engine.stage_main import stage_config
 from dataset_culling.errors import ConfigError
-from dataset_culling.graph import STAGES, WIRING, PipelineConfig
 from dataset_culling.kubeflow.components import COMPONENTS, IMAGE
 from dataset_culling.kubeflow.executor_output import PAGES
 from dataset_culling.kubeflow.parameters import FORM, pipeline_arguments, section_name
 from dataset_culling.kubeflow.pipeline import compile_components, compile_pipeline
 from dataset_culling.kubeflow.resources import PROFILES
-from dataset_culling.presets import preset_names, read_preset
-from dataset_culling.runner.entry import stage_config
+from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig
+from dataset_culling.pipeline.presets import preset_names, read_preset
 from dataset_culling.storage.scratch import SCRATCH_URI
 from dataset_culling.storage.settings import ENVIRONMENT
 

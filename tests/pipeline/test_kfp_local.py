@@ -17,9 +17,9 @@ import pytest
 from conftest import REPOSITORY
 from dataset_culling.artifacts.header import TIMING
 from dataset_culling.config import parse_config
-from dataset_culling.graph import STAGES, WIRING, PipelineConfig
 from dataset_culling.kubeflow.parameters import pipeline_arguments
 from dataset_culling.kubeflow.pipeline import compile_pipeline
+from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig
 
 pytestmark = pytest.mark.slow
 

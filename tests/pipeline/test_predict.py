@@ -29,12 +29,12 @@ from dataset_culling.artifacts.header import digest
 from dataset_culling.artifacts.labels import write_labels
 from dataset_culling.artifacts.metrics import read_metrics
 from dataset_culling.artifacts.model import ModelCard, write_model
-from dataset_culling.cli import cli, exit_code_of
+from dataset_culling.cli.program import cli, exit_code_of
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.engine.stage_main import run_stage, stage_spec
 from dataset_culling.registry.models import Provenance, open_registry
-from dataset_culling.runner.entry import run_stage, stage_spec
 from dataset_culling.simulation import SimulatedCamera, demo_scene, write_video
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.types import ImageDetections, parse_classes
@@ -167,7 +167,7 @@ def test_predict__fewer_frames_fewer_files_another_threshold(camera: Camera, tmp
 
 WITHOUT_TORCH = """
 import sys
-from dataset_culling.cli import cli
+from dataset_culling.cli.program import cli
 cli.main(sys.argv[1:], prog_name="culling", standalone_mode=False)
 assert "torch" not in sys.modules, "torch was loaded"
 """

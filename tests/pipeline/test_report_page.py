@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from conftest import REPOSITORY
 from dataset_culling.artifacts.report import page_file, read_summary
-from dataset_culling.cli import cli
+from dataset_culling.cli.program import cli
 from dataset_culling.stages.base import StageContext
 from dataset_culling.stages.render_report.config import RenderReportConfig
 from dataset_culling.stages.render_report.stage import run

@@ -15,7 +15,7 @@ import pytest
 from conftest import culling
 from dataset_culling.artifacts.header import digest
 from dataset_culling.artifacts.selection import read_selection
-from dataset_culling.graph import STAGES, WIRING
+from dataset_culling.pipeline.graph import STAGES, WIRING
 
 SUMMARY_KEYS = {
     "frames_extracted", "frames_kept_confidence", "frames_labeled", "frames_kept", "map_50_raw", "map_50_trained",
@@ -99,13 +99,13 @@ def _descendants(pid: int) -> dict[int, int]:
 
 
 def _stage_of(pid: int) -> int:
-    """The stage's process of the run `pid`: below the fork server, or a child of its own; 0: none."""
+    """The stage's process of the run `pid`: below the fork server, or a new interpreter; 0: none."""
     for child, parent in _descendants(pid).items():
         try:
             words = (Path("/proc") / str(child) / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if parent != pid or b"stage" in words:
+        if parent != pid or b"--multiprocessing-fork" in words:
             return child
     return 0
 

@@ -23,7 +23,8 @@ def test_students__tries_candidates_chooses_one_and_goes_on_where_it_was(tiny_ru
     assert "torch" in first["engine"]
 
     more = ("--candidate", "tiny", "--candidate", "tiny=none", "--candidate", "yolox_s=gone.pth")
-    done = culling(*arguments, *more, "--rule", "most-accurate", "--set", "recipe.subset_replay", "of-another.jsonl")
+    replay = ("--set", "recipe.techniques.recorded_subsets.source", "of-another.jsonl")
+    done = culling(*arguments, *more, "--rule", "most-accurate", *replay)
     assert done.returncode == 0, done.stderr
     both = json.loads((tmp_path / "students.json").read_text())
     assert both["rows"][0] == first["rows"][0]  # to the last digit of its seconds: it was not tried again
@@ -47,7 +48,7 @@ def test_students__tries_candidates_chooses_one_and_goes_on_where_it_was(tiny_ru
 def test_students__says_what_it_wants(tiny_run: Path, tmp_path: Path):
     done = culling("students", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
-    assert "expected a finished run with tasks/train-student, found none" in done.stderr
+    assert "expected a finished run with tasks/train-student. Pass its --out" in done.stderr
     done = culling("students", tiny_run, "--candidate", "tinny", "--out", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--candidate tinny: expected a detector that can learn" in done.stderr

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import culling
 from dataset_culling.artifacts.header import digest
-from dataset_culling.runner.entry import PROGRESS_FD
+from dataset_culling.engine.stage_main import PROGRESS_FD
 
 EPOCHS = 6  # of two steps
 

@@ -14,7 +14,7 @@ from dataset_culling.artifacts.header import Origin, read_header
 from dataset_culling.artifacts.metrics import read_metrics, write_metrics
 from dataset_culling.artifacts.model import read_model_card
 from dataset_culling.artifacts.replay import read_replay
-from dataset_culling.graph import WIRING
+from dataset_culling.pipeline.graph import WIRING
 from dataset_culling.registry.models import Provenance, Registry, open_registry
 from dataset_culling.registry.nights import Nights
 from dataset_culling.stages.base import StageContext

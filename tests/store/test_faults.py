@@ -142,7 +142,7 @@ def test_put__server_that_has_forgotten_the_upload(link: FaultyLink, tmp_path: P
 def unfinished_parts(server: S3Server) -> int:
     """Parts that the server holds of uploads that are not complete."""
     client = server.store()._client
-    from dataset_culling.storage.s3_client import parse_xml
+    from dataset_culling.storage.s3_errors import parse_xml
 
     uploads = parse_xml(client.ask("GET", "", "list", query={"uploads": "", "prefix": ""}).data).iter("Upload")
     return sum(

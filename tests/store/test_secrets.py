@@ -81,8 +81,8 @@ for name in ("urllib3", "minio", "dataset_culling"):
     logging.getLogger(name).addHandler(logging.StreamHandler(sys.stderr))
     logging.getLogger(name).setLevel(logging.DEBUG)
 from dataset_culling.cli import main
-from dataset_culling.runner import command
-command.NOISY = ()  # which it would quieten
+from dataset_culling.engine import stage_main
+stage_main.NOISY = ()  # which it would quieten
 main()
 """
 """The command line with every library that knows keys logging all that it can; urllib3, every request."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 
 from conftest import REPOSITORY
-from dataset_culling.graph import STAGES, WIRING
+from dataset_culling.pipeline.graph import STAGES, WIRING
 
 HEAD = """# Stages
 

@@ -1,8 +1,7 @@
 """bundle/1: a model for other programs: a folder with model.onnx and bundle.json. Reading one needs no torch.
 
-bundle.json is a description of an exported network, as `detectors.exported` reads them, and says besides from which
-score on boxes are worth acting upon, for which frames the network was made, and where the model comes from. Every key
-is explained in docs/serving.md, with a reader in plain numpy and onnxruntime.
+bundle.json describes an exported network for `detectors.exported`. It adds the score thresholds, the frame size and the
+model's origin. docs/serving.md explains every key and has a reader in plain numpy and onnxruntime.
 """
 
 from __future__ import annotations
@@ -28,27 +27,27 @@ CARD, NETWORK = "bundle.json", "model.onnx"
 
 
 class BundleProvenance(StageConfig):
-    """Which model a bundle holds."""
+    """The origin of a bundle's model."""
 
     detector: str = Field(description="The detector's name, as 'culling detectors' lists it.")
-    side_px: int = Field(ge=0, description="Short side that its input was asked to have; 0: the detector's own.")
-    model_digest: str = Field(description="SHA-256 of the header of the model/1 artifact that it was made from.")
-    camera: str = Field("", description="The camera's name in the registry; empty: the model was in none.")
+    side_px: int = Field(ge=0, description="Short side of the network's input as configured; 0: the detector's own.")
+    model_digest: str = Field(description="SHA-256 of the header of the exported model/1.")
+    camera: str = Field("", description="The camera's name in the registry; empty: the model was in no registry.")
     version: int = Field(0, ge=0, description="Its version there; 0: the model was in no registry.")
     code_version: str = Field(description="Version of dataset-culling that wrote the bundle.")
 
 
 class BundleSpec(ExportedDetectorSpec):
-    """bundle.json."""
+    """The contents of bundle.json."""
 
-    kind: Literal["bundle/1"] = Field(description="What this is, and the version of its form.")
+    kind: Literal["bundle/1"] = Field(description="Kind and version of the format.")
     network_sha256: str = Field(description="SHA-256 of the network's file.")
-    frame_height_px: int = Field(ge=1, description="Height of the camera's frames that the network was made for.")
-    frame_width_px: int = Field(ge=1, description="Their width.")
+    frame_height_px: int = Field(ge=1, description="Height of the camera's frames.")
+    frame_width_px: int = Field(ge=1, description="Width of the camera's frames.")
     score_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
-        description="Class -> score from which on its boxes are worth acting upon, best F1 on held-out frames."
+        description="Class -> least score of a box to act on: best F1 on held-out frames."
     )
-    untuned: tuple[str, ...] = Field((), description="Classes whose threshold nothing told; theirs is the default.")
+    untuned: tuple[str, ...] = Field((), description="Classes with the default threshold: held-out frames settle none.")
     provenance: BundleProvenance
 
     @model_validator(mode="after")
@@ -71,17 +70,16 @@ def write_bundle(
     provenance: BundleProvenance,
     min_score: float = 0.05,
 ) -> BundleSpec:
-    """Export a student into a folder, whole or not at all; an earlier bundle there is replaced.
+    """Export a student into a folder, completely or not at all; an earlier bundle there is replaced.
 
     Args:
-        folder: Where to: a new folder, an empty one or a bundle.
+        folder: A new folder, an empty one or a bundle.
         detector: The student, on the CPU.
-        height_px: Height of the camera's frames.
-        width_px: Their width.
+        height_px, width_px: Size of the camera's frames.
         score_thresholds: Class -> score, for every class.
-        untuned: Classes whose threshold is the default.
-        provenance: Which model it is.
-        min_score: Boxes scoring less are never returned.
+        untuned: Classes with the default threshold.
+        provenance: The model's origin.
+        min_score: Least score of returned boxes.
 
     Raises:
         ConfigError: If this kind of detector cannot be exported.
@@ -126,19 +124,16 @@ def write_bundle(
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a path is a bundle's folder or its card."""
+    """Return True if a path is a bundle's folder or its card."""
     return path.name == CARD or (path / CARD).is_file()
 
 
 def read_bundle(path: Path) -> BundleSpec:
-    """Read and check a bundle: its card, and that the network is the one that the card speaks of.
-
-    Args:
-        path: Its folder, or the card in it.
+    """Read a bundle's card and check the network against it; `path` is the folder or the card in it.
 
     Raises:
-        ConfigError: If the card is wrong.
-        WeightsError: If there is none, or the network is missing or another.
+        ConfigError: If the card is invalid.
+        WeightsError: If card or network is missing, or the network is another one.
     """
     card = _card(path)
     try:
@@ -150,19 +145,19 @@ def read_bundle(path: Path) -> BundleSpec:
     spec = parse_config_json(BundleSpec, text, where=str(card))
     network = card.parent / spec.file
     if not network.is_file():
-        raise WeightsError(f"{network}: expected the bundle's network, found nothing. Copy the bundle as a whole.")
+        raise WeightsError(f"{network}: the bundle's network is missing. Copy the bundle as a whole.")
     if sha256_file(network) != spec.network_sha256:
         raise WeightsError(
-            f"{network}: expected the network that {CARD} names, found another. Export the bundle again."
+            f"{network}: expected the network whose digest {CARD} holds, found another. Export the bundle again."
         )
     return spec
 
 
 def load_bundle(path: Path, spec: BundleSpec, *, runner: Runner) -> ExportedDetector:
-    """The detector in a bundle, run by onnxruntime or OpenVINO on the CPU.
+    """Load a bundle's detector for onnxruntime or OpenVINO on the CPU.
 
     Raises:
-        WeightsError: If its runtime does not take it.
+        WeightsError: If the runtime rejects the network.
     """
     return build_exported(spec, _card(path), runner=runner)
 

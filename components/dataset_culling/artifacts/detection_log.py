@@ -1,23 +1,24 @@
-"""detection-log/1: what a deployed student sees, as JSON lines; and the same boxes as COCO json. Written as they come.
+"""detection-log/1: a deployed student's boxes as JSON lines or as COCO json, written frame by frame.
 
-The first line says what looked, every other one what it saw in one frame; docs/serving.md explains each key.
+The first line describes the model, every other line holds one frame's boxes; docs/serving.md explains each key.
 
     {"log": "detection-log/1", "model": {"detector": "tiny", "camera": "gate", "version": 3, "model_digest": "..."},
      "class_names": ["person", "car"], "score_thresholds": {"person": 0.42, "car": 0.37}, "start_utc": "", ...}
     {"frame": 0, "frame_id": 0, "time_s": 0.0, "width_px": 1280, "height_px": 720,
      "boxes_xyxy": [[12.5, 40.25, 80.0, 160.0]], "scores": [0.91], "classes": ["person"]}
 
-Files may be joined end to end: a line with "log" begins anew, and what follows is by that model.
+Files may be concatenated: a line with "log" describes the model of the lines after it.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -28,60 +29,61 @@ SCHEMA = "detection-log/1"
 FILE, COCO_FILE, VIDEO_FILE = "detections.jsonl", "detections.coco.json", "detections.mp4"
 
 BOX_DIGITS, SCORE_DIGITS, TIME_DIGITS = 2, 5, 6
-"""Digits after the point that are written: a hundredth of a pixel, a microsecond."""
+"""Digits written after the point: a hundredth of a pixel, a microsecond."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedModel:
-    """Which model looked."""
+    """The model that made the boxes."""
 
     detector: str
     model_digest: str  # of the model/1 artifact's header, as in the registry
-    camera: str = ""  # in the registry; "": the model is in none
+    camera: str = ""  # in the registry; "": the model is in no registry
     version: int = 0  # there; 0: none
 
 
 @dataclass(frozen=True, slots=True)
 class LogHeader:
-    """The first line."""
+    """The first line of a log."""
 
     model: LoggedModel
     class_names: tuple[str, ...]
     score_thresholds: Mapping[str, float]  # boxes scoring less are not in the log
     side_px: int  # short side of the network's input
-    start_utc: str = ""  # wall clock at time_s 0, ISO 8601; "": not known
-    frames_per_second: float = 0.0  # that were asked for; 0: every frame
+    start_utc: str = ""  # wall clock at time_s 0, ISO 8601; "": unknown
+    frames_per_second: float = 0.0  # as requested; 0: every frame
     sources: tuple[str, ...] = ()  # the files, in time order
     made_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedFrame:
-    """Every other line."""
+    """Any other line of a log: one frame."""
 
-    frame: int  # counted from 0 over the frames that were looked at
+    frame: int  # counted from 0 over the processed frames
     frame_id: int  # whole milliseconds since the footage began, as everywhere in this project
     time_s: float
     width_px: int
     height_px: int
     found: ImageDetections  # class ids index the header's class_names
-    source: int = 0  # which of the header's sources
+    source: int = 0  # index into the header's sources
 
 
-class LogWriter(Protocol):
-    """Writes frames as they come."""
+class LogWriter(ABC):
+    """Writes frames one by one into an open file."""
 
+    @abstractmethod
     def add(self, frame: LoggedFrame) -> None:
         """Append one frame."""
 
-    def finish(self) -> None:
-        """Write what is left to be written."""
+    def finish(self) -> None:  # noqa: B027 - optional
+        """Write the end of the file."""
 
-    def close(self) -> None:
-        """Release what it holds, finished or not; the file it writes into stays open."""
+    def close(self) -> None:  # noqa: B027 - optional
+        """Release temporary files, finished or not; the open file stays open."""
 
 
-class JsonLines:
+class JsonLines(LogWriter):
     """Writes the log into an open text file."""
 
     def __init__(self, file: TextIO, header: LogHeader) -> None:
@@ -105,25 +107,19 @@ class JsonLines:
             }
         )
 
-    def finish(self) -> None:
-        """Nothing is left to be written."""
-
-    def close(self) -> None:
-        """It holds nothing."""
-
     def _line(self, values: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(values, ensure_ascii=False, separators=(", ", ": ")) + "\n")
 
 
-class CocoJson:
+class CocoJson(LogWriter):
     """Writes boxes into an open text file as one COCO ground-truth object whose annotations carry scores.
 
-    Image ids are frame ids. What is held in memory does not grow: annotations wait in an unnamed file.
+    Image ids are frame ids. Annotations wait in an unnamed file, so memory use does not grow.
     """
 
     def __init__(self, file: TextIO, header: LogHeader) -> None:
         self._file = file
-        # Where the result goes, for there is room; it has no name, so that nothing is left of it whatever happens.
+        # Beside the result, where there is space; without a name, so that a crash leaves nothing behind.
         self._waiting = tempfile.TemporaryFile("w+", encoding="utf-8", dir=Path(file.name).parent)  # noqa: SIM115 - see close
         self._num_images = self._num_boxes = 0
         info = {"description": f"{header.made_by}: boxes seen by {header.model.detector}", **asdict(header)}
@@ -158,7 +154,7 @@ class CocoJson:
             self._num_boxes += 1
 
     def finish(self) -> None:
-        """Write what waits, and close the object."""
+        """Append the annotations and close the JSON object."""
         self._file.write('\n],\n"annotations": [\n')
         self._waiting.seek(0)
         while chunk := self._waiting.read(1 << 20):
@@ -166,7 +162,7 @@ class CocoJson:
         self._file.write("\n]}\n")
 
     def close(self) -> None:
-        """Let go of the annotations that wait."""
+        """Delete the waiting annotations."""
         self._waiting.close()
 
 
@@ -174,14 +170,14 @@ FORMATS: Mapping[str, tuple[str, Callable[[TextIO, LogHeader], LogWriter]]] = {
     "jsonl": (FILE, JsonLines),
     "coco": (COCO_FILE, CocoJson),
 }
-"""Name -> file, and what writes it."""
+"""Name of a format -> file name and writer."""
 
 
 def read_detection_log(path: Path) -> Iterator[tuple[LogHeader, LoggedFrame]]:
-    """Every frame of a log, with the header that it stands under.
+    """Yield every frame of a log with the header before it.
 
     Raises:
-        InputError: If it is no such log, or a line of it is cut off or wrong.
+        InputError: If the file is not such a log, or a line is cut off or invalid.
     """
     header: LogHeader | None = None
     try:
@@ -208,14 +204,8 @@ def read_detection_log(path: Path) -> Iterator[tuple[LogHeader, LoggedFrame]]:
 def _header(values: dict[str, Any]) -> LogHeader:
     if values.pop("log") != SCHEMA:
         raise ValueError("another kind or version of log")
-    return LogHeader(
-        **{
-            **values,
-            "model": LoggedModel(**values["model"]),
-            "class_names": tuple(values["class_names"]),
-            "sources": tuple(values.get("sources", ())),
-        }
-    )
+    lists = {name: tuple(values.get(name, ())) for name in ("class_names", "sources")}
+    return LogHeader(**{**values, **lists, "model": LoggedModel(**values["model"])})
 
 
 def _frame(values: Mapping[str, Any], header: LogHeader) -> LoggedFrame:

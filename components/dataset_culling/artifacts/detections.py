@@ -1,6 +1,6 @@
 """detections/1: boxes of many frames, one .npy a column (see `types.Detections` for shapes and units).
 
-Where it was asked for, features.npy beside them: what each frame looks like to the detector, (N, D) float16.
+features.npy is optional: the detector's feature vector of each frame, (N, D) float16.
 """
 
 from __future__ import annotations
@@ -19,11 +19,7 @@ COLUMNS = ("frame_ids", "time_s", "offsets", "boxes_xyxy", "scores", "class_ids"
 
 
 def write_detections(path: Path, detections: Detections, origin: Origin) -> None:
-    """Write detections into the directory `path`; their features, if any, at half precision.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write detections into the directory `path`; features, if any, at half precision."""
     with write_artifact(path, SCHEMA, origin) as artifact:
         artifact.file(f"{FEATURES}.npy").unlink(missing_ok=True)  # an earlier artifact's
         if detections.features is not None:
@@ -35,15 +31,7 @@ def write_detections(path: Path, detections: Detections, origin: Origin) -> None
 
 
 def read_detections(path: Path, *, features: bool = False) -> Detections:
-    """Read and check detections.
-
-    Args:
-        path: The artifact's directory.
-        features: Whether to read what the frames look like to the detector, too, if that was kept.
-
-    Raises:
-        ArtifactError: If it is no detections/1, or damaged.
-    """
+    """Read and check detections; `features`: with the frames' feature vectors, if they were written."""
     header = read_header(path, SCHEMA)
     columns = {name: read_array(path, header, name) for name in COLUMNS}
     if features and f"{FEATURES}.npy" in header.files:

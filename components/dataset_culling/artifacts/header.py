@@ -3,8 +3,8 @@
 {"kind": "detections", "version": 1, "made_by": "score-frames", "config": {...}, "inputs": {"frames": "sha256..."},
  "files": {"scores.npy": {"bytes": 1234, "sha256": "..."}}, "counts": {"frames": 60, "boxes": 412}}
 
-No time stamps: equal inputs give equal bytes. What does differ between runs (seconds, memory) lies in timing.json
-beside it, which the header does not list.
+The header holds no time stamps: equal inputs give equal bytes. Figures that differ between runs (seconds, memory) lie
+in timing.json, which the header does not list.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 
 from dataset_culling.errors import ArtifactError, CorruptArtifact, OutputError, SchemaMismatch
 
 HEADER = "artifact.json"
 TIMING = "timing.json"
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who writes an artifact, from what: goes into its header."""
+    """The writer of an artifact and its inputs, as the header records them."""
 
     made_by: str
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -38,7 +41,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """artifact.json, read."""
+    """The contents of artifact.json."""
 
     kind: str
     version: int
@@ -62,7 +65,7 @@ class ArtifactWriter:
         self.counts: dict[str, int] = {}
 
     def file(self, name: str) -> Path:
-        """Where to write one of the artifact's files."""
+        """Return the path at which to write one of the artifact's files."""
         return self.path / name
 
     def array(self, name: str, values: npt.NDArray[Any]) -> None:
@@ -79,9 +82,9 @@ def write_artifact(path: Path, schema: str, origin: Origin) -> Iterator[Artifact
     """Write an artifact into the directory `path`, which need not exist; its header comes last.
 
     Args:
-        path: The directory. Files already in it stay and are counted in, but for an old header, removed first.
+        path: The directory. An old header is removed first; other files already there stay and are listed.
         schema: Kind and version, as 'detections/1'.
-        origin: Who writes it, from what.
+        origin: The writer and its inputs.
 
     Raises:
         OutputError: If the directory cannot be written (no permission, disk full, a file in the way).
@@ -118,20 +121,12 @@ def read_header(path: Path, schema: str | None = None) -> Header:
     """Read the header of the artifact in directory `path`.
 
     Raises:
-        ArtifactError: If there is none or it is no header.
-        SchemaMismatch: If it is not of `schema`, where one is given.
+        ArtifactError: If the header is missing or cannot be parsed.
+        SchemaMismatch: If the artifact is not a `schema`, where one is given.
     """
     try:
         values = json.loads((path / HEADER).read_text(encoding="utf-8"))
-        header = Header(
-            kind=values["kind"],
-            version=int(values["version"]),
-            made_by=values["made_by"],
-            config=values["config"],
-            inputs=values["inputs"],
-            files=values["files"],
-            counts=values["counts"],
-        )
+        header = Header(**{name: values[name] for name in Header.__dataclass_fields__})
     except FileNotFoundError:
         what = "nothing" if not path.exists() else "a directory without one" if path.is_dir() else "a file"
         raise ArtifactError(
@@ -149,20 +144,23 @@ def read_header(path: Path, schema: str | None = None) -> Header:
 
 
 def verify(path: Path, schema: str | None = None) -> Header:
-    """Read the header and check every file's size and SHA-256.
+    """Read the header and check the size and SHA-256 of every file.
 
     Raises:
-        CorruptArtifact: If a file is missing, of another size or of other bytes.
+        CorruptArtifact: If a file is missing or its size or bytes differ.
     """
     header = read_header(path, schema)
-    for name, wanted in header.files.items():
-        check_file(path, name, wanted)
+    for name in header.files:
+        check_file(path, header, name)
     return header
 
 
-def check_file(path: Path, name: str, wanted: Mapping[str, Any]) -> Path:
-    """Check one file of an artifact against its header's entry, and return where it lies."""
+def check_file(path: Path, header: Header, name: str) -> Path:
+    """Check one file of an artifact against its header's entry and return its path."""
     file = path / name
+    if name not in header.files:
+        raise CorruptArtifact(file, expected="a file that the header lists", found="no such file in it")
+    wanted = header.files[name]
     if not file.is_file():
         raise CorruptArtifact(file, expected=f"{wanted['bytes']} bytes", found="no such file")
     if (size := file.stat().st_size) != wanted["bytes"]:
@@ -173,29 +171,57 @@ def check_file(path: Path, name: str, wanted: Mapping[str, Any]) -> Path:
 
 
 def digest(path: Path) -> str:
-    """The artifact's identity: SHA-256 of its header, which holds the SHA-256 of all else."""
+    """Return the artifact's identity: SHA-256 of its header, which holds the SHA-256 of all else."""
     read_header(path)
     return sha256_file(path / HEADER)
 
 
 def read_array(path: Path, header: Header, name: str) -> npt.NDArray[Any]:
     """Read and check NAME.npy of an artifact."""
-    file = f"{name}.npy"
-    if file not in header.files:
-        raise CorruptArtifact(path / file, expected="the file in the header's list", found="no entry")
-    values: npt.NDArray[Any] = np.load(check_file(path, file, header.files[file]), allow_pickle=False)
+    values: npt.NDArray[Any] = np.load(check_file(path, header, f"{name}.npy"), allow_pickle=False)
     return values
 
 
 def read_json_file(path: Path, header: Header, name: str) -> Any:
     """Read and check one JSON file of an artifact."""
-    if name not in header.files:
-        raise CorruptArtifact(path / name, expected="the file in the header's list", found="no entry")
-    return json.loads(check_file(path, name, header.files[name]).read_text(encoding="utf-8"))
+    return json.loads(check_file(path, header, name).read_text(encoding="utf-8"))
+
+
+def read_record(path: Path, schema: str, name: str, kind: type[T], *, missing: T | None = None) -> T:
+    """Read one JSON file of an artifact as a dataclass or another type.
+
+    Args:
+        path: The artifact's directory.
+        schema: Kind and version that the artifact must have.
+        name: The JSON file.
+        kind: Type of the result; lists become tuples and objects become dataclasses as its annotations say.
+        missing: Result for an artifact without this file; None: an artifact without it is corrupt.
+
+    Raises:
+        ArtifactError: If the artifact is not a `schema`, or the file is damaged or does not fit `kind`.
+    """
+    header = read_header(path, schema)
+    if missing is not None and name not in header.files:
+        return missing
+    with corrupt_if_invalid(path / name, schema):
+        return TypeAdapter(kind).validate_python(read_json_file(path, header, name))
+
+
+@contextmanager
+def corrupt_if_invalid(file: Path, schema: str) -> Iterator[None]:
+    """Turn errors while parsing a file's values into CorruptArtifact."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CorruptArtifact(file, expected=f"the fields of {schema}", found=f"{where}: {first['msg']}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CorruptArtifact(file, expected=f"the fields of {schema}", found=repr(error)) from None
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON beside `path` and rename it there: whole or not at all."""
+    """Write JSON to a temporary file and rename it to `path`."""
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -206,6 +232,6 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,10 +1,11 @@
 """labels/1: the teacher's boxes as COCO json, which pycocotools loads unchanged.
 
-`score` is the teacher's confidence; a doubtful box has iscrowd 1 and ignore 1. image_id is the frame_id; every frame
-that was labelled is among the images, also one without boxes. Where the teacher was compared with itself, images and
-annotations carry `trust`, 0..1, and worst.json lists the boxes that a person should look at first. Where objects were
-linked over time, annotations carry `track`, the object's number, and `source`: teacher, doubtful (confirmed by its
-track), student, interpolated, or guessed (an ignore region); what the teacher did not see itself is thus told apart.
+`score` is the teacher's confidence; a doubtful box has iscrowd 1 and ignore 1. image_id is the frame_id; every labelled
+frame is among the images, also one without boxes. Optional keys of images and annotations:
+
+    trust     0..1, agreement of the teacher with itself; worst.json then lists the boxes to review first
+    track     number of the object, if objects were linked over time
+    source    teacher, doubtful (confirmed by its track), student, interpolated, or guessed (an ignore region)
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dataset_culling.artifacts.header import Origin, read_header, read_json_file, write_artifact
-from dataset_culling.errors import CorruptArtifact
+from dataset_culling.artifacts.header import Origin, corrupt_if_invalid, read_record, write_artifact
 from dataset_culling.types import Detections, FloatArray, ImageDetections, IntArray
 
 SCHEMA = "labels/1"
@@ -27,7 +27,7 @@ WORST = "worst.json"
 
 @dataclass(frozen=True, slots=True)
 class WorstBox:
-    """A label that the teacher itself hardly stands by."""
+    """A label with low agreement of the teacher with itself."""
 
     frame_id: int
     time_s: float
@@ -35,7 +35,7 @@ class WorstBox:
     score: float
     trust: float  # 0..1
     box_xyxy: tuple[float, ...]  # px of the frame
-    ignored: bool  # whether it became an ignore region
+    ignored: bool  # True: it became an ignore region
 
 
 def coco_json(
@@ -48,16 +48,15 @@ def coco_json(
     box_source: Sequence[str] | None = None,
     box_track: IntArray | None = None,
 ) -> dict[str, Any]:
-    """Boxes as a COCO ground-truth object; boxes become (x, y, width, height).
+    """Convert boxes to a COCO ground-truth object; boxes become (x, y, width, height).
 
     Args:
-        labels: Boxes of N frames.
-        width_px: Width of each frame, shape (N,).
-        height_px: Height of each frame, shape (N,).
-        box_trust: How far each box is believed, shape (M,); None: not known, and then not written.
-        frame_trust: The same of each frame, shape (N,).
-        box_source: Where each box comes from, M words; None: from the teacher, and then not written.
-        box_track: Which object each box is of, shape (M,); None: not known, and then not written.
+        labels: M boxes of N frames.
+        width_px, height_px: Size of each frame, shape (N,).
+        box_trust: Trust in each box, 0..1, shape (M,); None: unknown, not written.
+        frame_trust: Trust in each frame's labels, 0..1, shape (N,); None: unknown, not written.
+        box_source: Source of each box, M words; None: the teacher, not written.
+        box_track: Object number of each box, shape (M,); None: unknown, not written.
     """
     rows = labels.frame_rows()
     images = [
@@ -95,14 +94,14 @@ def coco_json(
 
 
 def from_coco_json(coco: dict[str, Any], *, frame_ids: dict[int, int] | None = None) -> Detections:
-    """Boxes out of a COCO ground-truth object.
+    """Convert a COCO ground-truth object to boxes.
 
     Args:
-        coco: With images, annotations and categories; a missing score counts as 1.
-        frame_ids: image id -> frame id, for files whose image ids are their own; images not in it are left out.
+        coco: Object with images, annotations and categories; a missing score counts as 1.
+        frame_ids: image id -> frame id, for files with image ids of their own; other images are left out.
 
     Raises:
-        ValueError: If an annotation names an image or a category that is not there.
+        ValueError: If an annotation names an image or a category that is not listed.
     """
     categories = {category["id"]: index for index, category in enumerate(coco["categories"])}
     known = {image["id"] for image in coco["images"]}
@@ -153,11 +152,7 @@ def write_labels(
     box_source: Sequence[str] | None = None,
     box_track: IntArray | None = None,
 ) -> None:
-    """Write labels into the directory `path`; see `coco_json` for the shapes. `worst` is listed in the order given.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write labels into the directory `path`; see `coco_json` for the shapes. `worst` is listed in the order given."""
     with write_artifact(path, SCHEMA, origin) as artifact:
         coco = coco_json(
             labels, width_px, height_px,
@@ -171,70 +166,40 @@ def write_labels(
 
 
 def read_labels(path: Path) -> Detections:
-    """Read and check labels.
-
-    Raises:
-        ArtifactError: If it is no labels/1, or damaged.
-    """
-    header = read_header(path, SCHEMA)
-    try:
-        return from_coco_json(read_json_file(path, header, FILE))
-    except (KeyError, ValueError) as error:
-        raise CorruptArtifact(path / FILE, expected="COCO json", found=repr(error)) from None
+    """Read and check labels."""
+    coco = read_record(path, SCHEMA, FILE, dict[str, Any])
+    with corrupt_if_invalid(path / FILE, SCHEMA):
+        return from_coco_json(coco)
 
 
 def read_frame_trust(path: Path) -> FloatArray | None:
-    """How far the teacher is believed on each frame, shape (N,) in the order of `read_labels`; None: not known.
-
-    Raises:
-        ArtifactError: If it is no labels/1, or damaged.
-    """
-    header = read_header(path, SCHEMA)
-    images = read_json_file(path, header, FILE)["images"]
-    if not images or any("trust" not in image for image in images):
-        return None
-    ordered = sorted(images, key=lambda image: int(image["id"]))
-    return np.array([image["trust"] for image in ordered], np.float64)
+    """Read the trust in each frame's labels, shape (N,) in the order of `read_labels`; None: not known."""
+    values = _optional_values(path, "images", "trust", frame_key="id")
+    return np.array(values, np.float64) if values else None
 
 
 def read_box_trust(path: Path) -> FloatArray | None:
-    """How far each of the teacher's boxes is believed, shape (M,) in the order of `read_labels`; None: not known.
-
-    Raises:
-        ArtifactError: If it is no labels/1, or damaged.
-    """
-    header = read_header(path, SCHEMA)
-    boxes = read_json_file(path, header, FILE)["annotations"]
-    if any("trust" not in box for box in boxes):
-        return None
-    ordered = sorted(boxes, key=lambda box: int(box["image_id"]))  # stable: within a frame as in the file
-    return np.array([box["trust"] for box in ordered], np.float64)
+    """Read the trust in each of the teacher's boxes, shape (M,) in the order of `read_labels`; None: not known."""
+    values = _optional_values(path, "annotations", "trust", frame_key="image_id")
+    return None if values is None else np.array(values, np.float64)
 
 
 def read_box_source(path: Path) -> tuple[str, ...] | None:
-    """Where each box comes from, M words in the order of `read_labels`; None: all are the teacher's own.
+    """Read the source of each box, M words in the order of `read_labels`; None: all are the teacher's."""
+    values = _optional_values(path, "annotations", "source", frame_key="image_id")
+    return None if values is None else tuple(values)
 
-    Raises:
-        ArtifactError: If it is no labels/1, or damaged.
-    """
-    header = read_header(path, SCHEMA)
-    boxes = read_json_file(path, header, FILE)["annotations"]
-    if any("source" not in box for box in boxes):
+
+def _optional_values(path: Path, listed: str, key: str, *, frame_key: str) -> list[Any] | None:
+    """Read one value of every image or annotation, in the order of `read_labels`; None if any lacks it."""
+    entries = read_record(path, SCHEMA, FILE, dict[str, Any])[listed]
+    if any(key not in entry for entry in entries):
         return None
-    return tuple(box["source"] for box in sorted(boxes, key=lambda box: int(box["image_id"])))
+    ordered = sorted(entries, key=lambda entry: int(entry[frame_key]))  # stable: within a frame as in the file
+    return [entry[key] for entry in ordered]
 
 
 def read_worst(path: Path) -> tuple[WorstBox, ...]:
-    """The boxes that a person should look at first; empty where the teacher was not compared with itself.
-
-    Raises:
-        ArtifactError: If it is no labels/1, or damaged.
-    """
-    header = read_header(path, SCHEMA)
-    if WORST not in header.files:
-        return ()
-    try:
-        boxes = read_json_file(path, header, WORST)["boxes"]
-        return tuple(WorstBox(**{**box, "box_xyxy": tuple(box["box_xyxy"])}) for box in boxes)
-    except (KeyError, TypeError) as error:
-        raise CorruptArtifact(path / WORST, expected="a list of boxes", found=repr(error)) from None
+    """Read the boxes to review first; empty if the teacher was not compared with itself."""
+    empty: dict[str, tuple[WorstBox, ...]] = {"boxes": ()}
+    return read_record(path, SCHEMA, WORST, dict[str, tuple[WorstBox, ...]], missing=empty)["boxes"]

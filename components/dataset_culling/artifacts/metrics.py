@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from dataset_culling.artifacts.header import Origin, read_header, read_json_file, write_artifact
+from dataset_culling.artifacts.header import Origin, read_record, write_artifact
 
 SCHEMA = "metrics/1"
 FILE = "metrics.json"
@@ -28,10 +28,5 @@ def write_metrics(path: Path, metrics: Mapping[str, float], origin: Origin) -> N
 
 
 def read_metrics(path: Path) -> dict[str, float]:
-    """Read and check figures.
-
-    Raises:
-        ArtifactError: If it is no metrics/1, or damaged.
-    """
-    header = read_header(path, SCHEMA)
-    return {name: float(value) for name, value in read_json_file(path, header, FILE).items()}
+    """Read and check figures."""
+    return read_record(path, SCHEMA, FILE, dict[str, float])

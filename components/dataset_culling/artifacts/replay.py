@@ -1,10 +1,10 @@
-"""replay/1: what a camera's earlier nights left behind, as one night's run takes it; frames/1 and labels/1 beside it.
+"""replay/1: the kept frames of a camera's earlier nights, as one run uses them; beside a frames/1 and a labels/1.
 
 The frames of all nights lie in one frames/1 with ids of their own: night k (from 1) has the ids from k x 10^9 on, in
-the order of its own frames. `labels/1` names the same ids. A human check set is a night, too, labelled by a person.
+the order of its own frames. `labels/1` uses the same ids. A human check set counts as a night.
 
-    replay.json        which frame is of which night, and the camera's champion when the run began
-    champion/...       that model, a model/1 as it lies in the registry; only where there is one and it was asked for
+    replay.json        the night of each frame, and the camera's champion when the run began
+    champion/...       the champion's model/1 from the registry; only if there is one and the run asks for it
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from dataset_culling.artifacts.header import Origin, digest, read_header, read_json_file, verify, write_artifact
+from dataset_culling.artifacts.header import Origin, digest, read_record, verify, write_artifact
 from dataset_culling.errors import CorruptArtifact
 
 SCHEMA = "replay/1"
@@ -28,31 +28,27 @@ class Slice:
     """One night's part of the replay set; ids are those of the replay's frames/1."""
 
     name: str  # letters, digits, underscores: 20261120, or check
-    kind: Literal["night", "check"]  # labelled by the teacher, or by a person
+    kind: Literal["night", "check"]  # labelled by the teacher, or by an annotator
     train: tuple[int, ...]  # frames to train on
-    heldout: tuple[int, ...]  # frames to judge on, never trained on
+    heldout: tuple[int, ...]  # frames to evaluate on, never trained on
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What the registry held when the run began."""
+    """The registry's nights and champion when the run began."""
 
     champion: int  # version; 0: none, or not asked for
-    champion_digest: str  # of its model/1; "" where there is none
+    champion_digest: str  # of its model/1; "" without a champion
     slices: tuple[Slice, ...]
 
     @property
     def judged(self) -> tuple[Slice, ...]:
-        """Those with frames to judge on."""
+        """The slices with frames to evaluate on."""
         return tuple(part for part in self.slices if part.heldout)
 
 
 def write_replay(path: Path, replay: Replay, origin: Origin) -> None:
-    """Write it into the directory `path`, beside the champion's model, which lies in `path / CHAMPION` already.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write a replay set into the directory `path`; the champion's model lies in `path / CHAMPION` already."""
     with write_artifact(path, SCHEMA, origin) as artifact:
         artifact.json(FILE, asdict(replay))
         artifact.counts.update(
@@ -63,28 +59,12 @@ def write_replay(path: Path, replay: Replay, origin: Origin) -> None:
 
 
 def read_replay(path: Path) -> Replay:
-    """Read and check it.
-
-    Raises:
-        ArtifactError: If it is no replay/1, or damaged.
-    """
-    header = read_header(path, SCHEMA)
-    values = read_json_file(path, header, FILE)
-    try:
-        slices = tuple(
-            Slice(one["name"], one["kind"], tuple(one["train"]), tuple(one["heldout"])) for one in values["slices"]
-        )
-        return Replay(int(values["champion"]), str(values["champion_digest"]), slices)
-    except (KeyError, TypeError) as error:
-        raise CorruptArtifact(path / FILE, expected="a replay set", found=repr(error)) from None
+    """Read and check a replay set."""
+    return read_record(path, SCHEMA, FILE, Replay)
 
 
 def champion_model(path: Path) -> Path | None:
-    """Where the champion's model/1 lies, checked; None where the camera had none when the run began.
-
-    Raises:
-        ArtifactError: If it is no replay/1, or damaged.
-    """
+    """Return the path of the champion's checked model/1; None if the camera had none when the run began."""
     replay = read_replay(path)
     if not replay.champion:
         return None

@@ -1,4 +1,4 @@
-"""report/1: the page that people look at and the summary that machines read."""
+"""report/1: the page for people and the summary for programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataset_culling.artifacts.header import Origin, check_file, read_header, read_json_file, write_artifact
+from dataset_culling.artifacts.header import Origin, check_file, read_header, read_record, write_artifact
 
 SCHEMA = "report/1"
 PAGE = "report.html"
@@ -27,20 +27,10 @@ def write_report(path: Path, html: str, summary: Mapping[str, Any], origin: Orig
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """Read and check the summary.
-
-    Raises:
-        ArtifactError: If it is no report/1, or damaged.
-    """
-    found: dict[str, Any] = read_json_file(path, read_header(path, SCHEMA), SUMMARY)
-    return found
+    """Read and check the summary."""
+    return read_record(path, SCHEMA, SUMMARY, dict[str, Any])
 
 
 def page_file(path: Path) -> Path:
-    """Where the checked page lies.
-
-    Raises:
-        ArtifactError: If it is no report/1, or damaged.
-    """
-    header = read_header(path, SCHEMA)
-    return check_file(path, PAGE, header.files.get(PAGE, {"bytes": 0, "sha256": ""}))
+    """Return the path of the checked page."""
+    return check_file(path, read_header(path, SCHEMA), PAGE)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from dataset_culling.artifacts.header import Origin, read_header, read_json_file, write_artifact
-from dataset_culling.errors import CorruptArtifact
+from dataset_culling.artifacts.header import Origin, read_record, write_artifact
 
 SCHEMA = "resolution/1"
 FILE = "resolution.json"
@@ -28,7 +26,7 @@ class ResolutionPoint:
 
 @dataclass(frozen=True, slots=True)
 class BucketResolution:
-    """What would be chosen for one bucket of frames. Reported only: a model/1 has one side, the camera's."""
+    """The choice for one bucket of frames. Only reported: a model/1 has one side, the camera's."""
 
     bucket: str  # "hour 07", "small objects"
     num_frames: int
@@ -39,7 +37,7 @@ class BucketResolution:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What optResolution chose, and why."""
+    """The choice of optResolution and its reason."""
 
     scale: float
     side_px: int
@@ -49,58 +47,28 @@ class Resolution:
     gflops_chosen: float
     reason: str
     curve: tuple[ResolutionPoint, ...]
-    judge: str = "loss"  # what decided: the confidence loss, or "ap" against the teacher's labels
+    judge: str = "loss"  # the deciding measure: the confidence loss, or "ap" against the teacher's labels
 
 
 def write_resolution(
     path: Path, resolution: Resolution, origin: Origin, *, buckets: Sequence[BucketResolution] = ()
 ) -> None:
-    """Write the choice into the directory `path`.
-
-    Args:
-        path: The artifact's directory.
-        resolution: The choice for the camera.
-        origin: Who writes it, from what.
-        buckets: Choices for buckets of frames; a table beside the choice, left out where there is none.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write the choice into the directory `path`; choices for `buckets` of frames make a table beside it."""
     with write_artifact(path, SCHEMA, origin) as artifact:
         artifact.json(FILE, asdict(resolution))
         artifact.counts["scales"] = len(resolution.curve)
-        artifact.file(BUCKETS).unlink(missing_ok=True)  # an earlier choice's table must not pass for this one's
+        artifact.file(BUCKETS).unlink(missing_ok=True)  # of an earlier attempt
         if buckets:
             artifact.json(BUCKETS, {"buckets": [asdict(one) for one in buckets]})
             artifact.counts["buckets"] = len(buckets)
 
 
 def read_resolution(path: Path) -> Resolution:
-    """Read and check the choice.
-
-    Raises:
-        ArtifactError: If it is no resolution/1, or damaged.
-    """
-    header = read_header(path, SCHEMA)
-    values = read_json_file(path, header, FILE)
-    try:
-        curve: Sequence[dict[str, float]] = values.pop("curve")
-        return Resolution(**values, curve=tuple(ResolutionPoint(**point) for point in curve))  # type: ignore[arg-type]
-    except (KeyError, TypeError) as error:
-        raise CorruptArtifact(path / FILE, expected="a resolution", found=repr(error)) from None
+    """Read and check the choice."""
+    return read_record(path, SCHEMA, FILE, Resolution)
 
 
 def read_buckets(path: Path) -> tuple[BucketResolution, ...]:
-    """The choices for buckets of frames; empty where none were made.
-
-    Raises:
-        ArtifactError: If it is no resolution/1, or damaged.
-    """
-    header = read_header(path, SCHEMA)
-    if BUCKETS not in header.files:
-        return ()
-    try:
-        rows: Sequence[dict[str, Any]] = read_json_file(path, header, BUCKETS)["buckets"]
-        return tuple(BucketResolution(**row) for row in rows)
-    except (KeyError, TypeError) as error:
-        raise CorruptArtifact(path / BUCKETS, expected="choices for buckets", found=repr(error)) from None
+    """Read the choices for buckets of frames; empty if none were made."""
+    empty: dict[str, tuple[BucketResolution, ...]] = {"buckets": ()}
+    return read_record(path, SCHEMA, BUCKETS, dict[str, tuple[BucketResolution, ...]], missing=empty)["buckets"]

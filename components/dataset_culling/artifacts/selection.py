@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_culling.artifacts.header import Origin, check_file, read_header, write_artifact
-from dataset_culling.errors import CorruptArtifact
+from dataset_culling.artifacts.header import Origin, check_file, corrupt_if_invalid, read_header, write_artifact
 from dataset_culling.types import Selection
 
 SCHEMA = "selection/1"
@@ -16,11 +15,7 @@ FILE = "selection.jsonl"
 
 
 def write_selection(path: Path, selection: Selection, origin: Origin) -> None:
-    """Write a selection into the directory `path`; equal selections give equal bytes.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write a selection into the directory `path`; equal selections give equal bytes."""
     with write_artifact(path, SCHEMA, origin) as artifact:
         with artifact.file(FILE).open("w", encoding="utf-8") as file:
             for rank in range(len(selection)):
@@ -35,19 +30,12 @@ def write_selection(path: Path, selection: Selection, origin: Origin) -> None:
 
 
 def read_selection(path: Path) -> Selection:
-    """Read and check a selection.
-
-    Raises:
-        ArtifactError: If it is no selection/1, or damaged.
-    """
-    header = read_header(path, SCHEMA)
-    file = check_file(path, FILE, header.files.get(FILE, {"bytes": 0, "sha256": ""}))
-    try:
+    """Read and check a selection."""
+    file = check_file(path, read_header(path, SCHEMA), FILE)
+    with corrupt_if_invalid(file, SCHEMA):
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         return Selection(
             frame_ids=np.array([row["frame_id"] for row in rows], np.int64),
             loss=np.array([row["loss"] for row in rows], np.float64),
             reasons=tuple(row["reason"] for row in rows),
         )
-    except (ValueError, KeyError) as error:
-        raise CorruptArtifact(file, expected="rows with frame_id, loss and reason", found=repr(error)) from None

@@ -1,7 +1,7 @@
-"""subset/1: which frames a training looked at, and from which epoch on, as JSON lines. A file of the model/1 it gave.
+"""subset/1: the frames that a training used, by epoch, as JSON lines; a file of the trained model/1.
 
-The first line says how they were chosen, every other one what was looked at from an epoch on (counted from 0), by
-frames' names: batches with what their losses count, or single frames whose batches were made anew every epoch.
+The first line holds the method. Every other line holds the frame names used from an epoch on (counted from 0): batches
+with the weights of their losses, or single frames that were batched anew every epoch.
 
     {"subset": "subset/1", "method": "gradmatch", "detector": "tiny", "epochs": 20, "share": 0.3, ...}
     {"epoch": 5, "batches": [["frame 12000", "frame 500"], ["frame 31000", "frame 8000"]], "weights": [1.25, 0.75]}
@@ -29,12 +29,12 @@ FILE = "subset.jsonl"
 class SubsetRecord:
     """All of one training's subsets."""
 
-    chosen_by: Mapping[str, Any]  # method, detector, epochs and the like; told, and needed by nobody
+    chosen_by: Mapping[str, Any]  # method, detector, epochs and the like; only for display
     subsets: tuple[Subset, ...]  # ascending epochs
 
 
 def subset_lines(record: SubsetRecord) -> str:
-    """The file's text."""
+    """Return the file's text."""
     rows: list[dict[str, Any]] = [{"subset": SCHEMA, **record.chosen_by}]
     for one in record.subsets:
         if one.batched:
@@ -46,14 +46,10 @@ def subset_lines(record: SubsetRecord) -> str:
 
 
 def parse_subsets(lines: Iterable[str], *, where: str) -> SubsetRecord:
-    """What `subset_lines` wrote.
-
-    Args:
-        lines: Of the file.
-        where: Its name, for errors.
+    """Parse the lines of a file that `subset_lines` made; `where` names it in errors.
 
     Raises:
-        InputError: If it is no subset/1, or a line of it is cut off or wrong.
+        InputError: If it is not a subset/1, or a line is cut off or invalid.
     """
     chosen_by: dict[str, Any] | None = None
     found: list[Subset] = []

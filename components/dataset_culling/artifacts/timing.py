@@ -1,4 +1,4 @@
-"""timing.json: what a stage took. It lies in each of its outputs, outside the header, so it changes no digest."""
+"""timing.json: the cost of a stage, in each of its outputs. The header does not list it, so it changes no digest."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Timing:
 
 
 def write_timing(path: Path, timing: Timing) -> None:
-    """Lay a stage's timing into an artifact's directory."""
+    """Write a stage's timing into an artifact's directory."""
     write_json(path / TIMING, asdict(timing))
 
 
 def read_timing(path: Path) -> Timing | None:
-    """The timing in an artifact's directory, or None where there is none that can be read: it is never essential."""
+    """Read the timing in an artifact's directory; None if it is missing or unreadable, as it is never essential."""
     try:
         values = json.loads((path / TIMING).read_text(encoding="utf-8"))
         return Timing(**{**values, "notes": tuple(values.get("notes", ()))})

@@ -161,7 +161,7 @@ def load_detector(ref: DetectorRef, *, device: str = "cpu") -> Detector:
             f"detector: no detector is called '{ref.name}'.{did_you_mean(ref.name, list(DETECTORS))} "
             f"Known: {', '.join(DETECTORS)}, or a .yaml file that describes an exported network."
         )
-    from dataset_culling.detectors.quick_import import import_torchvision
+    from dataset_culling.detectors.torchvision_import import import_torchvision
 
     import_torchvision()
     module, _, function = spec.build.partition(":")

@@ -24,9 +24,9 @@ from dataset_culling.errors import ConfigError, OutputError
 from dataset_culling.evaluation.promotion_rule import PromotionBounds
 from dataset_culling.fleet.lines import line_of, parse_with_lines, plain, read_text, refusal
 from dataset_culling.fleet.schedule import DAY_S
-from dataset_culling.graph import PipelineConfig
 from dataset_culling.kubeflow.parameters import pipeline_arguments
-from dataset_culling.presets import preset_names, read_preset
+from dataset_culling.pipeline.graph import PipelineConfig
+from dataset_culling.pipeline.presets import preset_names, read_preset
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,47}$"
 DAY_FIELD = "{day}"

@@ -69,8 +69,3 @@ def stagger_s(camera: str, spread_s: int) -> int:
     if spread_s <= 0:
         return 0
     return int.from_bytes(hashlib.sha256(camera.encode()).digest()[:8], "big") % spread_s
-
-
-def footage_day(now_utc: datetime, zone: str) -> date:
-    """Return the last whole day where the camera stands: yesterday's date there."""
-    return now_utc.astimezone(ZoneInfo(zone)).date() - timedelta(days=1)

@@ -1,1 +1,1 @@
-"""Video in: which files make up the footage, which of their frames are wanted, and those frames decoded and checked."""
+"""Footage: find, probe, index, timeline, sample, holdout, decode, damage, near_duplicates, in this order of use."""

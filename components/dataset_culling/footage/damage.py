@@ -1,6 +1,6 @@
-"""Pictures that are no pictures: what damage looks like, and who counts it.
+"""Detect and count damaged frames.
 
-Thumbnails are full-range Y, U, V, shape (3, H, W), each value the average of its part of the picture.
+Thumbnails are full-range Y, U, V, shape (3, H, W); each value is the average of its part of the picture.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataset_culling.footage.decode import Picture
 SHOWN = ("grey", "green", "black")
 SKIPPABLE = ("corrupt", *SHOWN, "frozen")
 KINDS = (*SKIPPABLE, "truncated")
-"""corrupt: the decoder met broken data on the way to the frame. grey, green: parts never arrived, and the recorder or
-the decoder filled them with mid-grey or with zeros. black: no light at all. frozen: the same picture again, bit for
-bit, for longer than a live sensor's noise allows. truncated: the file ends before the time that its header promises."""
+"""corrupt: broken data on the decoder's way to the frame. grey, green: missing parts, filled by the recorder or the
+decoder with mid-grey or zeros. black: no light at all. frozen: the same picture bit for bit for longer than a live
+sensor's noise allows. truncated: the file ends before the duration in its header."""
 
-_GREEN_MOST = 16  # U and V this low together lie outside of what RGB can show
+_GREEN_MOST = 16  # U and V this low together lie outside of RGB
 _GREEN_SHARE = 0.05
 _GREY_LUMA = (126, 132)  # 128 as stored is 128 or, from limited range, 130
 _GREY_CHROMA = 2
@@ -28,11 +28,7 @@ _BLACK_MOST = 12  # a lamp of four pixels lifts its part of the thumbnail above 
 
 
 def picture_damage(thumb_yuv: npt.NDArray[np.uint8]) -> str:
-    """The kind of damage that a picture shows: 'green', 'grey', 'black', or '' for none.
-
-    Args:
-        thumb_yuv: Full-range Y, U, V, shape (3, H, W).
-    """
+    """Classify the damage visible in a thumbnail, (3, H, W): 'green', 'grey', 'black', or '' for no damage."""
     luma, blue, red = thumb_yuv.astype(np.int16)
     if np.mean((blue < _GREEN_MOST) & (red < _GREEN_MOST)) >= _GREEN_SHARE:
         return "green"
@@ -48,18 +44,18 @@ def picture_damage(thumb_yuv: npt.NDArray[np.uint8]) -> str:
 
 @dataclass(slots=True)
 class DamageLog:
-    """Judges samples one after another, counts damage by kind and notes the stretches in which it lies."""
+    """Checks samples in time order; counts damage by kind and records its stretches."""
 
     skipped: frozenset[str]  # kinds whose samples are not used
     frozen_min_s: float  # identical pictures for this long are a frozen camera
-    join_s: float  # damage of one kind no further apart than this is one stretch
+    join_s: float  # damage of one kind at most this far apart is one stretch
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     stretches: list[dict[str, float | str | int]] = field(default_factory=list)
     _last_crc32: int = -1
     _same_since_s: float = 0.0
 
     def is_usable(self, picture: Picture, time_s: float) -> bool:
-        """Whether to use a sample; call it for every one, in time order."""
+        """Check a sample and return True if it is to be used; call it for every sample, in time order."""
         kind = self._kind(picture, time_s)
         if kind:
             self.add(kind, time_s)
@@ -74,7 +70,7 @@ class DamageLog:
         return picture_damage(picture.thumb_yuv) or ("frozen" if stands else "")
 
     def add(self, kind: str, start_s: float, *, end_s: float | None = None, samples: int = 1) -> None:
-        """Count samples that are damaged, from a time to another."""
+        """Count damaged samples of one stretch of time."""
         self.counts[kind] += samples
         until_s = start_s if end_s is None else end_s
         for stretch in reversed(self.stretches[-len(KINDS) :]):
@@ -85,10 +81,10 @@ class DamageLog:
 
     @property
     def lost(self) -> int:
-        """Samples that are gone: skipped, or never recorded. Frozen ones repeat a kept one, so nothing is lost."""
+        """Samples lost: skipped or never recorded. Frozen ones do not count, as they repeat a kept one."""
         gone = (self.skipped | {"truncated"}) - {"frozen"}
         return sum(self.counts[kind] for kind in gone)
 
     def summary(self) -> str:
-        """Counts by kind, for people."""
+        """Format the counts by kind for display."""
         return ", ".join(f"{count} {kind}" for kind, count in self.counts.items() if count) or "none damaged"

@@ -1,13 +1,13 @@
-"""Wanted frames of one file, decoded with as little work as the stream allows, as JPEGs ready to be stored or as RGB.
+"""Decode wanted frames of one file with as little work as the stream allows, as JPEGs or as RGB.
 
-Per run of packets (see `sampling.plan_runs`): seek to its keyframe, send its packets one by one, let the decoder drop
-what nobody refers to and nobody wants (non-reference frames), drain it after the last wanted one, jump to the next run.
-Scaling, full-range conversion and rotation happen in FFmpeg's scaler, and the picture goes into the JPEG encoder as
-YUV 4:2:0 without a detour over RGB.
+For each run of packets (see `sample.plan_runs`): seek to its keyframe, decode its packets while the decoder skips
+unwanted non-reference frames, drain the decoder after the last wanted one. FFmpeg's scaler does scaling and full-range
+conversion, and the JPEG encoder takes its YUV 4:2:0 planes without a detour over RGB.
 """
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,33 +22,33 @@ import simplejpeg
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from dataset_culling.errors import FootageError
+from dataset_culling.footage.find import VideoPath
 from dataset_culling.footage.index import NO_TIME, PacketIndex, ReadErrors, packets_of
-from dataset_culling.footage.probe import VideoPath, open_video, quarter_turn, shown_size, video_stream
+from dataset_culling.footage.probe import open_video, quarter_turn, shown_size, video_stream
 from dataset_culling.footage.sample import Run
 from dataset_culling.types import IntArray
 
 THUMB_PX = (96, 72)
-"""Width and height of the thumbnails on which damage and near-duplicates are judged."""
+"""Width and height of the thumbnails used to detect damage and near-duplicates."""
 
-_SEEK_PACKETS = 64  # nearer than this, reading on is cheaper than a seek
-
-_SEEK_BACK_S = (0, 1, 10)  # containers without an index (MPEG-TS) land behind where they were asked to
+_SEEK_PACKETS = 64  # for shorter distances, reading on is cheaper than a seek
+_SEEK_BACK_S = (0, 1, 10)  # in containers without an index (MPEG-TS) a seek can land too late
 
 _CHECK_THEMSELVES = ("h264", "hevc")
-"""Decoders that withhold frames until they can be right; others show whatever follows a false keyframe."""
+"""Decoders that withhold frames until these can be correct; others show frames after a false keyframe."""
 
 ByteArray = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """How frames are stored, and how the decoder treats damage."""
+    """Options for storing frames and for treating damage."""
 
     jpeg_quality: int
-    max_side_px: int  # longer side of a stored frame at most; 0: as it is
+    max_side_px: int  # longest side of a stored frame; 0: as recorded
     nvdec: bool  # decode on the GPU; the CPU is the reference
-    strict: bool  # a damaged packet spoils the rest of its group of pictures; else what the decoder conceals is taken
-    rgb: bool = False  # pictures to be looked at now: RGB and no JPEG, nor what damage is judged on
+    strict: bool  # reject the rest of a group of pictures after damage; else take what the decoder conceals
+    rgb: bool = False  # give RGB for direct use instead of a JPEG and a thumbnail
 
 
 NO_THUMB = np.zeros((3, 0, 0), np.uint8)
@@ -57,23 +57,23 @@ NO_RGB = np.zeros((0, 0, 3), np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A sampled frame: its packet, its JPEG, and what is needed to judge it. `jpeg` is empty where nothing came out."""
+    """A sampled frame: its packet, its JPEG and the data for damage checks. `jpeg` is empty if decoding failed."""
 
     packet: int
     jpeg: bytes
-    crc32: int  # of the stored picture's luminance: two frames with the same one are the same picture
-    thumb_yuv: ByteArray  # (3, 72, 96) full-range Y, U, V; (3, 0, 0) where nothing came out
+    crc32: int  # of the stored picture's luminance; equal values mean equal pictures
+    thumb_yuv: ByteArray  # (3, 72, 96) full-range Y, U, V; (3, 0, 0) if decoding failed
     corrupt: bool  # the decoder met damage between the keyframe and this frame
     rgb: ByteArray = field(default_factory=lambda: NO_RGB)  # (H, W, 3), with DecodeOptions.rgb instead of `jpeg`
 
 
 class VideoFile:
-    """One open file with its decoder; not for two threads at once. Close it when done."""
+    """One open file with its decoder; not thread-safe. Close it after use."""
 
     def __init__(self, path: VideoPath, index: PacketIndex, options: DecodeOptions) -> None:
         self._path, self._index, self._options = path, index, options
         self._container: Any = None
-        self._scaler = VideoReformatter()  # kept, because setting one up costs five times what using it does
+        self._scaler = VideoReformatter()  # kept, because creating one costs five times its use
         self._open()
 
     def _open(self) -> None:
@@ -81,8 +81,8 @@ class VideoFile:
         self._container = open_video(self._path, nvdec=self._options.nvdec)
         self._stream = video_stream(self._container, self._path)
         self._context = self._stream.codec_context
-        # One thread per decoder: several files or stretches decode side by side instead, which scales better, and only
-        # so does the n-th packet's skip flag apply to the n-th packet.
+        # One thread per decoder: decoding several files or stretches in parallel scales better, and a skip flag then
+        # applies to its own packet.
         self._context.thread_type = "NONE"
         self._context.thread_count = 1
         if self._options.strict:
@@ -92,7 +92,7 @@ class VideoFile:
 
     def _restart(self) -> None:
         self._packets = packets_of(self._container, self._stream, ReadErrors())
-        self._at = 0  # the row of the packet that comes next
+        self._at = 0  # row of the next packet
 
     def close(self) -> None:
         """Release the file and the decoder."""
@@ -101,10 +101,10 @@ class VideoFile:
             self._container = None
 
     def pictures(self, runs: Sequence[Run]) -> Iterator[Picture]:
-        """Decode the wanted frames of some runs, in the order in which they are shown within each run.
+        """Decode the wanted frames of some runs, in display order within each run.
 
         Raises:
-            FootageError: If the file is not the one that was indexed.
+            FootageError: If the file has changed since it was indexed.
         """
         for run in runs:
             yield from self._run(run)
@@ -118,15 +118,15 @@ class VideoFile:
             yield picture
         else:
             return
-        # Some streams have no frame that stands alone, only stretches over which the picture builds up (intra refresh):
-        # what is called a keyframe there needs the group before it. Damage stays damage at the second attempt.
+        # With intra refresh a picture builds up over several frames, and a keyframe needs the group before it. Real
+        # damage shows again at the second attempt.
         before = int(self._index.starts[self._index.start_before(run.first - 1)])
         for picture in self._attempt(run, before):
             if picture.packet not in given:
                 yield picture
 
     def _attempt(self, run: Run, first: int) -> Iterator[Picture]:
-        """Decode a run from a packet at or before its own first one."""
+        """Decode a run from packet `first`, at or before the run's own first one."""
         index = self._index
         by_key = {int(index.pts[row]) if index.timed else int(row): int(row) for row in run.wanted}
         awaited = deque(int(row) for row in run.wanted[np.argsort(index.time_s[run.wanted], kind="stable")])
@@ -151,7 +151,7 @@ class VideoFile:
             yield _nothing(row)
 
     def _is_hit(self, row: int, damage: Sequence[int]) -> bool:
-        """Whether a packet that this one depends on was found damaged, by the container or by the decoder."""
+        """Return True if container or decoder found damage in a packet that this one depends on."""
         index = self._index
         group = index.start_before(row)
         if index.timed and group > 0 and index.time_s[row] < index.time_s[index.starts[group]]:
@@ -163,13 +163,13 @@ class VideoFile:
         return any(since <= hit <= until for hit in damage)
 
     def _frames(self, run: Run, first: int, wanted: frozenset[int], damage: list[int]) -> Iterator[Any]:
-        """The run's frames as the decoder gives them; rows of packets that it cannot read go to `damage`."""
+        """Yield the run's frames in decoder order; add the rows of undecodable packets to `damage`."""
         index = self._index
         self._context.flush_buffers()
         row = first
         for row, packet in self._read(first, run.stop):
             if index.timed:
-                # Frames shown before the keyframe that they follow in the file refer to what was not decoded.
+                # Frames shown before their keyframe refer to packets that were not decoded.
                 if index.time_s[row] < index.time_s[first]:
                     continue
                 self._context.skip_frame = "DEFAULT" if row in wanted else "NONREF"
@@ -193,15 +193,15 @@ class VideoFile:
             yield row, packet
 
     def _go_to(self, row: int) -> None:
-        """Make `row` the packet that comes next."""
+        """Make `row` the next packet."""
         if not 0 <= row - self._at <= _SEEK_PACKETS and self._seek(row):
             return
-        # Reading on always leads there, if need be from the start.
+        # Reading on always works, if necessary from the start.
         if self._at > row or not self._skip_to(row):
             self._open()
             if not self._skip_to(row):
                 raise FootageError(
-                    f"{self._path}: expected the file that was indexed, found another. Do not write to it meanwhile."
+                    f"{self._path}: the file has changed since it was indexed. Do not write to it during a run."
                 )
 
     def _skip_to(self, row: int) -> bool:
@@ -212,12 +212,12 @@ class VideoFile:
         return True
 
     def _seek(self, row: int) -> bool:
-        """Seek to a keyframe's row by its time, and make sure by its place in the file that it is the one."""
+        """Seek to a keyframe's row by its time and verify its byte offset."""
         index = self._index
         position = int(index.start_position[index.start_before(row)])
         if index.pts[row] == NO_TIME or position < 0 or index.restarts:
             return False
-        self._at = len(index) + 1  # nowhere, until the packet is found
+        self._at = len(index) + 1  # invalid until the packet is found
         for back_s in _SEEK_BACK_S:
             try:
                 earlier = int(index.pts[row] - back_s / self._stream.time_base)
@@ -227,7 +227,7 @@ class VideoFile:
             packets = packets_of(self._container, self._stream, ReadErrors())
             for packet in packets:
                 if packet.pos == position and packet.pts == index.pts[row]:
-                    self._packets = _with_first(packet, packets)
+                    self._packets = itertools.chain([packet], packets)
                     self._at = row
                     return True
                 if packet.pos is not None and packet.pos > position:
@@ -248,7 +248,7 @@ class VideoFile:
         return Picture(row, jpeg, zlib.crc32(planes[0].data), thumb(planes), corrupt)
 
     def _size(self, frame: Any) -> tuple[int, int]:
-        """Size to scale to before turning."""
+        """Return width and height to scale to before rotation."""
         width, height = shown_size(frame.width, frame.height, self._aspect, 0)
         longest = max(width, height)
         most = self._options.max_side_px
@@ -258,23 +258,18 @@ class VideoFile:
 
 
 def _nothing(row: int) -> Picture:
-    """What stands for a wanted frame that the decoder did not give."""
+    """Return the picture for a wanted frame that the decoder did not give."""
     return Picture(row, b"", 0, NO_THUMB, corrupt=True)
 
 
 def _any_within(rows: IntArray, first: int, last: int) -> bool:
-    """Whether any of the ascending rows lies in first..last."""
+    """Return True if any of the ascending rows lies in first..last."""
     at = int(np.searchsorted(rows, first))
     return at < len(rows) and int(rows[at]) <= last
 
 
-def _with_first(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
-
-
 def yuv_planes(frame: Any, width_px: int, height_px: int, scaler: VideoReformatter) -> tuple[ByteArray, ...]:
-    """A decoded frame as full-range BT.601 planes, as JPEG wants them: Y (H, W), U and V (ceil(H/2), ceil(W/2))."""
+    """Convert a decoded frame to JPEG's full-range BT.601 planes: Y (H, W), U and V (ceil(H/2), ceil(W/2))."""
     scaled: Any = scaler.reformat(
         frame,
         width=width_px,
@@ -293,7 +288,7 @@ def yuv_planes(frame: Any, width_px: int, height_px: int, scaler: VideoReformatt
 
 
 def rgb_image(frame: Any, width_px: int, height_px: int, scaler: VideoReformatter) -> ByteArray:
-    """A decoded frame as RGB, shape (H, W, 3): what its JPEG would show, but for the JPEG's loss."""
+    """Convert a decoded frame to RGB, shape (H, W, 3); equal to its JPEG but for compression loss."""
     scaled: Any = scaler.reformat(
         frame,
         width=width_px,
@@ -308,6 +303,6 @@ def rgb_image(frame: Any, width_px: int, height_px: int, scaler: VideoReformatte
 
 
 def thumb(planes: Sequence[ByteArray]) -> ByteArray:
-    """The picture at thumbnail size, averaged over areas, shape (3, 72, 96)."""
+    """Scale planes to a thumbnail, averaged over areas, shape (3, 72, 96)."""
     small = [cv2.resize(plane, THUMB_PX, interpolation=cv2.INTER_AREA) for plane in planes]
     return np.stack(small).astype(np.uint8)

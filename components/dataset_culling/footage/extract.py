@@ -1,8 +1,8 @@
-"""Sampled frames of many files, in time order, decoded side by side on the cores there are.
+"""Decode the samples of many files in parallel and yield them in time order.
 
-The work is cut into pieces of some dozens of samples, each starting at a keyframe. Workers decode pieces ahead; what
-they yield is handed on strictly in order. How pieces are cut does not depend on the number of workers, so neither does
-what comes out. A worker that is too far ahead waits: memory holds a few pieces at most, however long the footage.
+The work is cut into pieces of a few dozen samples, each starting at a keyframe. Workers decode pieces ahead, and their
+pictures are yielded strictly in order. Pieces do not depend on the number of workers, and so neither does the result. A
+worker too far ahead waits: memory holds a few pieces at most, however long the footage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataset_culling.footage.timeline import Samples, Segment
 
 SAMPLES_PER_PIECE = 24
 HELD_PER_PIECE = 48
-"""Pictures of a piece that may wait, decoded."""
+"""Decoded pictures of a piece that may wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,11 @@ def extract(
     """Decode the samples, in time order.
 
     Args:
-        segments: The footage.
-        samples: What to take from it.
-        options: How to decode and store.
-        workers: How many pieces are decoded at once; at least 1.
-        held: How many pictures of a piece may wait; `workers` + 2 times as many are in memory at most.
+        workers: Pieces decoded at once; at least 1.
+        held: Pictures of a piece that may wait; memory holds at most `workers` + 2 times as many.
 
     Raises:
-        FootageError: If a file changes while it is read.
+        FootageError: If a file changes during reading.
     """
     stop = threading.Event()
     files = _Files(segments, options)
@@ -110,14 +107,14 @@ def _put(out: queue.Queue[Picture | None], picture: Picture | None, stop: thread
 
 
 class _Files:
-    """Each worker's open file: consecutive pieces are mostly of the same one."""
+    """Each worker's open file: consecutive pieces mostly belong to the same one."""
 
     def __init__(self, segments: Sequence[Segment], options: DecodeOptions) -> None:
         self._segments, self._options = segments, options
         self._open: dict[int, tuple[int, VideoFile]] = {}
 
     def of(self, row: int) -> VideoFile:
-        """This worker's open file of a segment."""
+        """Return this worker's open file of a segment."""
         thread = threading.get_ident()
         held = self._open.get(thread)
         if held is not None and held[0] == row:
@@ -130,7 +127,7 @@ class _Files:
         return file
 
     def close(self) -> None:
-        """Close them all, once no worker runs."""
+        """Close all files; call it when no worker runs."""
         for _, file in self._open.values():
             file.close()
         self._open.clear()

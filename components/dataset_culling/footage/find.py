@@ -1,33 +1,53 @@
-"""Which files make up the footage, and when each was recorded."""
+"""Find the files that make up the footage and their times of recording."""
 
 from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from dataset_culling.errors import FootageError
-from dataset_culling.footage.probe import RemoteVideo, VideoInfo, VideoPath
+from dataset_culling.storage import Stat, is_remote, list_prefix
 
-SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("3gp", "avi", "flv", "h264", "h265", "hevc", "m2ts", "m4v", "mjpeg", "mjpg"),
-        *("mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ts", "webm", "wmv"),
-    )
-)
-"""What counts as a video in a folder; a file that is named itself may end in anything."""
+if TYPE_CHECKING:
+    from dataset_culling.footage.probe import VideoInfo
+
+SUFFIXES = frozenset({
+    ".3gp", ".avi", ".flv", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4",
+    ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv",
+})  # fmt: skip
+"""Suffixes of videos in a folder; an explicitly named file may have any suffix."""
 
 MODIFICATION_TIMES = "start times from modification times"
-"""What `order_by_time` says when nothing better tells; good enough for an order, not for a wall clock."""
+"""Note of `order_by_time` for the weakest source of times: good enough for an order, not for a wall clock."""
 
 _MTIME_SLACK_S = 5.0  # recorders close a file seconds after its last frame
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteVideo:
+    """A video in an object store, read by byte ranges and never copied as a whole."""
+
+    uri: str
+    num_bytes: int
+    etag: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the URI."""
+        return self.uri.rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        return self.uri
+
+
+VideoPath = Path | RemoteVideo
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,42 +55,30 @@ class Source:
     """One file to read."""
 
     path: VideoPath
-    explicit: bool  # named itself, not found in a folder: then it must be readable
+    explicit: bool  # named itself, not found in a folder: it must be readable
 
     @property
     def name(self) -> str:
-        """The path or URI: times are read from it."""
+        """The path or URI, which may hold the time of recording."""
         return str(self.path)
 
 
-class RemoteFiles(Protocol):
-    """What is needed of an object store to read footage from it; no store comes in otherwise."""
-
-    def is_remote(self, uri: str) -> bool:
-        """Whether a source names an object store and not a path."""
-
-    def find(self, uri: str) -> Sequence[tuple[str, int]]:
-        """URI and bytes of the object that `uri` names, or of all that lie under it."""
-
-    def open(self, uri: str) -> BinaryIO:
-        """An object as a seekable file."""
-
-
-def find_sources(sources: Sequence[str], remote: RemoteFiles) -> list[Source]:
-    """Expand files, folders and globs, here or in a store; each file once, in the order found.
+def find_sources(
+    sources: Sequence[str], *, list_objects: Callable[[str], Iterable[Stat]] = list_prefix
+) -> list[Source]:
+    """Expand files, folders and globs, local or in a store; each file once, in the order found.
 
     Raises:
-        FootageError: If one leads to nothing.
-        StoreError: If the store does not say what it holds.
+        FootageError: If a source leads to no file.
+        StoreError: If the store cannot be listed.
     """
     found: dict[str, Source] = {}
     for source in sources:
-        here = _in_store(source, remote) if remote.is_remote(source) else _on_disk(source)
-        if not here:
-            what = "files that match" if glob.has_magic(source) else "videos under it"
-            ends = " They must end in .mp4, .mkv, .avi or alike."
-            raise FootageError(f"{source}: expected {what}, found none. Check the name.{ends}")
-        for file in here:
+        files = _in_store(source, list_objects) if is_remote(source) else _on_disk(source)
+        if not files:
+            problem = "no file matches" if glob.has_magic(source) else "no videos under it"
+            raise FootageError(f"{source}: {problem}. Check the name; videos end in .mp4, .mkv, .avi or similar.")
+        for file in files:
             found.setdefault(str(file.path.resolve() if isinstance(file.path, Path) else file.path), file)
     return list(found.values())
 
@@ -88,16 +96,16 @@ def _on_disk(source: str) -> list[Source]:
     return [Source(f, explicit=False) for f in matches if f.is_file() and not f.name.startswith(".")]
 
 
-def _in_store(source: str, remote: RemoteFiles) -> list[Source]:
+def _in_store(source: str, list_objects: Callable[[str], Iterable[Stat]]) -> list[Source]:
     folder = source
-    if glob.has_magic(source):  # list only as deep as the pattern is plain
+    if glob.has_magic(source):  # list from the last folder without a wildcard
         plain = re.split(r"[*?\[]", source, maxsplit=1)[0]
         folder = plain[: plain.rindex("/") + 1]
     found = []
-    for uri, num_bytes in remote.find(folder):
-        matches = fnmatchcase(uri, source) if folder != source else uri == source or _is_video_name(uri)
-        if matches:
-            found.append(Source(RemoteVideo(uri, num_bytes, remote.open), explicit=uri == source))
+    for stat in list_objects(folder):
+        uri = stat.uri
+        if fnmatchcase(uri, source) if folder != source else uri == source or _is_video_name(uri):
+            found.append(Source(RemoteVideo(uri, stat.size, stat.etag), explicit=uri == source))
     return found
 
 
@@ -107,12 +115,12 @@ def _is_video_name(uri: str) -> bool:
 
 
 def time_in_name(name: str, pattern: re.Pattern[str], zone: str) -> datetime | None:
-    """The start of recording that a path names, in UTC; None where it names none.
+    """Parse the start of recording in a path, in UTC; None if it holds no time.
 
     Args:
         name: The path or URI; folders may hold the date and the file the time.
-        pattern: Groups year, month, day, hour, minute and, if there, second; its last match counts.
-        zone: IANA name of the time zone that the names are in.
+        pattern: Groups year, month, day, hour, minute and optionally second; the last match counts.
+        zone: IANA name of the time zone of the names.
     """
     last = None
     for match in pattern.finditer(name):
@@ -120,22 +128,23 @@ def time_in_name(name: str, pattern: re.Pattern[str], zone: str) -> datetime | N
         try:
             last = datetime(**numbers, tzinfo=ZoneInfo(zone)).astimezone(UTC)
         except (ValueError, TypeError):
-            continue  # digits that are no date: a serial number
+            continue  # digits of a serial number
     return last
 
 
 def order_by_time(
     sources: Sequence[Source], infos: Sequence[VideoInfo], *, pattern: re.Pattern[str], zone: str
 ) -> tuple[list[int], list[datetime | None], str]:
-    """Put files in time order by the first way that works for all of them.
+    """Put files in time order by the first method that works for all of them.
 
-    The ways: times in the file names; the container's creation time; the modification time, taken as the end of the
-    recording, if the files then follow one another without overlap (copied files all carry the time of the copy); the
-    names in natural order, one right after the other.
+    1. Times in the file names.
+    2. The container's creation time.
+    3. The modification time as the end of the recording, if the files then follow one another without overlap. Copied
+       files all carry the time of the copy.
+    4. The names in natural order, one file right after the other.
 
     Returns:
-        The order as rows of `sources`; in that order the start times in UTC, or None where unknown; and a sentence
-        saying which way it was.
+        The order as rows of `sources`, the start times in that order (UTC; None: unknown), and a note on the method.
     """
     rows = range(len(sources))
     named = [time_in_name(source.name, pattern, zone) for source in sources]
@@ -155,7 +164,7 @@ def order_by_time(
         at_s = begun[0]
         moments: list[datetime | None] = []
         for place, row in enumerate(by_mtime):
-            # Within the slack a late close looks like an overlap; no frame was recorded twice.
+            # A file closed late looks like an overlap; no frame was recorded twice.
             at_s = max(at_s, begun[place])
             moments.append(datetime.fromtimestamp(at_s, UTC))
             at_s += infos[row].duration_s
@@ -164,12 +173,12 @@ def order_by_time(
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key in which cam2 comes before cam10."""
+    """Return a sort key that puts cam2 before cam10."""
     parts = re.split(r"(\d+)", name)
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
 
 
 def utc_text(moment: datetime) -> str:
-    """ISO 8601 in UTC, to the millisecond."""
+    """Format a time as ISO 8601 in UTC, to the millisecond."""
     rounded = moment.astimezone(UTC) + timedelta(microseconds=500)
     return rounded.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,7 @@
-"""Training part and held-out part, separated by time.
+"""Split footage by time into a pool and a held-out part.
 
-Neighbouring frames of a fixed camera are nearly the same picture, so a random split would examine the student on what
-it was trained on. The held-out part is the end of the footage, and a gap before it belongs to neither.
+Neighbouring frames of a fixed camera are nearly the same picture, so a random split would evaluate the student on its
+training data. The held-out part is the end of the footage, and a gap before it belongs to neither part.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from dataset_culling.types import BoolArray
 
 @dataclass(frozen=True, slots=True)
 class TimeSplit:
-    """Where the parts lie: the pool before `pool_end_s`, the held-out part from `heldout_start_s`."""
+    """The pool before `pool_end_s` and the held-out part from `heldout_start_s`."""
 
     pool_end_s: float
     heldout_start_s: float
     gap_s: float  # as used
 
     def is_pool(self, time_s: npt.NDArray[np.float64]) -> BoolArray:
-        """Which times lie in the pool."""
+        """Mark the times in the pool."""
         return np.asarray(time_s < self.pool_end_s)
 
     def is_heldout(self, time_s: npt.NDArray[np.float64]) -> BoolArray:
-        """Which times lie in the held-out part."""
+        """Mark the times in the held-out part."""
         return np.asarray(time_s >= self.heldout_start_s)
 
 
@@ -41,7 +41,7 @@ def split_by_time(
         time_s: Times of all samples, shape (N,), ascending, N at least 1.
         heldout_share: Share of the samples, counted from the end, that is held out.
         gap_s: Least seconds between a pool frame and a held-out frame.
-        max_gap_share: The gap is cut to this share of the footage's length, so that a short clip has two parts, too.
+        max_gap_share: Most of the footage's length that the gap takes, so that a short clip also has two parts.
 
     Raises:
         FootageError: If a part would be empty.
@@ -50,8 +50,8 @@ def split_by_time(
     num_heldout = int(num_frames * heldout_share)
     if num_heldout == 0:
         raise FootageError(
-            f"held-out part: expected at least 1 frame, found that a share of {heldout_share:g} of {num_frames} "
-            f"sampled frames is none. Give longer footage, or raise extract_frames.frames_per_second or heldout_share."
+            f"held-out part: a share of {heldout_share:g} of {num_frames} sampled frames is less than one frame. "
+            f"Give longer footage, or raise extract_frames.frames_per_second or heldout_share."
         )
     start_s = float(time_s[num_frames - num_heldout])
     length_s = float(time_s[-1] - time_s[0])

@@ -1,8 +1,8 @@
-"""What a file holds, packet by packet, without decoding any: the ground on which sampling stands.
+"""Index a video's packets without decoding them, as the basis of sampling.
 
-One pass over the file reads every packet's time, whether decoding can start at it, and whether the container knows it
-to be broken. That costs a few microseconds a packet (a 20-minute file: 0.2 s; decoding it: 15 s) and buys exactness:
-which frames are wanted is settled by their true times before the first is decoded, and so is what need not be decoded.
+One pass over the file reads every packet's time, keyframe flag and damage flag. It costs a few microseconds a packet
+(a 20-minute file: 0.2 s; decoding it: 15 s). Samples are then chosen by true times before the first frame is decoded,
+and packets that no sample needs are never decoded.
 
 P = packets, in the order in which they lie in the file and go through the decoder (decode order).
 """
@@ -18,12 +18,13 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from dataset_culling.footage.probe import VideoPath, open_video, video_stream
+from dataset_culling.footage.find import VideoPath
+from dataset_culling.footage.probe import open_video, video_stream
 from dataset_culling.types import BoolArray, IntArray
 
 NO_TIME = np.iinfo(np.int64).min
-_RESTART_S = 0.5  # a keyframe earlier by more than what came before it: the clock restarted
-_MAX_JUMP_S = 12 * 3600.0  # a clock that leaps further was set, and nothing is missing in between
+_RESTART_S = 0.5  # a keyframe earlier than its predecessor by more than this: the clock restarted
+_MAX_JUMP_S = 12 * 3600.0  # a longer leap is a clock being set, without missing footage
 _MAX_READ_ERRORS = 100  # in a row, without a packet
 
 
@@ -31,21 +32,21 @@ _MAX_READ_ERRORS = 100  # in a row, without a packet
 class PacketIndex:
     """The packets of one video stream; 17 bytes each, 35 MiB for a day at 25 fps."""
 
-    time_s: npt.NDArray[np.float64]  # (P,) seconds since the file's first frame; where not `timed`: in display order
-    pts: IntArray  # (P,) as stored, NO_TIME where it is not
-    shown: BoolArray  # (P,) False for packets that are only decoded (cut off by an edit list)
-    starts: IntArray  # (G,) rows at which decoding can start: keyframes, and row 0 as there is nothing before it
-    start_position: IntArray  # (G,) their byte offsets in the file, -1 where the container does not tell
-    broken: IntArray  # (B,) rows that the container found damaged, or before which it misses something
+    time_s: npt.NDArray[np.float64]  # (P,) seconds since the file's first frame; unless `timed`: in display order
+    pts: IntArray  # (P,) as stored; NO_TIME: not stored
+    shown: BoolArray  # (P,) False: decoded only, cut off by an edit list
+    starts: IntArray  # (G,) rows at which decoding can start: keyframes and row 0
+    start_position: IntArray  # (G,) their byte offsets in the file; -1: unknown
+    broken: IntArray  # (B,) rows that the container marks as damaged or that follow lost data
     timed: bool  # packets carry presentation times; else (AVI with B-frames) the n-th frame out has the n-th time
-    read_errors: int  # how often the container could not be read on
-    restarts: int  # how often the clock went back or leapt
+    read_errors: int  # failed reads of the container
+    restarts: int  # times that the clock went back or leapt
 
     def __len__(self) -> int:
         return len(self.time_s)
 
     def start_before(self, row: int) -> int:
-        """Which start a row belongs to: the last one at or before it, as its place in `starts`."""
+        """Return the position in `starts` of the last start at or before a row."""
         return int(np.searchsorted(self.starts, row, side="right")) - 1
 
 
@@ -53,7 +54,7 @@ def index_packets(path: VideoPath) -> PacketIndex:
     """Read every packet of a file's video stream once, decoding none.
 
     Raises:
-        FootageError: If the file is no video.
+        FootageError: If the file is not a video.
     """
     errors = ReadErrors()
     pts, dts, starts, start_position, hidden, broken = (array("q") for _ in range(6))
@@ -61,10 +62,11 @@ def index_packets(path: VideoPath) -> PacketIndex:
         stream = video_stream(container, path)
         time_base = float(stream.time_base)
         frame_s = 1 / float(stream.average_rate or stream.guessed_rate or 25)
-        # AVI stores one clock, of decoding, and FFmpeg takes it for the other where H.264 and H.265 reorder frames.
+        # AVI stores decoding times only. FFmpeg mistakes them for presentation times where H.264 and H.265 reorder
+        # frames.
         reordered = container.format.name == "avi" and stream.codec_context.has_b_frames
         clockless = reordered and stream.codec_context.name in ("h264", "hevc")
-        # An AVI that was cut off has lost its index, and FFmpeg then calls every packet a keyframe.
+        # A truncated AVI has lost its index, and FFmpeg then calls every packet a keyframe.
         doubtful = container.format.name == "avi" and not stream.codec_context.codec.intra_only
         for row, packet in enumerate(packets_of(container, stream, errors)):
             pts.append(NO_TIME if packet.pts is None else packet.pts)
@@ -107,21 +109,21 @@ def _array(values: array[int]) -> IntArray:
 
 @dataclass(slots=True)
 class ReadErrors:
-    """How often a container could not be read on."""
+    """A counter of failed reads."""
 
     count: int = 0
 
 
 def packets_of(container: Any, stream: Any, errors: ReadErrors) -> Iterator[Any]:
-    """The stream's packets from where the container stands, reading on past damage.
+    """Yield the stream's packets from the container's position, reading on past damage.
 
-    Every reader of packets uses this one, so that the n-th packet is the same for all of them.
+    All readers use this function, so that the n-th packet is the same for all of them.
     """
     in_a_row = 0
     while in_a_row < _MAX_READ_ERRORS:
         try:
             for packet in container.demux(stream):
-                if packet.size == 0:  # PyAV's own sign for the end of the stream
+                if packet.size == 0:  # PyAV's end-of-stream packet
                     return
                 in_a_row = 0
                 yield packet
@@ -135,7 +137,7 @@ def packets_of(container: Any, stream: Any, errors: ReadErrors) -> Iterator[Any]
 
 
 def _filled(clock: IntArray, step: float) -> npt.NDArray[np.float64]:
-    """Times, with each missing one a step after the one before; a raw stream has none at all."""
+    """Fill each missing time with the one before plus a step; a raw stream has no times at all."""
     rows = np.arange(len(clock))
     last = np.maximum.accumulate(np.where(clock != NO_TIME, rows, -1))
     base = np.where(last >= 0, clock[np.maximum(last, 0)], 0)
@@ -143,7 +145,7 @@ def _filled(clock: IntArray, step: float) -> npt.NDArray[np.float64]:
 
 
 def _continuous(time_s: npt.NDArray[np.float64], starts: IntArray) -> tuple[npt.NDArray[np.float64], int]:
-    """Times on one clock: where a keyframe finds the clock set back or far ahead, it runs on from where it was."""
+    """Put times on one clock: a clock set back or far ahead at a keyframe continues from its last time."""
     if len(time_s) < 2:
         return time_s, 0
     sizes = np.diff(np.append(starts, len(time_s)))

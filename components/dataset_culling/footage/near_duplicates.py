@@ -1,7 +1,7 @@
-"""The near-duplicate gate: has anything in the picture changed since the last kept one?
+"""Near-duplicate gate: drop a picture in which too little has changed since the last kept one.
 
-A fixed camera looks at the same background all day; what matters is whether some part of it differs. So pictures are
-compared cell by cell at thumbnail size, after taking out the change that all cells share (a cloud, the exposure).
+A fixed camera's background stays the same all day, and only changed parts count. So pictures are compared cell by cell
+at thumbnail size, after removing the change that all cells share (a cloud, the exposure).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ Luma = npt.NDArray[np.uint8]
 
 
 def change_levels(luma: Luma, kept: Luma, *, cells: int) -> float:
-    """How much a picture differs from another in its `cells` most different cells, in levels of 0..255.
+    """Measure the difference of two pictures in their `cells` most different cells, in levels of 0..255.
 
     Args:
         luma: The picture's luminance thumbnail, shape (H, W).
-        kept: The other's, of the same shape.
-        cells: How many cells must differ: 1 lets a single speck count as a change, more ask for an object.
+        kept: The last kept picture's, of the same shape.
+        cells: Cells that must differ: with 1 a single speck counts as a change, more require an object.
 
     Returns:
         The larger of the shared change (the median over cells) and the `cells`-th largest change beyond it.
 
     Raises:
-        ValueError: If shapes differ, or there are not so many cells.
+        ValueError: If shapes differ, or `cells` is out of range.
     """
     if luma.shape != kept.shape:
         raise ValueError(f"thumbnails must have one shape, got {luma.shape} and {kept.shape}")
@@ -39,7 +39,7 @@ def change_levels(luma: Luma, kept: Luma, *, cells: int) -> float:
 
 
 class NearDuplicateGate:
-    """Passes a picture when it differs enough from the last one passed; of pictures it holds that one thumbnail."""
+    """Passes a picture that differs enough from the last one passed; keeps only that one's thumbnail."""
 
     def __init__(self, *, min_change_levels: float, min_cells: int, max_gap_s: float) -> None:
         self._min_change_levels = min_change_levels
@@ -51,7 +51,7 @@ class NearDuplicateGate:
         self.dropped: list[tuple[int, int, float]] = []  # frame_id, the kept frame that stands for it, change in levels
 
     def passes(self, frame_id: int, time_s: float, luma: Luma) -> bool:
-        """Whether to keep this picture; call it in time order."""
+        """Return True to keep this picture; call it in time order."""
         if self._kept is not None and time_s - self._kept_s < self._max_gap_s:
             change = change_levels(luma, self._kept, cells=self._min_cells)
             if change < self._min_change_levels:
@@ -62,16 +62,16 @@ class NearDuplicateGate:
 
 
 def gate_cost(selected_ids: IntArray, dropped_ids: IntArray, kept_ids: IntArray) -> tuple[int, int]:
-    """What the gate would have cost a selection that was made without it.
+    """Count the frames that the gate would have cost a selection made without it.
 
     Args:
         selected_ids: Frames selected from all samples, shape (K,).
         dropped_ids: Frames that the gate drops, shape (D,).
-        kept_ids: The kept frame that stands for each of them, shape (D,).
+        kept_ids: The kept frame that stands for each dropped one, shape (D,).
 
     Returns:
-        How many selected frames the gate drops, and for how many of those the frame that stands for them is not
-        selected either: only these leave the selection without a picture like them.
+        The number of selected frames that the gate drops, and the number of those whose kept frame is not selected
+        either. Only the latter leave the selection without a picture like them.
     """
     lost = np.isin(dropped_ids, selected_ids)
     return int(lost.sum()), int((lost & ~np.isin(kept_ids, selected_ids)).sum())

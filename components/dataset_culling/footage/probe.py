@@ -1,8 +1,7 @@
-"""What a video file says about itself, and one clear line where it is none."""
+"""Read a video file's header; report in one line why a file cannot be opened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,35 +11,17 @@ import av
 from av.codec.hwaccel import HWAccel
 
 from dataset_culling.errors import FootageError
+from dataset_culling.footage.find import RemoteVideo, VideoPath
+from dataset_culling.storage import open_object
 
-_NO_VIDEO_FORMATS = ("tty", "image2", "gif")  # FFmpeg makes pictures out of text and stills, too
+_NO_VIDEO_FORMATS = ("tty", "image2", "gif")  # FFmpeg also opens text and stills as video
 _REMOTE_BUFFER_BYTES = 2**18
 _EARLIEST_YEAR = 1990  # writers without a clock stamp 1904 or 1970
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteVideo:
-    """A video in an object store: read by byte ranges where it lies, never copied here as a whole."""
-
-    uri: str
-    num_bytes: int
-    open_object: Callable[[str], BinaryIO]  # a seekable file
-
-    @property
-    def name(self) -> str:
-        """Its last part, as of a path."""
-        return self.uri.rsplit("/", 1)[-1]
-
-    def __str__(self) -> str:
-        return self.uri
-
-
-VideoPath = Path | RemoteVideo
-
-
-@dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """One video file as its own header describes it; the header may be wrong about the duration."""
+    """One video file as its header describes it; the header may be wrong about the duration."""
 
     path: VideoPath
     container: str  # FFmpeg's name, as "mov,mp4,m4a,3gp,3g2,mj2"
@@ -49,16 +30,16 @@ class VideoInfo:
     height_px: int
     rotation_deg: int  # counter-clockwise quarter turns that show it upright: 0, 90, 180 or 270
     pixel_aspect: float  # width of a stored pixel over its height
-    frames_per_second: float  # nominal; 0.0 where the header does not tell
-    duration_s: float  # 0.0 where the header does not tell
-    created_utc: datetime | None  # when the recording began, where the container tells
+    frames_per_second: float  # nominal; 0.0: not in the header
+    duration_s: float  # 0.0: not in the header
+    created_utc: datetime | None  # start of the recording, if the container holds it
 
 
 def probe(path: VideoPath) -> VideoInfo:
     """Read a video's header.
 
     Raises:
-        FootageError: If the file is missing, empty, no video, cut off before its index, or holds no video stream.
+        FootageError: If the file is missing, empty, not a video, cut off before its index, or without a video stream.
     """
     with open_video(path) as container:
         stream = video_stream(container, path)
@@ -86,14 +67,13 @@ def probe(path: VideoPath) -> VideoInfo:
 
 
 def open_video(path: VideoPath, *, nvdec: bool = False) -> Any:
-    """Open a video with FFmpeg; the result is PyAV's InputContainer, to be closed by the caller.
+    """Open a video with FFmpeg, with `nvdec` for decoding on an NVIDIA GPU.
 
-    Args:
-        path: The file.
-        nvdec: Decode on an NVIDIA GPU.
+    Returns:
+        PyAV's InputContainer; the caller closes it.
 
     Raises:
-        FootageError: If it is no video that FFmpeg can open, or `nvdec` is asked for and there is no such decoder.
+        FootageError: If FFmpeg cannot open the file, or `nvdec` is set without such a decoder.
     """
     if isinstance(path, Path) and not path.is_file():
         what = "a folder" if path.is_dir() else "nothing there"
@@ -102,9 +82,9 @@ def open_video(path: VideoPath, *, nvdec: bool = False) -> Any:
         raise FootageError(f"{path}: expected a video, found an empty file. Copy it again.")
     hwaccel = HWAccel("cuda", allow_software_fallback=False) if nvdec else None
     try:
-        # Broken file names and tags must not stop a run; nobody reads them.
+        # Broken tags must not stop a run; they are not used.
         if isinstance(path, RemoteVideo):
-            file = path.open_object(path.uri)
+            file = open_object(path.uri)
             return av.open(file, metadata_errors="replace", hwaccel=hwaccel, buffer_size=_REMOTE_BUFFER_BYTES)
         return av.open(str(path), metadata_errors="replace", hwaccel=hwaccel)
     except av.error.FFmpegError as error:
@@ -119,10 +99,10 @@ def open_video(path: VideoPath, *, nvdec: bool = False) -> Any:
 
 
 def video_stream(container: Any, path: VideoPath) -> Any:
-    """The stream to read: the first that is no cover picture.
+    """Return the first video stream that is not a cover picture.
 
     Raises:
-        FootageError: If there is none.
+        FootageError: If the file has no such stream, or FFmpeg does not know its codec.
     """
     pictures = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     name = container.format.name
@@ -134,18 +114,18 @@ def video_stream(container: Any, path: VideoPath) -> Any:
             f"{path}: expected a video stream, found only {', '.join(kinds)}. Give a file with pictures."
         )
     if pictures[0].codec_context is None:
-        raise FootageError(f"{path}: expected a known video codec, found none of FFmpeg's. Re-encode it as H.264.")
+        raise FootageError(f"{path}: FFmpeg does not know its video codec. Re-encode it as H.264.")
     return pictures[0]
 
 
 def shown_size(width_px: int, height_px: int, pixel_aspect: float, rotation_deg: int) -> tuple[int, int]:
-    """Width and height of a stored picture once its pixels are square and it stands upright."""
+    """Return width and height of a stored picture after rotation and with square pixels."""
     width = max(1, round(width_px * pixel_aspect))
     return (height_px, width) if rotation_deg in (90, 270) else (width, height_px)
 
 
 def _rotation(stream: Any) -> int:
-    """Quarter turns from the first decodable picture: only frames carry the display matrix in PyAV."""
+    """Read the rotation from the first decodable picture: in PyAV only frames carry the display matrix."""
     try:
         for count, packet in enumerate(stream.container.demux(stream)):
             for frame in packet.decode():
@@ -153,12 +133,12 @@ def _rotation(stream: Any) -> int:
             if count > 100:
                 break
     except av.error.FFmpegError:
-        pass  # damage at the start is for the decoder to count; without a picture there is no rotation
+        pass  # the decoder counts damage at the start; without a picture there is no rotation
     return 0
 
 
 def quarter_turn(rotation_deg: float) -> int:
-    """The nearest quarter turn, 0..270; cameras are not mounted at 45 degrees."""
+    """Round to the nearest quarter turn, 0..270; cameras are not mounted at 45 degrees."""
     return round(rotation_deg / 90) * 90 % 360
 
 
@@ -178,13 +158,9 @@ def _num_bytes(path: VideoPath) -> int:
     return path.stat().st_size if isinstance(path, Path) else path.num_bytes
 
 
-def _open_bytes(path: VideoPath) -> BinaryIO:
-    return path.open("rb") if isinstance(path, Path) else path.open_object(path.uri)
-
-
 def _what_it_is(path: VideoPath, error: Exception) -> str:
-    """Say what a file that does not open is, as far as its bytes tell."""
-    with _open_bytes(path) as file:
+    """Describe a file that does not open by its first bytes."""
+    with path.open("rb") if isinstance(path, Path) else open_object(path.uri) as file:
         head = file.read(4096)
         if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
             if not _has_box(file, b"moov", _num_bytes(path)):
@@ -199,7 +175,7 @@ def _what_it_is(path: VideoPath, error: Exception) -> str:
 
 
 def _has_box(file: BinaryIO, wanted: bytes, num_bytes: int) -> bool:
-    """Walk the top-level boxes of an ISO media file."""
+    """Search the top-level boxes of an ISO media file."""
     at = 0
     while at + 8 <= num_bytes:
         file.seek(at)

@@ -1,8 +1,8 @@
-"""Which frames are wanted, by time, and what must be decoded to get them.
+"""Choose samples by time and plan the decoding that they need.
 
-The footage is cut into cells of one sampling period, counted from its first frame; the first frame that a cell holds is
-its sample. So no frame is sampled twice, variable frame rates need no special case, and a stretch without frames has no
-samples. P = packets of a file in decode order, K = samples.
+The footage is cut into cells of one sampling period, counted from its first frame; the first frame of a cell is its
+sample. Variable frame rates need no special case, and a stretch without frames has no samples.
+P = packets of a file in decode order, K = samples.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy.typing as npt
 from dataset_culling.footage.index import PacketIndex
 from dataset_culling.types import IntArray
 
-_SLACK_S = 1e-3  # containers round times to a millisecond or so: a frame this early still opens its cell
+_SLACK_S = 1e-3  # containers round times to about a millisecond: a frame this early still opens its cell
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Packets to send through the decoder in one go, from a keyframe to the last one needed."""
+    """Packets to decode in one go, from a keyframe to the last one needed."""
 
     first: int  # a keyframe
     stop: int  # exclusive
-    wanted: IntArray  # (K,) which of them are samples
+    wanted: IntArray  # (K,) rows of the samples among them
 
 
 def sampling_cell(time_s: npt.NDArray[np.float64], frames_per_second: float) -> IntArray:
-    """The sampling period that each time falls into, counted from the start of the footage."""
+    """Return the number of each time's sampling period, counted from the start of the footage."""
     return np.asarray(np.floor((time_s + _SLACK_S) * frames_per_second), np.int64)
 
 
@@ -42,16 +42,14 @@ def choose_samples(
     not_before_s: float = -np.inf,
     after_cell: int = -1,
 ) -> IntArray:
-    """The packets whose frames are sampled, in time order.
+    """Choose the packets whose frames are sampled, in time order.
 
     Args:
-        index: The file's packets.
-        start_s: Where the file's first frame lies in the footage.
-        frames_per_second: The sampling rate.
-        keyframe_slack_s: A keyframe that lies no more than this after the first frame of its cell is taken instead of
-            it, because it costs one decoded frame and not a whole group of pictures. 0: always the first.
-        not_before_s: Frames before this time of the footage are left out (another file has them already).
-        after_cell: Cells up to this one have their sample already.
+        start_s: Time of the file's first frame in the footage.
+        keyframe_slack_s: A keyframe at most this long after the first frame of its cell replaces it, as decoding one
+            frame is cheaper than a whole group of pictures. 0: always the first frame.
+        not_before_s: Earlier frames of the footage are left out: another file has them.
+        after_cell: Last cell that already has its sample.
 
     Returns:
         Rows of the index, shape (K,), ascending in time.
@@ -66,7 +64,7 @@ def choose_samples(
     first = np.concatenate([[True], np.diff(cell) > 0])
     chosen = order[first]
     if keyframe_slack_s > 0 and index.timed:
-        opened = np.cumsum(first) - 1  # which sample each frame's cell belongs to
+        opened = np.cumsum(first) - 1  # row of the sample of each frame's cell
         late = time_s[order] - time_s[chosen][opened]
         keys = np.flatnonzero(np.isin(order, index.starts) & (late <= keyframe_slack_s))
         cells, at = np.unique(opened[keys], return_index=True)
@@ -75,15 +73,14 @@ def choose_samples(
 
 
 def plan_pieces(index: PacketIndex, wanted: IntArray, *, samples_per_piece: int) -> Iterator[list[Run]]:
-    """What must be decoded to get the wanted packets' frames, in pieces that can be decoded side by side.
+    """Plan the decoding of the wanted packets in pieces that can be decoded in parallel.
 
-    A piece ends with a group of pictures (a keyframe and what follows it), once it has so many samples; where it ends
-    depends on nothing else, so equal footage is always cut alike.
+    A piece ends with a group of pictures once it has `samples_per_piece` samples, and depends on nothing else. So equal
+    footage is always cut alike.
 
     Args:
-        index: The file's packets.
         wanted: Rows of the index, shape (K,), unique.
-        samples_per_piece: At least 1; a piece has fewer only at the end.
+        samples_per_piece: Samples of a piece, at least 1; only the last may have fewer.
     """
     wanted = np.sort(wanted)
     group = np.searchsorted(index.starts, wanted, side="right") - 1
@@ -97,14 +94,11 @@ def plan_pieces(index: PacketIndex, wanted: IntArray, *, samples_per_piece: int)
 
 
 def plan_runs(index: PacketIndex, wanted: IntArray) -> list[Run]:
-    """The runs of packets to decode for the wanted ones, and no more.
+    """Plan the fewest runs of packets to decode for the wanted ones.
 
-    A frame needs the packets from the keyframe before it up to itself. A frame that is shown before the keyframe which
-    it follows in the file (an open group of pictures) needs the group before that as well.
-
-    Args:
-        index: The file's packets.
-        wanted: Rows of the index, shape (K,), ascending, unique.
+    A frame needs the packets from the keyframe before it up to itself. In an open group of pictures, frames shown
+    before their keyframe also need the group before.
+    `wanted` has rows of the index, shape (K,), ascending and unique.
     """
     keys = index.starts
     ends = np.append(keys[1:], len(index))
@@ -115,7 +109,7 @@ def plan_runs(index: PacketIndex, wanted: IntArray) -> list[Run]:
     breaks = np.flatnonzero(starts[1:] > group[:-1]) + 1
     runs = []
     for rows in np.split(np.arange(len(wanted)), breaks) if len(wanted) else []:
-        # Without presentation times nobody knows which packet holds the n-th shown frame: the group is decoded whole.
+        # Without presentation times the packet of the n-th shown frame is unknown: decode the whole group.
         stop = int(wanted[rows[-1]]) + 1 if index.timed else int(ends[group[rows[-1]]])
         runs.append(Run(int(keys[starts[rows[0]]]), stop, wanted[rows]))
     return runs

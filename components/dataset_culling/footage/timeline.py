@@ -1,21 +1,25 @@
-"""Segments laid on one time axis, their overlaps and the stretches that are missing, and the samples to take."""
+"""Open footage: probe and index its files, place them on one time axis, and choose samples over all of them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
-from dataset_culling.footage.index import PacketIndex
-from dataset_culling.footage.probe import VideoInfo
+from dataset_culling.errors import FootageError
+from dataset_culling.footage.find import MODIFICATION_TIMES, Source, order_by_time
+from dataset_culling.footage.index import PacketIndex, index_packets
+from dataset_culling.footage.probe import VideoInfo, probe
 from dataset_culling.footage.sample import choose_samples, sampling_cell
 from dataset_culling.types import IntArray
 
-_MISSING_S = 2.0  # a pause between frames at least this long, and ten times the usual one, is a missing stretch
-_OVERLAP_S = 0.1  # less than this, or than two frames, is rounding
+_MISSING_S = 2.0  # shortest missing stretch; it is also ten times the usual step between frames
+_OVERLAP_S = 0.1  # shorter overlaps, or shorter than two frames, are rounding
 
 Stretch = tuple[float, float]
 """(start_s, end_s) of the footage."""
@@ -34,21 +38,21 @@ class Segment:
 
     @property
     def end_s(self) -> float:
-        """When its last frame ceases to be shown."""
+        """End of its last frame."""
         return self.start_s + self.length_s
 
     @property
     def truncated_s(self) -> float:
-        """How much less there is than the header promises; 0.0 within a second, which is rounding."""
+        """Seconds missing from the duration in the header; 0.0 within a second, which is rounding."""
         less = self.info.duration_s - self.length_s
         return less if less > max(1.0, 2 * self.frame_s) and not self.index.restarts else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What to take from the footage, in time order. K = samples."""
+    """Samples of the footage, in time order. K = samples."""
 
-    time_s: npt.NDArray[np.float64]  # (K,) ascending, each in another whole millisecond
+    time_s: npt.NDArray[np.float64]  # (K,) ascending, at most one a millisecond
     segment: IntArray  # (K,)
     packet: IntArray  # (K,) row of the segment's index
 
@@ -56,14 +60,70 @@ class Samples:
         return len(self.time_s)
 
     def take(self, rows: npt.NDArray[np.bool_] | IntArray) -> Samples:
-        """Only some of them."""
+        """Select some of the samples."""
         return Samples(self.time_s[rows], self.segment[rows], self.packet[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """All segments, in time order."""
+
+    segments: tuple[Segment, ...]
+    start: datetime | None  # wall clock of the first frame, in UTC; None: unknown
+    left_out: tuple[str, ...]  # files of a folder that are not videos, each with the reason
+    notes: tuple[str, ...]  # for display
+
+    @property
+    def recorded_s(self) -> float:
+        """Seconds of video; overlaps count twice."""
+        return sum(segment.length_s for segment in self.segments)
+
+
+def read_footage(sources: Sequence[Source], *, name_time: re.Pattern[str], zone: str, workers: int) -> Footage:
+    """Probe, order, index and lay out files.
+
+    Args:
+        name_time: Pattern of the start time in a file's name; see `find.time_in_name`.
+        zone: IANA name of the time zone of names.
+        workers: Files read at once.
+
+    Raises:
+        FootageError: If an explicitly named file is not a video, no file is one, or no file holds a frame.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        probed = list(pool.map(_try_probe, sources))
+        for source, found in zip(sources, probed, strict=True):
+            if isinstance(found, FootageError) and (source.explicit or len(sources) == 1):
+                raise found
+        usable = [source for source, found in zip(sources, probed, strict=True) if isinstance(found, VideoInfo)]
+        infos = [found for found in probed if isinstance(found, VideoInfo)]
+        problems = [found for found in probed if isinstance(found, FootageError)]
+        if not usable:
+            raise problems[0]
+        order, starts, how = order_by_time(usable, infos, pattern=name_time, zone=zone)
+        infos = [infos[row] for row in order]
+        indices = list(pool.map(index_packets, [info.path for info in infos]))
+    segments = tuple(segment for segment in lay_out(infos, indices, starts) if segment.index.shown.any())
+    if not segments:
+        raise FootageError(f"{infos[0].path}: the video stream has no frames. Copy the file again.")
+    notes = [f"left out: {problem}" for problem in problems]
+    if len(infos) > 1:
+        notes.append(f"{len(infos)} files, {how}")
+    start = None if how == MODIFICATION_TIMES else starts[0]
+    return Footage(segments, start, tuple(str(problem) for problem in problems), tuple(notes))
+
+
+def _try_probe(source: Source) -> VideoInfo | FootageError:
+    try:
+        return probe(source.path)
+    except FootageError as error:
+        return error
 
 
 def lay_out(
     infos: Sequence[VideoInfo], indices: Sequence[PacketIndex], starts: Sequence[datetime | None]
 ) -> list[Segment]:
-    """Place files, given in time order, on the time axis; one without a start comes right after the one before."""
+    """Place files, given in time order, on the time axis; a file without a start follows the one before."""
     segments: list[Segment] = []
     for info, index, start in zip(infos, indices, starts, strict=True):
         begin_s = segments[-1].end_s if segments else 0.0
@@ -84,7 +144,7 @@ def _segment(info: VideoInfo, index: PacketIndex, start_s: float) -> Segment:
 
 
 def choose(segments: Sequence[Segment], *, frames_per_second: float, keyframe_slack_s: float) -> Samples:
-    """The samples of the whole footage; where files overlap, the earlier one is believed to its end."""
+    """Choose the samples of the whole footage; where files overlap, the earlier one counts to its end."""
     found = [Samples(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))]
     covered_s = -np.inf
     last_cell = -1
@@ -107,12 +167,12 @@ def choose(segments: Sequence[Segment], *, frames_per_second: float, keyframe_sl
         np.concatenate([part.segment for part in found]),
         np.concatenate([part.packet for part in found]),
     )
-    # A frame is named by its millisecond; the first in it stands for the others.
+    # A frame id is a millisecond; the first frame in it stands for the others.
     return samples.take(np.diff(np.rint(samples.time_s * 1000), prepend=-1) > 0)
 
 
 def missing_stretches(segments: Sequence[Segment]) -> list[Stretch]:
-    """Stretches without frames, between files and within them."""
+    """List the stretches without frames, between files and within them."""
     missing: list[Stretch] = []
     covered_s = 0.0
     for segment in segments:
@@ -124,7 +184,7 @@ def missing_stretches(segments: Sequence[Segment]) -> list[Stretch]:
 
 
 def overlaps(segments: Sequence[Segment]) -> list[Stretch]:
-    """Stretches that two files cover."""
+    """List the stretches that two files cover."""
     found: list[Stretch] = []
     covered_s = -np.inf
     for segment in segments:

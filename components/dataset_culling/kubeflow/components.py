@@ -11,10 +11,10 @@ from typing import Any
 from kfp import dsl
 
 from dataset_culling import __version__
-from dataset_culling.graph import STAGES, WIRING, PipelineConfig, TaskSpec
 from dataset_culling.kubeflow.executor_output import PAGES
 from dataset_culling.kubeflow.parameters import FORM, descriptions, get_key, section_name, stage_settings
-from dataset_culling.presets import read_preset
+from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig, TaskSpec
+from dataset_culling.pipeline.presets import read_preset
 
 IMAGE = f"dataset-culling:{__version__}"
 """The image of every stage, unless the pipeline is compiled for another. Never `latest`: KFP's cache knows an image by

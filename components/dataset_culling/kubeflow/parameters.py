@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataset_culling.detectors.base import DetectorRef
-from dataset_culling.graph import STAGES, WIRING, PipelineConfig
+from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig
 
 
 @dataclass(frozen=True, slots=True)

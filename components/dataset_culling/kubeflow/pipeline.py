@@ -17,7 +17,6 @@ from kfp import compiler, dsl
 
 from dataset_culling.detectors.table import DETECTORS
 from dataset_culling.errors import ConfigError, OutputError
-from dataset_culling.graph import STAGES, WIRING
 from dataset_culling.kubeflow.components import (
     COMPONENTS,
     FOOTAGE_VERSION,
@@ -31,6 +30,7 @@ from dataset_culling.kubeflow.components import (
 )
 from dataset_culling.kubeflow.parameters import CLUSTER_DEFAULTS, descriptions, pipeline_arguments, section_name
 from dataset_culling.kubeflow.resources import Profile, load_profile, place
+from dataset_culling.pipeline.graph import STAGES, WIRING
 from dataset_culling.strategies.table import STRATEGIES
 
 REQUIRED = ("camera", "footage")

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from dataset_culling.config import StageConfig, did_you_mean, merge, parse_config, read_yaml
 from dataset_culling.errors import ConfigError
-from dataset_culling.graph import STAGES
+from dataset_culling.pipeline.graph import STAGES
 
 USER_ID = 10001
 """The user of our image. The pod names it too, as the namespace's `restricted` level demands."""

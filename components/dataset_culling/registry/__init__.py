@@ -1,1 +1,1 @@
-"""The model registry: versions and the champion (models.py), what earlier nights left (nights.py)."""
+"""The model registry: versions and the champion (models.py), kept nights (nights.py)."""

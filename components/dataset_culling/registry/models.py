@@ -1,28 +1,25 @@
-"""Every camera's models: versions that never change, a pointer to the best one, and how it came to point there.
+"""Model registry: each camera's immutable versions, the pointer to its champion, and the pointer's history.
 
-    cameras/<camera>/versions/000007/claim.json        who took the number; nothing else can be in the folder before it
+    cameras/<camera>/versions/000007/claim.json        reserves the number; always the first file in the folder
                                      model/...         the model/1 artifact, file by file
                                      metrics.json      its figures
-                                     provenance.json   what it was made of
-                                     manifest.json     names and digests of the rest; written last: now it is a version
-                                     removed.json      alone: it was one, and the number is not taken again
+                                     provenance.json   its origin
+                                     manifest.json     names and digests of the rest; written last
+                                     removed.json      alone: the version was removed and its number stays reserved
     cameras/<camera>/champion.json                     the pointer, with the record of the move that set it
     cameras/<camera>/moves/000003.json                 the moves before that one
 
-The pointer moves by compare-and-swap, so of two runs that promote at once one is told. Each move's record lies in the
-pointer itself and is filed under moves/ before the next one replaces it: pointer and history cannot disagree, whenever
-a process dies. It all lies on `storage.ObjectStore`: a local folder or a bucket.
+The pointer moves by compare-and-swap, so of two runs that promote at once one fails. Each move's record lies in the
+pointer itself and is filed under moves/ before the next one replaces it: pointer and history always agree, even after a
+crash. The registry lies on a `storage.ObjectStore`: a local folder or a bucket.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import re
-import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -38,21 +35,18 @@ from dataset_culling.errors import (
     CorruptObject,
     MissingObject,
     ObjectChanged,
-    OutputError,
 )
-from dataset_culling.storage import IF_ABSENT, ObjectStore, Stat, if_unchanged, is_remote, open_store
-from dataset_culling.storage.base import corrupt
-from dataset_culling.storage.parallel import each
+from dataset_culling.registry.files import WORKERS, encode_json, fetch_files, iso_utc, put_artifact, read_json
+from dataset_culling.storage import IF_ABSENT, ObjectStore, Stat, each, if_unchanged, is_remote, open_store
 
 CAMERA = re.compile(r"[a-z0-9][a-z0-9-]*")
 CLAIM, MANIFEST, REMOVED = "claim.json", "manifest.json", "removed.json"
 METRICS, PROVENANCE = "metrics.json", "provenance.json"
-_WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a version was made of. Digests are of artifacts; empty where there is none."""
+    """The origin of a version. Digests are of artifacts; empty: unknown."""
 
     footage: Mapping[str, str] = field(default_factory=dict)  # "pool", "heldout" -> digest
     labels: Mapping[str, str] = field(default_factory=dict)  # "pool", "heldout" -> digest
@@ -77,7 +71,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One change of the champion pointer; `previous` is 0 where there was none."""
+    """One change of the champion pointer; `previous` is 0 without a champion before."""
 
     number: int
     kind: Literal["promote", "rollback"]
@@ -89,7 +83,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """Where the pointer points; version 0 where a camera has no champion. `etag` is what a swap compares with."""
+    """The camera's champion; version 0: none. A swap compares the `etag`."""
 
     version: int = 0
     move: Move | None = None
@@ -98,17 +92,17 @@ class Champion:
 
 @dataclass(frozen=True, slots=True)
 class KeepRule:
-    """What `Registry.gc` keeps; the champion, the versions it can be rolled back to, and all ancestors stay anyway."""
+    """Rule for `Registry.gc`; the champion, its rollback targets and all ancestors of kept versions always stay."""
 
-    newest: int = 14  # versions, whether promoted or not
-    champions: int = 3  # versions that rolling back leads to, one after another, from the present one on
+    newest: int = 14  # newest versions, promoted or not
+    champions: int = 3  # champions kept for rolling back, the present one included
     younger_than_s: float = 7 * 86400.0
-    unfinished_s: float = 2 * 86400.0  # a publication that has not ended after this long is taken for dead
+    unfinished_s: float = 2 * 86400.0  # an unfinished publication this old counts as dead
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What `Registry.gc` removed, or would remove."""
+    """Versions and leftovers that `Registry.gc` removed, or would remove."""
 
     versions: tuple[int, ...]
     unfinished: tuple[int, ...]
@@ -116,12 +110,9 @@ class Collected:
 
 
 class Registry:
-    """The models of all cameras under one prefix of a store.
+    """The models of all cameras under one prefix of a store: empty, or a folder with a final '/'.
 
-    Args:
-        store: Where they lie.
-        prefix: What all keys begin with: empty, or a folder with a final '/'.
-        now_s: The clock, seconds since 1970.
+    `now_s` is the clock, seconds since 1970.
     """
 
     def __init__(self, store: ObjectStore, prefix: str = "", *, now_s: Callable[[], float] = time.time) -> None:
@@ -129,94 +120,75 @@ class Registry:
             raise ValueError(f"prefix must end with '/', got {prefix!r}")
         self.store, self.prefix, self._now_s = store, prefix, now_s
 
-    # --- reading ------------------------------------------------------------------------------------------------------
-
     def cameras(self) -> list[str]:
-        """Cameras that have a version or a number taken for one, in order."""
+        """List the cameras with a version or a reserved number, in order."""
         return self.store.folders(f"{self.prefix}cameras/")
 
     def versions(self, camera: str) -> list[Version]:
-        """All finished versions, oldest first.
+        """Read all finished versions, oldest first.
 
         Raises:
-            CorruptObject: If one cannot be understood.
+            CorruptObject: If a manifest is invalid.
         """
-        return each(
-            lambda number: self.version(camera, number), sorted(self._numbers(camera)[MANIFEST]), workers=_WORKERS
-        )
+        numbers = sorted(self._numbers(camera)[MANIFEST])
+        return each(lambda number: self.version(camera, number), numbers, workers=WORKERS)
 
     def version(self, camera: str, version: int) -> Version:
-        """One version.
+        """Read one version.
 
         Raises:
-            MissingObject: If there is none, or its publication has not ended.
-            CorruptObject: If it cannot be understood.
+            MissingObject: If the version does not exist or is unfinished.
+            CorruptObject: If its manifest is invalid.
         """
         folder = self._folder(camera, version)
         try:
-            values = self._json(f"{folder}{MANIFEST}")[0]
+            return read_json(self.store, f"{folder}{MANIFEST}", Version, what="a version's manifest")[0]
         except MissingObject:
             known = ", ".join(map(str, sorted(self._numbers(camera)[MANIFEST]))) or "none"
             raise MissingObject(
-                f"{self.store.uri(folder)}: expected version {version} of camera '{camera}', found {known}. "
+                f"{self.store.uri(folder)}: camera '{camera}' has no version {version}; its versions: {known}. "
                 f"Name one of them."
             ) from None
-        try:
-            return Version(
-                camera=camera,
-                version=version,
-                model_digest=values["model_digest"],
-                metrics={name: float(value) for name, value in values["metrics"].items()},
-                provenance=Provenance(**values["provenance"]),
-                published_utc=values["published_utc"],
-                files=values["files"],
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise corrupt(self.store.uri(f"{folder}{MANIFEST}"), expected="a manifest", found=repr(error)) from None
 
     def champion(self, camera: str) -> Champion:
-        """Where the camera's pointer points at this moment.
+        """Read the camera's pointer.
 
         Raises:
-            CorruptObject: If the pointer cannot be understood.
+            CorruptObject: If the pointer is invalid.
         """
-        key = f"{self._camera(camera)}champion.json"
         try:
-            values, stat = self._json(key)
+            move, stat = self._move(f"{self.camera_folder(camera)}champion.json")
         except MissingObject:
             return Champion()
-        move = self._move(key, values)
         return Champion(move.version, move, stat.etag)
 
     def history(self, camera: str) -> list[Move]:
-        """Every move of the pointer, oldest first."""
-        folder = f"{self._camera(camera)}moves/"
+        """Read every move of the pointer, oldest first."""
+        folder = f"{self.camera_folder(camera)}moves/"
         keys = [found.key for found in self.store.find(folder) if found.key.endswith(".json")]
-        moves = {
-            move.number: move for move in each(lambda key: self._move(key, self._json(key)[0]), keys, workers=_WORKERS)
-        }
+        moves = {move.number: move for move, _ in each(self._move, keys, workers=WORKERS)}
         if (last := self.champion(camera).move) is not None:
             moves[last.number] = last
         return [moves[number] for number in sorted(moves)]
 
     def model_uri(self, camera: str, version: int) -> str:
-        """Path or s3:// name of a version's model/1 artifact; usable as a detector's weights."""
+        """Return path or s3:// name of a version's model/1 artifact; usable as a detector's weights."""
         return self.store.uri(f"{self._folder(camera, version)}model")
 
     def version_at(self, camera: str, uri: str) -> int:
-        """Which version's model/1 artifact, or file of it, a URI or path names; 0: none of this camera's here."""
-        start = self.store.uri(f"{self._camera(camera)}versions/").rstrip("/") + "/"
+        """Return the version whose model/1 artifact, or file of it, a URI or path names; 0: none of this camera's."""
+        start = self.store.uri(f"{self.camera_folder(camera)}versions/").rstrip("/") + "/"
         if not is_remote(uri) and not is_remote(start):
             uri, start = f"{Path(uri).absolute()}/", f"{Path(start).absolute()}/"
         found = re.match(r"0*([1-9]\d*)(/|$)", uri[len(start) :]) if uri.startswith(start) else None
         return int(found[1]) if found else 0
 
     def fetch_model(self, camera: str, version: int, to: Path) -> Path:
-        """Copy a version's model/1 artifact into the directory `to`, whole or not at all; a good copy there stays.
+        """Copy a version's model/1 artifact into the directory `to`, completely or not at all; an intact copy stays.
 
         Raises:
-            MissingObject: If there is no such version.
-            CorruptObject: If what arrives is not what was published.
+            MissingObject: If the version does not exist.
+            CorruptObject: If the received bytes differ from the published ones.
             OutputError: If `to` cannot be written.
         """
         wanted = self.version(camera, version)
@@ -227,23 +199,15 @@ class Registry:
         fetch_files(self.store, self._folder(camera, version), files, to, below="model/", what="a model")
         return to
 
-    # --- publishing ---------------------------------------------------------------------------------------------------
-
     def publish(self, camera: str, model: Path, metrics: Mapping[str, float], provenance: Provenance) -> Version:
-        """Add a version, for good. The same model again gives the version that it already is.
+        """Add a permanent version; a model published before gives its existing version.
 
-        A process that dies on the way leaves a number without a version; publishing the same model takes it up again.
-
-        Args:
-            camera: Lower-case letters, digits and hyphens.
-            model: A model/1 artifact.
-            metrics: Its figures.
-            provenance: What it was made of.
+        A process that dies meanwhile leaves a reserved number; publishing the same model again uses it.
 
         Raises:
-            ConfigError: If the camera's name is none.
-            ArtifactError: If `model` is no model/1, or damaged.
-            StoreError: If the store does not take it.
+            ConfigError: If the camera's name is invalid.
+            ArtifactError: If `model` is not a valid model/1.
+            StoreError: If the store rejects a file.
         """
         header.verify(model, MODEL_SCHEMA)
         digest = header.digest(model)
@@ -254,59 +218,42 @@ class Registry:
         folder = self._folder(camera, number)
         files: dict[str, dict[str, Any]] = {}
         for name, value in ((METRICS, dict(metrics)), (PROVENANCE, asdict(provenance))):
-            data = _encode(value)
+            data = encode_json(value)
             self.store.put_bytes(f"{folder}{name}", data)
             files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        for name in (*header.read_header(model, MODEL_SCHEMA).files, header.HEADER):
-            file = model / name
-            self.store.put(f"{folder}model/{name}", file)
-            files[f"model/{name}"] = {"bytes": file.stat().st_size, "sha256": header.sha256_file(file)}
-        manifest = {
-            "camera": camera,
-            "version": number,
-            "model_digest": digest,
-            "metrics": dict(metrics),
-            "provenance": asdict(provenance),
-            "published_utc": self._now(),
-            "files": files,
-        }
+        files |= put_artifact(self.store, folder, "model", model, MODEL_SCHEMA)
+        manifest = Version(camera, number, digest, dict(metrics), provenance, self._now(), files)
         if number in self._numbers(camera)[REMOVED]:
             raise MissingObject(
-                f"{self.store.uri(folder)}: expected our claim, found it removed as too old. Publish the model again."
+                f"{self.store.uri(folder)}: the reserved version was removed as too old. Publish the model again."
             )
-        with suppress(ObjectChanged):  # another process has published the very same model under the same claim
-            self.store.put_bytes(f"{folder}{MANIFEST}", _encode(manifest), when=IF_ABSENT)
+        with suppress(ObjectChanged):  # another process has published the same model under the same number
+            self.store.put_bytes(f"{folder}{MANIFEST}", encode_json(asdict(manifest)), when=IF_ABSENT)
         return self.version(camera, number)
 
     def _claim(self, camera: str, digest: str) -> int:
-        """A number of our own for the model, or the one that an earlier try for it has taken."""
+        """Reserve a number for the model, or return the one that an earlier try has reserved."""
         while True:
             numbers = self._numbers(camera)
             for number in sorted(numbers[CLAIM] - numbers[MANIFEST] - numbers[REMOVED]):
                 with suppress(MissingObject, CorruptObject):
-                    if self._json(f"{self._folder(camera, number)}{CLAIM}")[0].get("model_digest") == digest:
+                    if self._read_claim(camera, number).get("model_digest") == digest:
                         return number
             taken = set().union(*numbers.values())
             number = max(taken, default=0) + 1
             claim = {"model_digest": digest, "claimed_utc": self._now()}
-            with suppress(ObjectChanged):  # somebody was quicker: the next number
-                self.store.put_bytes(f"{self._folder(camera, number)}{CLAIM}", _encode(claim), when=IF_ABSENT)
+            with suppress(ObjectChanged):  # another process was quicker: try the next number
+                self.store.put_bytes(f"{self._folder(camera, number)}{CLAIM}", encode_json(claim), when=IF_ABSENT)
                 return number
 
-    # --- the pointer --------------------------------------------------------------------------------------------------
-
     def promote(self, camera: str, version: int, *, expected: int, reason: str) -> Champion:
-        """Make a version the camera's champion, if the champion still is the one that it was compared with.
+        """Make a version the camera's champion if the champion is still the one that it was compared with.
 
-        Args:
-            camera: The camera.
-            version: The new champion.
-            expected: The champion that the decision rests on; 0: none.
-            reason: Why, for people.
+        `expected` is the champion that it was compared with, 0: none. `reason` is for display.
 
         Raises:
-            ChampionMoved: If somebody else has moved the pointer.
-            MissingObject: If there is no such version.
+            ChampionMoved: If another process has moved the pointer.
+            MissingObject: If the version does not exist.
         """
         self.version(camera, version)
         now = self.champion(camera)
@@ -317,26 +264,21 @@ class Registry:
         return self._point(camera, now, version, "promote", reason)
 
     def rollback(self, camera: str, *, reason: str, to: int = 0) -> Champion:
-        """Make an earlier champion the champion again; at once, for whoever reads the pointer.
+        """Make an earlier champion the champion again.
 
-        Args:
-            camera: The camera.
-            reason: Why, for people.
-            to: The version; 0: the champion before the present one, so that rolling back twice goes back two.
+        Version `to` becomes the champion; 0: the champion before the present one, so that rolling back twice goes back
+        two. `reason` is for display.
 
         Raises:
-            ConfigError: If there is nothing to go back to.
-            ChampionMoved: If somebody else moves the pointer meanwhile.
-            MissingObject: If that version is not there.
+            ConfigError: If the camera has no earlier champion.
+            ChampionMoved: If another process moves the pointer meanwhile.
+            MissingObject: If the version does not exist.
         """
         now = self.champion(camera)
         stack = champion_stack(self.history(camera))
         if not to:
             if len(stack) < 2:
-                raise ConfigError(
-                    f"camera '{camera}': expected a champion before {_name(now.version)} to go back to, found none. "
-                    f"Name a version."
-                )
+                raise ConfigError(f"camera '{camera}': there is no earlier champion to go back to. Name a version.")
             to = stack[-2]
         self.version(camera, to)
         return self._point(camera, now, to, "rollback", reason)
@@ -344,11 +286,11 @@ class Registry:
     def _point(
         self, camera: str, now: Champion, version: int, kind: Literal["promote", "rollback"], reason: str
     ) -> Champion:
-        """Swap the pointer, and see that the version is still there; if not, swap it back."""
+        """Swap the pointer and check that the version still exists; if not, swap it back."""
         pointed = self._swap(camera, now, version, kind, reason)
         try:
             self.version(camera, version)
-        except MissingObject:  # it was removed in this very moment; see `_remove_version`
+        except MissingObject:  # removed at the same time; see `_remove_version`
             self._swap(camera, pointed, now.version, "rollback", f"version {version} was being removed")
             raise
         return pointed
@@ -356,35 +298,32 @@ class Registry:
     def _swap(
         self, camera: str, now: Champion, version: int, kind: Literal["promote", "rollback"], reason: str
     ) -> Champion:
-        """Write the pointer over the one that was read; of two that try at once, one gets ChampionMoved."""
-        folder = self._camera(camera)
-        if now.move is not None:  # filed before it is replaced, so that no move is ever lost
+        """Replace the pointer that was read; of two simultaneous calls, one raises ChampionMoved."""
+        folder = self.camera_folder(camera)
+        if now.move is not None:  # filed before it is replaced, so that no move is lost
             filed = f"{folder}moves/{now.move.number:06d}.json"
             with suppress(ObjectChanged):
-                self.store.put_bytes(filed, _encode(asdict(now.move)), when=IF_ABSENT)
+                self.store.put_bytes(filed, encode_json(asdict(now.move)), when=IF_ABSENT)
         number = now.move.number + 1 if now.move is not None else 1
         move = Move(number, kind, version, now.version, reason, self._now())
         when = if_unchanged(now.etag) if now.etag else IF_ABSENT
         try:
-            stat = self.store.put_bytes(f"{folder}champion.json", _encode(asdict(move)), when=when)
+            stat = self.store.put_bytes(f"{folder}champion.json", encode_json(asdict(move)), when=when)
         except ObjectChanged:
             raise self._moved(camera, now.version, self.champion(camera).version) from None
         return Champion(version, move, stat.etag)
 
     def _moved(self, camera: str, expected: int, found: int) -> ChampionMoved:
         return ChampionMoved(
-            f"{self.store.uri(f'{self._camera(camera)}champion.json')}: expected {_name(expected)} as champion, found "
-            f"{_name(found)}: another run was quicker. Compare with that one, then decide again."
+            f"{self.store.uri(f'{self.camera_folder(camera)}champion.json')}: expected {_name(expected)} as champion, "
+            f"found {_name(found)}: another run has moved it. Compare with that version, then decide again."
         )
 
-    # --- tidying ------------------------------------------------------------------------------------------------------
-
     def gc(self, camera: str, rule: KeepRule, *, dry_run: bool = False) -> Collected:
-        """Remove versions that `rule` does not keep, and what dead processes left behind.
+        """Remove versions that `rule` does not keep, and the leftovers of dead processes.
 
-        The champion, the versions that rolling back leads to (as many as the rule says) and every ancestor of a version
-        that is kept are never removed. A version ceases to be one before its files go, so that a process that dies in
-        between leaves nothing half-readable.
+        The champion, its rollback targets (as many as the rule says) and every ancestor of a kept version stay. A
+        version's manifest is deleted before its files, so that a crash leaves no half-readable version.
         """
         versions = {found.version: found for found in self.versions(camera)}
         doomed = sorted(set(versions) - self._kept(camera, versions, rule))
@@ -394,19 +333,19 @@ class Registry:
         removed = [number for number in doomed if self._remove_version(camera, number)]
         for number in dead:
             self._remove_files(camera, number)
-        uploads = self.store.sweep(self._camera(camera), older_than_s=rule.unfinished_s)
+        uploads = self.store.sweep(self.camera_folder(camera), older_than_s=rule.unfinished_s)
         return Collected(tuple(removed), tuple(dead), uploads)
 
     def _dead(self, camera: str, rule: KeepRule) -> list[int]:
-        """Numbers that were taken long ago for a version that never came, or whose removal did not end."""
+        """List numbers reserved long ago without a version, or with an unfinished removal."""
         numbers, dead = self._numbers(camera), []
         for number in sorted(numbers[CLAIM] - numbers[MANIFEST]):
             try:
-                claimed = self._json(f"{self._folder(camera, number)}{CLAIM}")[0]["claimed_utc"]
+                claimed = self._read_claim(camera, number)["claimed_utc"]
                 old = self._now_s() - _seconds(claimed) > rule.unfinished_s
             except MissingObject:
                 continue
-            except (CorruptObject, KeyError, ValueError):
+            except (CorruptObject, KeyError, TypeError, ValueError):
                 old = True
             if old or number in numbers[REMOVED]:
                 dead.append(number)
@@ -422,9 +361,9 @@ class Registry:
         return kept | ancestors(kept, {n: versions[n].provenance.parent for n in numbers})
 
     def _remove_version(self, camera: str, number: int) -> bool:
-        """Take the manifest away, look whether the pointer came here meanwhile, then take the rest.
+        """Delete the manifest, check that the pointer does not lead here, then delete the rest.
 
-        A promotion sets the pointer and then looks for the manifest, so at least one of the two sees the other.
+        A promotion sets the pointer and then checks the manifest, so at least one of the two notices the other.
         """
         key = f"{self._folder(camera, number)}{MANIFEST}"
         try:
@@ -440,39 +379,34 @@ class Registry:
         return True
 
     def _remove_files(self, camera: str, number: int) -> None:
-        """All of a number's files. What stays is a note that the number is used up, which comes before all else."""
+        """Delete a number's files, after writing a note that the number stays reserved."""
         folder = self._folder(camera, number)
-        self.store.put_bytes(f"{folder}{REMOVED}", _encode({"removed_utc": self._now()}))
+        self.store.put_bytes(f"{folder}{REMOVED}", encode_json({"removed_utc": self._now()}))
         keys = [found.key for found in self.store.find(folder)]
-        last = f"{folder}{CLAIM}"  # as long as it is there, an interrupted removal is taken up again
-        each(self.store.delete, [key for key in keys if key not in (last, f"{folder}{REMOVED}")], workers=_WORKERS)
+        last = f"{folder}{CLAIM}"  # deleted last, so that an interrupted removal can be resumed
+        each(self.store.delete, [key for key in keys if key not in (last, f"{folder}{REMOVED}")], workers=WORKERS)
         self.store.delete(last)
 
-    # --- keys and bytes -----------------------------------------------------------------------------------------------
-
     def camera_folder(self, camera: str) -> str:
-        """What all keys of a camera begin with.
+        """Return the prefix of a camera's keys.
 
         Raises:
-            ConfigError: If the camera's name is none.
+            ConfigError: If the camera's name is invalid.
         """
-        return self._camera(camera)
-
-    def _camera(self, camera: str) -> str:
         if not CAMERA.fullmatch(camera):
             raise ConfigError(
-                f"camera '{camera}': expected lower-case letters, digits and hyphens, found others. Rename it."
+                f"camera '{camera}': a name has lower-case letters, digits and hyphens only. Rename the camera."
             )
         return f"{self.prefix}cameras/{camera}/"
 
     def _folder(self, camera: str, version: int) -> str:
         if version < 1:
             raise ConfigError(f"version: expected a number from 1 on, found {version}. Name a version of '{camera}'.")
-        return f"{self._camera(camera)}versions/{version:06d}/"
+        return f"{self.camera_folder(camera)}versions/{version:06d}/"
 
     def _numbers(self, camera: str) -> dict[str, set[int]]:
-        """For claims, manifests and notes of removal: the version numbers whose folder holds one."""
-        start = f"{self._camera(camera)}versions/"
+        """Return the version numbers that have a claim, a manifest and a note of removal."""
+        start = f"{self.camera_folder(camera)}versions/"
         numbers: dict[str, set[int]] = {CLAIM: set(), MANIFEST: set(), REMOVED: set()}
         for found in self.store.find(start):
             number, _, file = found.key[len(start) :].partition("/")
@@ -480,82 +414,34 @@ class Registry:
                 numbers[file].add(int(number))
         return numbers
 
-    def _json(self, key: str) -> tuple[dict[str, Any], Stat]:
-        data, stat = self.store.get_bytes(key)
-        try:
-            values = json.loads(data)
-        except ValueError as error:
-            raise corrupt(self.store.uri(key), expected="JSON", found=str(error)) from None
-        if not isinstance(values, dict):
-            raise corrupt(self.store.uri(key), expected="a JSON object", found=type(values).__name__)
-        return values, stat
+    def _read_claim(self, camera: str, version: int) -> dict[str, Any]:
+        return read_json(self.store, f"{self._folder(camera, version)}{CLAIM}", dict[str, Any], what="a claim")[0]
 
-    def _move(self, key: str, values: Mapping[str, Any]) -> Move:
-        try:
-            move = Move(**values)
-        except TypeError as error:
-            raise corrupt(self.store.uri(key), expected="a move of the pointer", found=repr(error)) from None
-        return move
+    def _move(self, key: str) -> tuple[Move, Stat]:
+        return read_json(self.store, key, Move, what="a move of the pointer")
 
     def _now(self) -> str:
-        return datetime.datetime.fromtimestamp(self._now_s(), datetime.UTC).isoformat(timespec="seconds")
+        return iso_utc(self._now_s())
 
 
 def open_registry(uri: str) -> Registry:
-    """The registry in a folder or under s3://bucket/prefix; it need not exist.
+    """Open the registry in a folder or under s3://bucket/prefix; it need not exist.
 
     Raises:
-        ConfigError: If it is no such URI, or the environment does not say how to reach the store.
+        ConfigError: If the URI is invalid, or the environment lacks the store's settings.
     """
     store, prefix = open_store(uri.rstrip("/") + "/")
     return Registry(store, prefix)
 
 
-def fetch_files(
-    store: ObjectStore, folder: str, files: Mapping[str, Mapping[str, Any]], to: Path, *, below: str = "", what: str
-) -> None:
-    """Copy files whose digests a manifest holds into the directory `to`: all of them as they were kept, or none.
-
-    Args:
-        store: Where they lie.
-        folder: What their keys begin with.
-        files: Name below the folder -> sha256.
-        to: Replaced, if it is there.
-        below: What of the names is left out in `to`.
-        what: What they are together, for the error.
-
-    Raises:
-        CorruptObject: If what arrives is not what the manifest says.
-        StoreError: If the store does not give one.
-        OutputError: If `to` cannot be written.
-    """
-    beside = to.with_name(f".{to.name}.{uuid.uuid4().hex}.partial")
-
-    def get(name: str) -> None:
-        file = beside / name.removeprefix(below)
-        store.get(f"{folder}{name}", file)
-        if header.sha256_file(file) != files[name]["sha256"]:
-            raise corrupt(store.uri(f"{folder}{name}"), expected="what its manifest says", found="other bytes")
-
-    try:
-        each(get, list(files), workers=_WORKERS)
-        if to.exists():
-            shutil.rmtree(to)
-        beside.rename(to)
-    except OSError as error:
-        raise OutputError(f"{to}: expected to write {what}, found {error.strerror or error}. Free space.") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
 def champion_stack(history: Iterable[Move]) -> list[int]:
-    """The champion, last, after those that rolling back leads to, one by one.
+    """Return the versions that rolling back leads to, one by one, ending with the champion.
 
-    A promotion adds one; a rollback takes away what lies above the version that it goes back to.
+    A promotion adds one; a rollback removes those above its target.
     """
     stack: list[int] = []
     for move in history:
-        if not move.version:  # there was none before, and the first one was taken back
+        if not move.version:  # the first champion was taken back
             stack.clear()
         elif move.version in stack:
             if move.kind == "promote":
@@ -569,7 +455,7 @@ def champion_stack(history: Iterable[Move]) -> list[int]:
 
 
 def ancestors(versions: Iterable[int], parents: Mapping[int, int]) -> set[int]:
-    """All that the versions descend from, as far as `parents` (version -> parent, 0: none) knows."""
+    """Return all ancestors of the versions in `parents` (version -> parent, 0: none)."""
     found: set[int] = set()
     ahead = list(versions)
     while ahead:
@@ -578,10 +464,6 @@ def ancestors(versions: Iterable[int], parents: Mapping[int, int]) -> set[int]:
             found.add(parent)
             ahead.append(parent)
     return found
-
-
-def _encode(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def _seconds(utc: str) -> float:

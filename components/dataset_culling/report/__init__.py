@@ -1,1 +1,1 @@
-"""What people look at: the page with pictures, the summary that machines read, the end of a run in a terminal."""
+"""The report: pages of a run, of several runs and of a fleet, summary.json, and output in a terminal."""

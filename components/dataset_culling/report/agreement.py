@@ -1,4 +1,4 @@
-"""Student against teacher, frame by frame: what both see, what one of them misses.
+"""Agreement of student and teacher, frame by frame: boxes of both, and boxes of one alone.
 
 F = frames, S = student boxes, T = teacher boxes.
 """
@@ -15,7 +15,7 @@ from dataset_culling.types import BoolArray, Detections, IntArray
 
 MIN_IOU = 0.5
 AGREED, DISPUTED, UNDECIDED = 0, 1, 2
-"""A box that both see; one that only its owner sees; one that meets, or is, a doubtful teacher box."""
+"""State of a box: both detectors have it; only one has it; it is, or matches, a doubtful teacher box."""
 
 States = npt.NDArray[np.int8]
 
@@ -24,14 +24,14 @@ States = npt.NDArray[np.int8]
 class Agreement:
     """Matched boxes of student and teacher on the same frames."""
 
-    student: Detections  # boxes of at least the score asked for, in the order of `boxes.sort_boxes`
+    student: Detections  # boxes of at least `min_score`, in the order of `boxes.sort_boxes`
     teacher: Detections  # likewise sorted
     student_state: States  # (S,)
     teacher_state: States  # (T,)
 
     @property
     def found(self) -> IntArray:
-        """Teacher boxes that the student found too, by frame, shape (F,)."""
+        """Teacher boxes that the student found, by frame, shape (F,)."""
         return _count(self.teacher, self.teacher_state == AGREED)
 
     @property
@@ -44,23 +44,28 @@ class Agreement:
         """Student boxes that the teacher does not have, by frame, shape (F,)."""
         return _count(self.student, self.student_state == DISPUTED)
 
+    @property
+    def mistakes(self) -> IntArray:
+        """Missed and false boxes together, by frame, shape (F,)."""
+        return self.missed + self.false
+
 
 def agree(student: Detections, teacher: Detections, *, min_score: float) -> Agreement:
     """Match the student's boxes with the teacher's, one to one, better scores first, within frame and class.
 
     Args:
         student: Boxes of F frames or more.
-        teacher: Boxes of F frames; `ignore` marks doubtful ones, which count neither as found nor as missed.
-        min_score: Student boxes scoring less take no part.
+        teacher: Boxes of F frames; those marked `ignore` are doubtful and count neither as found nor as missed.
+        min_score: Student boxes that score less are left out.
 
     Returns:
         The matching on the teacher's F frames, at IoU 0.5.
 
     Raises:
-        ValueError: If a teacher's frame is none of the student's, or the classes differ.
+        ValueError: If the student lacks a frame of the teacher's, or the classes differ.
     """
     if student.class_names != teacher.class_names:
-        raise ValueError(f"classes must be equal, got {student.class_names} and {teacher.class_names}")
+        raise ValueError(f"classes differ: {student.class_names} and {teacher.class_names}")
     rows = student.rows_of(teacher.frame_ids)
     found = student.take(rows)
     found = sort_boxes(found.keep_boxes(found.scores >= min_score))

@@ -1,7 +1,6 @@
-"""Frames as small WebP pictures, and boxes as vector shapes over them.
+"""Frames as small WebP pictures, with boxes as vector shapes over them.
 
-Boxes are not painted into the pixels: as shapes they stay sharp when a picture is enlarged, can be switched off one
-detector at a time, and do not cost the picture bytes.
+Shapes stay sharp when a picture is enlarged, can be hidden one detector at a time, and add no bytes to the picture.
 """
 
 from __future__ import annotations
@@ -22,23 +21,8 @@ STATE_NAMES = ("agreed", "disputed", "undecided", "alone")
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One encoded frame."""
-
-    width_px: int
-    height_px: int
-    data_uri: str
-    frame_width_px: int  # of the frame it was made from
-
-    def overlay(self, view: View) -> Overlay:
-        """The view's boxes in this picture's pixels."""
-        scale = self.width_px / self.frame_width_px
-        return Overlay(tuple(_shapes(layer, scale, self.width_px, self.height_px) for layer in view.layers))
-
-
-@dataclass(frozen=True, slots=True)
 class Text:
-    """A box's class and score, where to write it."""
+    """Class and score of a box, with its place in the picture."""
 
     x: str
     y: str
@@ -49,7 +33,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """One detector's boxes as SVG path data, by state, and their names."""
+    """Boxes of one detector as SVG path data, by state, and their names."""
 
     who: str
     outline: str
@@ -58,14 +42,38 @@ class Shapes:
 
 
 @dataclass(frozen=True, slots=True)
-class Overlay:
-    """All that is drawn over a picture."""
+class Picture:
+    """One encoded frame."""
 
-    layers: tuple[Shapes, ...]
+    width_px: int
+    height_px: int
+    data_uri: str
+    frame_width_px: int  # width of the original frame
+
+    def overlay(self, view: View) -> tuple[Shapes, ...]:
+        """Return the view's boxes in this picture's pixels, by layer."""
+        return tuple(self._shapes(layer) for layer in view.layers)
+
+    def _shapes(self, layer: Layer) -> Shapes:
+        boxes = np.round(layer.boxes_xyxy.astype(np.float64) * (self.width_px / self.frame_width_px), 1).tolist()
+        paths = [""] * len(STATE_NAMES)
+        texts = []
+        for (x1, y1, x2, y2), state, name in zip(boxes, layer.states, layer.names, strict=True):
+            width = _number(x2 - x1)
+            paths[state] += f"M{_number(x1)} {_number(y1)}h{width}v{_number(y2 - y1)}h-{width}z"
+            if layer.who == "teacher" and state == AGREED:
+                continue  # the student's box at the same place has the name
+            at_end = x1 > 0.8 * self.width_px
+            # The teacher's names go under their boxes, so that they do not cover the student's.
+            y = min(y2 + 8, self.height_px - 2) if layer.who == "teacher" else max(y1 - 2, 7)
+            anchor = "end" if at_end else "start"
+            texts.append(Text(_number(x2 if at_end else x1), _number(y), anchor, STATE_NAMES[state], name))
+        by_state = tuple((name, path) for name, path in zip(STATE_NAMES, paths, strict=True) if path)
+        return Shapes(layer.who, "".join(paths), by_state, tuple(texts))
 
 
 def shrink(image: ImageArray, width_px: int) -> ImageArray:
-    """The image at `width_px` wide, or as it is where it is no wider; shape (H, W, 3)."""
+    """Shrink an image, shape (H, W, 3), to `width_px`; a narrower one is returned as it is."""
     height, width = image.shape[:2]
     if width <= width_px:
         return image
@@ -74,12 +82,12 @@ def shrink(image: ImageArray, width_px: int) -> ImageArray:
 
 
 def encode(image: ImageArray, *, quality: int, frame_width_px: int) -> Picture:
-    """An RGB image, shape (H, W, 3), as a WebP picture.
+    """Encode an RGB image as WebP.
 
     Args:
-        image: What is shown.
+        image: RGB, shape (H, W, 3).
         quality: 1 to 100.
-        frame_width_px: Width of the frame that it was shrunk from, for the boxes' scale.
+        frame_width_px: Width of the frame from which the image was shrunk, for the scale of the boxes.
     """
     done, data = cv2.imencode(".webp", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, quality])
     if not done:
@@ -89,44 +97,19 @@ def encode(image: ImageArray, *, quality: int, frame_width_px: int) -> Picture:
 
 
 def fit_steps(width_px: int, num_pictures: int) -> Iterator[tuple[int, int, int]]:
-    """Ever lighter ways to show the pictures, as (width_px, quality, pictures in each gallery).
+    """Yield ever smaller settings for a page's pictures: (width_px, quality, pictures in each gallery).
 
-    First quality goes, which is hardly seen, then size, then pictures, and at last all of them.
+    Quality goes first, because its loss is hardly visible, then size, then the number of pictures down to 0.
     """
     if num_pictures < 1:
         yield width_px, 80, 0
         return
     for share, quality in ((1.0, 80), (1.0, 68), (1.0, 55), (0.8, 60), (0.8, 45), (0.65, 45)):
         yield round(width_px * share), quality, num_pictures
-    num = num_pictures // 2
+    num = num_pictures
     while num:
-        yield round(width_px * 0.65), 45, num
         num //= 2
-    yield round(width_px * 0.65), 45, 0
-
-
-def _shapes(layer: Layer, scale: float, width_px: int, height_px: int) -> Shapes:
-    boxes = np.round(layer.boxes_xyxy.astype(np.float64) * scale, 1)
-    drawn = [_rectangle(*(float(value) for value in box)) for box in boxes]
-    texts = []
-    for box, state, name in zip(boxes, layer.states, layer.names, strict=True):
-        if layer.who == "teacher" and state == AGREED:
-            continue  # the student's own name stands there already
-        x1, y1, x2, y2 = (float(value) for value in box)
-        end = x1 > 0.8 * width_px
-        # The teacher's names go under their boxes, so that they do not cover the student's.
-        y = min(y2 + 8, height_px - 2) if layer.who == "teacher" else max(y1 - 2, 7)
-        texts.append(Text(_number(x2 if end else x1), _number(y), "end" if end else "start", STATE_NAMES[state], name))
-    paths = []
-    for state, name in enumerate(STATE_NAMES):
-        if path := "".join(one for one, own in zip(drawn, layer.states, strict=True) if own == state):
-            paths.append((name, path))
-    return Shapes(layer.who, "".join(drawn), tuple(paths), tuple(texts))
-
-
-def _rectangle(x1: float, y1: float, x2: float, y2: float) -> str:
-    width, height = _number(x2 - x1), _number(y2 - y1)
-    return f"M{_number(x1)} {_number(y1)}h{width}v{height}h-{width}z"
+        yield round(width_px * 0.65), 45, num
 
 
 def _number(value: float) -> str:

@@ -1,18 +1,21 @@
-"""A finished run as the report sees it: arrays and small records, read from artifacts by the stage.
+"""Data of a finished run for the report. The stage `render-report` reads it from the artifacts.
 
-N = frames of the pool, L = labelled frames. Records that artifacts hold already are taken as they are: the protocols
-name what is asked of them.
+N = frames of the pool, L = labelled frames, H = held-out frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dataset_culling.artifacts.decision import Decision
+from dataset_culling.artifacts.labels import WorstBox
+from dataset_culling.artifacts.resolution import Resolution
+from dataset_culling.artifacts.timing import Timing
 from dataset_culling.types import Detections, FloatArray, ImageArray, IntArray, Selection
 
 TASK_NAMES: Mapping[str, str] = {
@@ -31,81 +34,8 @@ TASK_NAMES: Mapping[str, str] = {
     "keep-night": "Keeping the night",
     "render-report": "Report",
 }
-"""What people call the tasks, in the order of the run. The graph has them too, but lies above the report."""
-
-
-class ScalePoint(Protocol):
-    """One input size that optResolution tried."""
-
-    @property
-    def scale(self) -> float: ...
-    @property
-    def side_px(self) -> int: ...
-    @property
-    def loss_change(self) -> float: ...
-    @property
-    def gflops(self) -> float: ...
-    @property
-    def map_50(self) -> float: ...  # agreement with the teacher; -1 where it was not measured
-
-
-class ScaleChoice(Protocol):
-    """What optResolution chose, and the curve behind it."""
-
-    @property
-    def scale(self) -> float: ...
-    @property
-    def side_px(self) -> int: ...
-    @property
-    def full_side_px(self) -> int: ...
-    @property
-    def threshold(self) -> float: ...
-    @property
-    def gflops_full(self) -> float: ...
-    @property
-    def gflops_chosen(self) -> float: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def judge(self) -> str: ...  # "loss" or "ap"
-    @property
-    def curve(self) -> Sequence[ScalePoint]: ...
-
-
-class DoubtedBox(Protocol):
-    """A label that the teacher hardly finds again when it looks another way."""
-
-    @property
-    def frame_id(self) -> int: ...
-    @property
-    def time_s(self) -> float: ...
-    @property
-    def class_name(self) -> str: ...
-    @property
-    def score(self) -> float: ...
-    @property
-    def trust(self) -> float: ...
-    @property
-    def box_xyxy(self) -> Sequence[float]: ...
-    @property
-    def ignored(self) -> bool: ...
-
-
-class TaskCost(Protocol):
-    """What one task of the run took."""
-
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def peak_rss_mib(self) -> float: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def counts(self) -> Mapping[str, int]: ...
-    @property
-    def figures(self) -> Mapping[str, float]: ...
-    @property
-    def notes(self) -> Sequence[str]: ...
+"""Display names of the tasks, in the order of the run. A test compares them with the graph, which lies above the
+report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +44,7 @@ class Frames:
 
     frame_ids: IntArray  # (N,) ascending
     time_s: npt.NDArray[np.float64]  # (N,) seconds from the start of the footage
-    start_utc: str  # ISO 8601, or "" where nothing tells it
+    start_utc: str  # ISO 8601, or "" if unknown
     image: Callable[[int], ImageArray]  # frame id -> RGB (H, W, 3)
     footage: Mapping[str, Any] = field(default_factory=dict)  # the footage report; any key may be missing
 
@@ -122,32 +52,9 @@ class Frames:
         return len(self.frame_ids)
 
 
-class GateCheck(Protocol):
-    """One check of the promotion gate."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> str: ...  # tonight, class, hour, night or check
-    @property
-    def passed(self) -> bool | None: ...  # None: told, but not judged
-    @property
-    def text(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Whether the trained student was promoted."""
-
-    promoted: bool
-    reason: str
-    version: int = 0  # in the registry; 0 where there is none
-    checks: Sequence[GateCheck] = ()  # every check of the gate, in the order in which it was made
-
-
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where one artifact comes from."""
+    """Origin of one artifact."""
 
     output: str  # "task.output"
     schema: str
@@ -161,30 +68,30 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All that the page and the summary are made from."""
+    """Everything that the page and the summary are made from."""
 
     camera: str
     pool: Frames
     heldout: Frames
     scored: Detections  # the raw student on the pool
-    selection: Selection  # kept by the confidence cull
-    selected_by: str  # the strategy that kept them
-    pool_loss: FloatArray | None  # the confidence cull's loss of every pool frame, (N,); None: not known here
-    labels: Detections  # the teacher on those
-    worst: Sequence[DoubtedBox]  # labels that the teacher itself hardly stands by; empty where it was not asked again
+    selection: Selection  # the shortlist: kept by the confidence cull
+    selected_by: str  # name of that cull's strategy
+    pool_loss: FloatArray | None  # the confidence cull's loss of every pool frame, (N,); None: unknown
+    labels: Detections  # the teacher on the shortlist
+    worst: Sequence[WorstBox]  # labels that the teacher's second pass hardly confirms; empty without a second pass
     kept: Selection  # kept by the precision cull
-    kept_by: str  # the strategy that kept them
-    label_loss: FloatArray | None  # the precision cull's loss of every labelled frame, (L,); None: not known here
-    resolution: ScaleChoice
+    kept_by: str  # name of that cull's strategy
+    label_loss: FloatArray | None  # the precision cull's loss of every labelled frame, (L,); None: unknown
+    resolution: Resolution
     student: str
     teacher: str
     training: Mapping[str, Any]  # the model card's record: epochs, losses by epoch
     heldout_labels: Detections  # the teacher on the held-out frames
     raw: Detections  # the raw student on the held-out frames
-    trained: Detections
+    trained: Detections  # the trained student on the held-out frames
     metrics: Mapping[str, float]
     decision: Decision
-    costs: Mapping[str, TaskCost]  # task -> what it took; tasks without a timing are missing
+    costs: Mapping[str, Timing]  # task -> its timing; tasks without one are missing
     provenance: Sequence[Provenance]
 
     @property

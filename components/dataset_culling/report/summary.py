@@ -1,4 +1,4 @@
-"""summary.json: a run's outcome as flat figures, units in the names."""
+"""summary.json: the outcome of a run as flat figures with units in their names."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dataset_culling.artifacts.timing import Timing
 from dataset_culling.planning import CostRates, projected_full_training_seconds
-from dataset_culling.report.run_data import Run, TaskCost
+from dataset_culling.report.run_data import Run
 
 CULLING_TASKS = (
     "score-frames",
@@ -18,15 +19,15 @@ CULLING_TASKS = (
     "choose-resolution",
     "train-student",
 )
-"""Tasks that stand in the place of labelling and training on everything; the others are needed either way."""
+"""Tasks that replace labelling and training on everything; the others are needed either way."""
 
 
 def summarise(run: Run) -> dict[str, Any]:
-    """The summary of a run.
+    """Summarise a run.
 
     Returns:
-        Flat, but for stage_seconds. Figures that this run has no grounds for are missing: truth where it is not
-        known, the projection where labelling or training were not timed. All of metrics/1 is in it.
+        All of metrics/1 and the figures of this module; flat except for stage_seconds. Unknown figures are missing:
+        those against the truth without true boxes, the projection without timings of labelling and training.
     """
     summary: dict[str, Any] = {
         "camera": run.camera,
@@ -62,14 +63,14 @@ def summarise(run: Run) -> dict[str, Any]:
 
 
 def culling_gain(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What culling was worth: mAP@50 of the student of the culled frames less that of as many frames drawn by lot.
+    """Compute the gain by culling: mAP@50 of the trained student less that of the control arm's (random frames).
 
     Args:
         metrics: metrics/1.
 
     Returns:
-        culling_gain_map_50 against the teacher, culling_gain_map_50_truth where truth is known; empty where there was
-        no control arm.
+        culling_gain_map_50 against the teacher, and culling_gain_map_50_truth if truth is known; empty without a
+        control arm.
     """
     gains = {}
     for suffix in ("", "_truth"):
@@ -79,21 +80,21 @@ def culling_gain(metrics: Mapping[str, float]) -> dict[str, float]:
     return gains
 
 
-def projection(costs: Mapping[str, TaskCost], *, num_pool: int, epochs: int) -> dict[str, float]:
-    """What labelling and training on the whole pool would have taken, by the cost model, against what was spent.
+def projection(costs: Mapping[str, Timing], *, num_pool: int, epochs: int) -> dict[str, float]:
+    """Project the seconds of labelling and training on the whole pool by the cost model, and compare with this run.
 
-    It is a projection, not a measurement: the seconds that one frame took here, times all frames. Both are taken at
-    the resolution that was chosen, which favours training on everything.
+    This is not a measurement: it multiplies the seconds per frame of this run by all frames. Both sides are at the
+    chosen resolution, which favours training on everything.
 
     Args:
-        costs: Task -> what it took, with `seconds_per_frame` of score-frames and label-selection, and
+        costs: Task -> timing, with the figures `seconds_per_frame` of score-frames and label-selection, and
             `seconds_per_image` (per image and epoch) of train-student.
         num_pool: N, frames in the pool.
         epochs: E, passes over the training set.
 
     Returns:
-        projected_full_training_seconds = N (t + E k); culled_training_seconds, what the tasks took that stand in its
-        place; the first over the second; and the figures that went in. Empty where one is missing.
+        projected_full_training_seconds = N (t + E k); culled_training_seconds, the sum over CULLING_TASKS; the first
+        over the second; and the inputs. Empty if an input is missing.
 
     Source:
         `planning.full_cost`, the cost model behind Table 1 of Yoshioka et al., ICIP 2019.

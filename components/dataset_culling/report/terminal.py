@@ -1,20 +1,22 @@
-"""The end of a run in a terminal: the funnel, accuracy before and after, cost, and where things lie.
+"""Output in a terminal: the summary of a finished run, and several runs side by side.
 
-Importing this loads neither matplotlib nor torch: the command line does it at every start.
+Importing this loads neither matplotlib nor torch, because the command line imports it at every start.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
+from rich.console import Group as Lines
 from rich.table import Table
 from rich.text import Text
 
 from dataset_culling.report import words
+from dataset_culling.report.compare_runs import ComparedRun, Group, caveats, change, differing_settings, headline
 
 BAR_CELLS = 28
 FUNNEL = (
@@ -26,55 +28,44 @@ FUNNEL = (
 
 
 def print_summary(summary: Mapping[str, Any], out: Path, console: Console | None = None) -> None:
-    """Print the summary to standard output; plain characters where it is no terminal or cannot show others.
+    """Print the outcome of a run; in plain ASCII unless the console is a terminal with UTF-8.
 
     Args:
-        summary: summary.json, read.
-        out: The run's folder, for the places named at the end.
-        console: Where to print; made when missing.
+        summary: Values of summary.json; any may be missing.
+        out: The run's folder, for the paths at the end.
+        console: Console to print to; standard output if missing.
     """
     console = console or Console(highlight=False)
-    paths = {"model_path": str(out / "model"), "report_path": str(out / "report.html")}
-    shown = {**summary, **paths}
+    ascii_only = _is_ascii_only(console)
     if console.is_terminal:
-        ascii_only = not console.encoding.lower().startswith("utf")
-        console.print(terminal_summary(shown, ascii_only=ascii_only), crop=False)
+        console.print(_summary(summary, out, ascii_only), crop=False)
         return
     plain = Console(file=io.StringIO(), highlight=False, width=80, no_color=True, soft_wrap=False)
-    plain.print(terminal_summary(shown, ascii_only=True), crop=False)
+    plain.print(_summary(summary, out, ascii_only), crop=False)
     for line in plain.file.getvalue().splitlines():  # type: ignore[attr-defined]
         console.file.write(line.rstrip() + "\n")
     console.file.flush()
 
 
-def terminal_summary(summary: Mapping[str, Any], *, ascii_only: bool = False) -> RenderableType:
-    """A run's outcome, to be printed by rich; fits 80 columns.
+def _is_ascii_only(console: Console) -> bool:
+    return not console.is_terminal or not console.encoding.lower().startswith("utf")
 
-    Args:
-        summary: summary.json, read; keys that a run has no grounds for may be missing.
-        ascii_only: Draw bars with '#', and nothing that a plain log cannot hold.
-    """
-    parts: list[RenderableType] = ["", _title(summary, ascii_only), ""]
-    parts += [_funnel(summary, ascii_only), ""]
+
+def _summary(summary: Mapping[str, Any], out: Path, ascii_only: bool) -> RenderableType:
+    """Lay out the summary in 80 columns."""
+    title = Text(str(summary.get("camera", "camera")), style="bold")
+    if classes := ", ".join(summary.get("classes", ())):
+        title.append((" - " if ascii_only else " · ") + classes, style="not bold")
+    parts: list[RenderableType] = ["", title, "", _funnel(summary, ascii_only), ""]
     if "map_50_raw" in summary:
-        parts += [_accuracy(summary), ""]
+        parts += [_accuracy(summary, ascii_only), ""]
     if summary.get("stage_seconds"):
         parts += [_stages(summary["stage_seconds"], ascii_only), ""]
     parts.append(_facts(summary, ascii_only))
-    for label, key in (("Model", "model_path"), ("Page", "report_path")):
-        if key in summary:  # never folded: paths are there to be copied
-            line = Text.assemble((f"{label:12}", "bold"), str(summary[key]), no_wrap=True, overflow="ignore")
-            parts.append(line)
-    return Group(*parts, "")
-
-
-def _title(summary: Mapping[str, Any], ascii_only: bool) -> Text:
-    classes = ", ".join(summary.get("classes", ()))
-    dot = " - " if ascii_only else " · "
-    text = Text(str(summary.get("camera", "camera")), style="bold")
-    if classes:
-        text.append(dot + classes, style="not bold")
-    return text
+    for label, path in (("Model", out / "model"), ("Page", out / "report.html")):
+        # Paths are not wrapped, so that they can be copied.
+        parts.append(Text.assemble((f"{label:12}", "bold"), str(path), no_wrap=True, overflow="ignore"))
+    return Lines(*parts, "")
 
 
 def _funnel(summary: Mapping[str, Any], ascii_only: bool) -> Table:
@@ -90,7 +81,7 @@ def _funnel(summary: Mapping[str, Any], ascii_only: bool) -> Table:
     return table
 
 
-def _accuracy(summary: Mapping[str, Any]) -> Table:
+def _accuracy(summary: Mapping[str, Any], ascii_only: bool) -> Table:
     table = _grid("left", "right", "right", "right", "right")
     table.add_row(
         Text("mAP@50 on held-out frames", style="bold"),
@@ -100,16 +91,12 @@ def _accuracy(summary: Mapping[str, Any]) -> Table:
     if "map_50_raw_truth" in summary:
         rows.append(("  accuracy against the truth", "_truth", "map_50_teacher_truth"))
     for label, suffix, teacher in rows:
-        raw, trained = summary.get(f"map_50_raw{suffix}"), summary.get(f"map_50_trained{suffix}")
-        change = "" if raw is None or trained is None else f"{100 * (trained - raw):+.1f}"
-        low, high = (summary.get(f"{end}_95_gain_map_50{suffix}") for end in ("low", "high"))
-        if change and low is not None and high is not None:
-            change += f" ({100 * low:+.1f} to {100 * high:+.1f})"
+        gain = _plain(change(summary, suffix), ascii_only)
         table.add_row(
             label,
-            _points(raw),
-            Text(_points(trained), style="bold"),
-            Text(change, style="green" if change.startswith("+") else "red"),
+            _points(summary.get(f"map_50_raw{suffix}")),
+            Text(_points(summary.get(f"map_50_trained{suffix}")), style="bold"),
+            Text(gain, style="green" if gain.startswith("+") else "red"),
             _points(summary.get(teacher)) if teacher else "",
         )
     return table
@@ -133,7 +120,7 @@ def _facts(summary: Mapping[str, Any], ascii_only: bool) -> Table:
         gain, control = summary["culling_gain_map_50"], summary["map_50_control"]
         table.add_row(
             Text("Culling", style="bold"),
-            f"worth {100 * gain:+.1f} points on this camera: as many frames drawn by lot give {_points(control)}",
+            f"worth {100 * gain:+.1f} points on this camera: as many random frames give {_points(control)}",
         )
         if "culling_gain_map_50_truth" in summary:
             gain, control = summary["culling_gain_map_50_truth"], summary["map_50_control_truth"]
@@ -175,7 +162,7 @@ def _grid(*justify: Any) -> Table:
 
 
 def _bar(share: float, ascii_only: bool) -> str:
-    """A bar of at most BAR_CELLS cells; anything above nothing shows."""
+    """Draw a bar of at most BAR_CELLS cells, and at least its smallest part for a share above 0."""
     cells = share * BAR_CELLS
     if ascii_only:
         return "#" * max(round(cells), 1 if share > 0 else 0)
@@ -188,4 +175,77 @@ def _points(share: float | None) -> str:
 
 
 def _plain(text: str, ascii_only: bool) -> str:
-    return text.replace("×", "x") if ascii_only else text
+    if not ascii_only:
+        return text
+    return text.replace("\N{MULTIPLICATION SIGN}", "x").replace("\N{MINUS SIGN}", "-").replace(words.MISSING, "-")
+
+
+# --- comparison -----------------------------------------------------------------------------------------------------
+
+
+def print_comparison(runs: Sequence[ComparedRun], console: Console | None = None) -> None:
+    """Print the figures of several runs, the reasons of their promotion decisions, and the settings that differ.
+
+    In a terminal that is too narrow for all runs they are split over several tables. Without a terminal there is one
+    table in ASCII, as wide as needed.
+
+    Args:
+        runs: At least one.
+        console: Console to print to; standard output if missing.
+    """
+    console = console or Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(file=console.file, highlight=False, width=10_000, no_color=True)
+    ascii_only = _is_ascii_only(console)
+    groups = headline(runs)
+    if settings := differing_settings(runs):
+        groups += (Group("Settings that differ", settings),)
+    for start, end in _fitting(runs, groups, console.width):
+        table = _comparison_table(runs, groups, start, end, ascii_only)
+        for segments in console.render_lines(table, console.options.update(width=10_000), pad=False):
+            line = Text.assemble(*((segment.text, segment.style or "") for segment in segments))
+            line.rstrip()
+            console.print(line, crop=False, soft_wrap=True)
+    for run in runs:
+        if reason := str(run.summary.get("promotion_reason", "")):
+            console.print(Text.assemble((f"{run.name}: ", "bold"), _plain(reason, ascii_only)))
+    for note in caveats(runs):
+        console.print(Text(_plain(note, ascii_only), style="yellow"))
+
+
+def _comparison_table(
+    runs: Sequence[ComparedRun], groups: Sequence[Group], start: int, end: int, ascii_only: bool
+) -> Table:
+    table = Table.grid(padding=(0, 0, 0, 2))
+    table.add_column(no_wrap=True)
+    for _ in runs[start:end]:
+        table.add_column(justify="right", no_wrap=True)
+    table.add_row("", *(Text(_plain(run.name, ascii_only), style="bold") for run in runs[start:end]))
+    for group in groups:
+        table.add_row(Text(group.title, style="bold"))
+        for label, values in group.rows:
+            table.add_row(f"  {label}", *(Text(_plain(_cut(value), ascii_only)) for value in values[start:end]))
+        table.add_row("")
+    return table
+
+
+def _fitting(runs: Sequence[ComparedRun], groups: Sequence[Group], width: int) -> list[tuple[int, int]]:
+    """Return the (first, end) rows of the runs of each table, with as many runs in each as fit."""
+    left = max((len(label) + 2 for group in groups for label, _ in group.rows), default=0)
+    needs = [
+        2 + max([len(run.name), *(len(_cut(values[place])) for group in groups for _, values in group.rows)])
+        for place, run in enumerate(runs)
+    ]
+    spans, start, used = [], 0, left
+    for place, need in enumerate(needs):
+        if place > start and used + need > width:
+            spans.append((start, place))
+            start, used = place, left
+        used += need
+    return [*spans, (start, len(runs))]
+
+
+def _cut(value: str, most: int = 36) -> str:
+    """Cut a long value in the middle, because paths differ at the end."""
+    half = (most - 3) // 2
+    return value if len(value) <= most else f"{value[:half]}...{value[half + 3 - most :]}"

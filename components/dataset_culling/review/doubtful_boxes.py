@@ -1,4 +1,4 @@
-"""Which of the teacher's boxes a person should look at first, and on which frames.
+"""Order the teacher's boxes and frames by doubt, for an annotator to start with the most doubtful.
 
 N = frames, M = teacher boxes.
 """
@@ -17,7 +17,7 @@ from dataset_culling.types import BoolArray, Detections, FloatArray, IntArray
 Float64Array = npt.NDArray[np.float64]
 
 HALVED = 0.5
-"""What is left of the belief in a box that is an ignore region, and once more in one that the student does not see."""
+"""Factor on the confidence in a box that is an ignore region, and again in one that the student does not detect."""
 
 DOUBTFUL = 0.5
 """From this doubt on a box is called doubtful."""
@@ -25,11 +25,11 @@ DOUBTFUL = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """How doubtful the teacher's labels are."""
+    """Doubt of the teacher's labels."""
 
     of_boxes: Float64Array  # (M,) 0..1
     doubtful: BoolArray  # (M,)
-    of_frames: Float64Array  # (N,) about how many boxes a person may have to mend there
+    of_frames: Float64Array  # (N,) about how many boxes an annotator may have to correct there
     missed: IntArray  # (N,) boxes that the student sees and the teacher has not
 
 
@@ -40,7 +40,7 @@ def doubt_of(
     student: Detections | None = None,
     min_scores: Mapping[str, float] | None = None,
 ) -> Doubt:
-    """How doubtful each of the teacher's boxes is, and each frame.
+    """Compute the doubt of each of the teacher's boxes, and of each frame.
 
     A box is believed by its score, times its trust where the teacher was compared with itself, halved if it is an
     ignore region, halved if the student does not see it; its doubt is what is left to 1. A frame's doubt is the sum
@@ -115,7 +115,7 @@ def spread_over_time(time_s: FloatArray, prefer: FloatArray, count: int) -> IntA
 
 
 def nearness_to_middle(time_s: FloatArray, count: int) -> Float64Array:
-    """What `spread_over_time` prefers if only time counts: 0 in the middle of a frame's slice, less away from it."""
+    """Score frames by time alone, for `spread_over_time`: 0 in the middle of a frame's slice, less away from it."""
     start, length = _span(time_s)
     middle = start + (_slices(time_s, count) + 0.5) * length / count
     near: Float64Array = -np.abs(time_s - middle)

@@ -84,7 +84,7 @@ def draw_video(path: Path, *, frames_per_second: float) -> Iterator[DrawnVideo]:
     """Open a video for writing, and finish it.
 
     Args:
-        path: An .mp4; whoever calls writes beside and renames.
+        path: An .mp4; the caller writes beside it and renames.
         frames_per_second: About how many there are.
 
     Raises:

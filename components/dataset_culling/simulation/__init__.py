@@ -1,4 +1,4 @@
-"""A procedural fixed camera: a scene that can be filmed at any time, with the true boxes known."""
+"""A simulated fixed camera: renders a procedural scene at any time, with the true boxes."""
 
 from dataset_culling.simulation.camera import SimulatedCamera, SimulatedFrame
 from dataset_culling.simulation.config import CLASS_NAMES, SCENES, SceneConfig, demo_scene, random_scene

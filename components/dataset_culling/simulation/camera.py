@@ -19,35 +19,35 @@ from dataset_culling.simulation.traffic import Actor, actors, hour_at
 from dataset_culling.types import BoolArray, Float32Array, ImageArray, IntArray
 
 MIN_VISIBLE = 0.25
-"""Objects of which less is seen are marked to be ignored."""
+"""Objects with a smaller visible share are marked as ignored."""
 MIN_SIDE_PX = 6.0
-"""Objects smaller than this are marked to be ignored."""
+"""Smaller objects are marked as ignored."""
 LIGHT_STEPS = 96
-"""Steps of daylight for which a background is made."""
+"""Levels of daylight with a background of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedFrame:
-    """A picture and what is truly in it; boxes are clipped to the picture but not to what hides the object."""
+    """A picture and its true boxes; these are clipped to the picture but not to occluders."""
 
     image: ImageArray  # (H, W, 3) uint8 RGB
     boxes_xyxy: Float32Array  # (K, 4) px
     class_ids: IntArray  # (K,) index into CLASS_NAMES
-    track_ids: IntArray  # (K,) the same object keeps its own
+    track_ids: IntArray  # (K,) constant for an object
     visible_fraction: Float32Array  # (K,) share that is neither hidden nor outside the picture
-    ignore: BoolArray  # (K,) too small or too hidden to be asked for
+    ignore: BoolArray  # (K,) too small or too hidden to be required
     time_s: float
     hour: float
 
 
 def daylight_at(hour: float) -> float:
-    """0 at night, 1 by day, with an hour and a half of dusk and dawn."""
+    """Return the daylight: 0 at night, 1 by day, with an hour and a half of dusk and dawn."""
     height = np.sin((hour - 6.0) / 12.0 * np.pi)
     return float(np.clip((height + 0.12) / 0.45, 0, 1))
 
 
 class SimulatedCamera:
-    """Films a scene. Keeps a handful of backgrounds and nothing of the past."""
+    """Renders a scene. Caches a few backgrounds and no other state."""
 
     def __init__(self, scene: SceneConfig) -> None:
         self.scene = scene
@@ -61,11 +61,7 @@ class SimulatedCamera:
         self._pools = self._lamp_light()
 
     def frame(self, time_s: float) -> SimulatedFrame:
-        """The picture at a time.
-
-        Args:
-            time_s: Seconds since the start of the footage; any, in any order.
-        """
+        """Render the picture at any time, in seconds since the start of the footage."""
         scene, ground = self.scene, self._ground
         hour = hour_at(scene, time_s)
         indoors = scene.scene != "street"
@@ -92,8 +88,8 @@ class SimulatedCamera:
             x0, y0 = round(foot_x - width / 2), round(foot_y) - height
             if x0 >= scene.width_px or x0 + width <= 0 or y0 >= scene.height_px or y0 + height <= 0 or height < 3:
                 continue
-            how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-            patch = cv2.resize(drawn.rgba, (width, height), interpolation=how)
+            interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            patch = cv2.resize(drawn.rgba, (width, height), interpolation=interpolation)
             self._shadow(picture, foot_x, foot_y, width, light, rain)
             number = len(kept) + 1
             tint = day if thing.lit or light > 0.3 else day * 0.95
@@ -121,10 +117,8 @@ class SimulatedCamera:
             hour=hour,
         )
 
-    # -- light
-
     def _tint(self, light: float, cloud: float) -> FloatImage:
-        """What daylight does to colours, (3,)."""
+        """Return the factor of daylight on colours, (3,)."""
         if self.scene.scene != "street":
             return np.array([1.0, 0.98, 0.95], np.float32) * np.float32(cloud * 0.97)
         dusk = np.exp(-(((light - 0.35) / 0.25) ** 2))
@@ -134,7 +128,7 @@ class SimulatedCamera:
         return tint
 
     def _lamp_light(self) -> FloatImage:
-        """Where street lamps light the ground, (H, W, 3) 0..1."""
+        """Return the light of street lamps on the ground, (H, W, 3)."""
         height, width = self.scene.height_px, self.scene.width_px
         pools = np.zeros((height, width, 3), np.float32)
         rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -178,7 +172,7 @@ class SimulatedCamera:
         return self._backgrounds[key]
 
     def _rain(self, time_s: float) -> float:
-        """How hard it rains now, 0..1, in spells of three minutes of video."""
+        """Return the strength of the rain, 0..1, in spells of three minutes of video."""
         spell = int(time_s // 180)
         now, then = (
             float(rng.uniform(0.4, 1)) if rng.random() < self.scene.rain else 0.0
@@ -187,19 +181,12 @@ class SimulatedCamera:
         part = np.clip((time_s / 180 - spell - 0.8) / 0.2, 0, 1)
         return float(now * (1 - part) + then * part)
 
-    # -- things
-
     @staticmethod
     def _paste(
-        picture: ImageArray,
-        owner: npt.NDArray[np.int16],
-        rgba: npt.NDArray[np.uint8],
-        x0: int,
-        y0: int,
-        tint: FloatImage,
-        number: int,
-    ) -> None:
-        """Lay an RGBA patch over the picture, lit by `tint`; its solid part becomes `number`'s."""
+        picture: ImageArray, owner: npt.NDArray[np.int16], rgba: npt.NDArray[np.uint8], x0: int, y0: int,
+        tint: FloatImage, number: int,
+    ) -> None:  # fmt: skip
+        """Blend an RGBA patch, tinted, into the picture; mark its solid part as `number` in `owner`."""
         height, width = picture.shape[:2]
         left, top = max(-x0, 0), max(-y0, 0)
         right, bottom = min(rgba.shape[1], width - x0), min(rgba.shape[0], height - y0)
@@ -214,7 +201,7 @@ class SimulatedCamera:
         owner[span][patch[..., 3] > 127] = number
 
     def _shadow(self, picture: ImageArray, foot_x: float, foot_y: float, width: int, light: float, rain: float) -> None:
-        """A soft darkening under an object, longer by clear day."""
+        """Draw a soft shadow under an object, stronger on clear days."""
         strength = 0.18 + 0.22 * light * (1 - rain)
         rx, ry = max(2, round(width * 0.56)), max(1, round(width * 0.10))
         x0, x1 = max(0, round(foot_x) - rx), min(picture.shape[1], round(foot_x) + rx)
@@ -230,7 +217,7 @@ class SimulatedCamera:
     def _headlights(
         picture: ImageArray, actor: Actor, x0: int, y0: int, width: int, height: int, strength: float
     ) -> None:
-        """A bright lamp ahead with its light on the road, a red one behind."""
+        """Draw a white lamp ahead with its light on the road, and a red one behind."""
         facing = actor.look.facing
         ahead = x0 + width if facing > 0 else x0
         back = x0 if facing > 0 else x0 + width
@@ -251,7 +238,7 @@ class SimulatedCamera:
         cv2.circle(picture, (back, y), radius, (220, 40, 30), -1, cv2.LINE_AA)
 
     def _lens(self, picture: ImageArray, time_s: float, light: float, rain: float) -> ImageArray:
-        """Rain, softness, tremble, contrast and the sensor's noise."""
+        """Add rain, shake, blur, contrast and sensor noise."""
         scene = self.scene
         stamp = round(time_s * 1000)
         rng = np.random.default_rng([scene.seed, 601, stamp if stamp >= 0 else 2**40 - stamp])

@@ -1,4 +1,4 @@
-"""The knobs of a simulated scene, and the named and random scenes made with them."""
+"""Configuration of simulated scenes; the named and the random scenes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataset_culling.config import StageConfig, did_you_mean
 from dataset_culling.errors import ConfigError
 
 CLASS_NAMES = ("person", "bicycle", "car", "truck", "dog")
-"""The simulated world's classes; dog is the rare one."""
+"""Classes of the simulated world; dog is the rare one."""
 
 
 class SceneConfig(StageConfig):
     """A fixed camera's scene. Rates are mean arrivals per minute of video at the busiest hour."""
 
-    seed: int = Field(0, ge=0, description="Everything that is drawn by chance is drawn from this.")
-    scene: Literal["street", "lobby", "court"] = Field("street", description="What the camera looks at.")
+    seed: int = Field(0, ge=0, description="Seed of all random draws.")
+    scene: Literal["street", "lobby", "court"] = Field("street", description="Kind of scene.")
     width_px: int = Field(512, ge=64, le=4096, multiple_of=2, description="Width of the picture.")
     height_px: int = Field(288, ge=64, le=4096, multiple_of=2, description="Height of the picture.")
     day_length_s: float = Field(86_400.0, gt=0, description="Seconds of video in which a whole day passes.")
@@ -28,11 +28,13 @@ class SceneConfig(StageConfig):
     cars_per_minute: float = Field(10.0, ge=0, le=100, description="Cars; street only.")
     trucks_per_minute: float = Field(2.0, ge=0, le=100, description="Trucks; street only.")
     dogs_per_minute: float = Field(0.3, ge=0, le=100, description="Dogs; the rare class.")
-    night_share: float = Field(0.08, ge=0, le=1, description="Share of the traffic that is left in the dead of night.")
+    night_share: float = Field(
+        0.08, ge=0, le=1, description="Share of the traffic that remains in the middle of the night."
+    )
     rain: float = Field(0.2, ge=0, le=1, description="Share of the time that it rains; street only.")
     noise_levels: float = Field(3.0, ge=0, le=40, description="Sensor noise by day, standard deviation of 0..255.")
     blur_px: float = Field(0.0, ge=0, le=4, description="Softness of the lens, sigma.")
-    haze: float = Field(0.0, ge=0, le=0.7, description="How much far things fade.")
+    haze: float = Field(0.0, ge=0, le=0.7, description="Fading of distant objects.")
     contrast: float = Field(1.0, ge=0.4, le=1.4, description="Contrast of the camera.")
     horizon: float = Field(
         0.3, ge=0.05, le=0.6, description="Height of the horizon, share of the picture from its top."
@@ -41,18 +43,15 @@ class SceneConfig(StageConfig):
     camera_height_m: float = Field(5.0, gt=1, le=30, description="Height of the camera above the ground.")
     camouflage: float = Field(0.3, ge=0, le=1, description="Share of objects whose colours are close to the ground's.")
     parked: int = Field(3, ge=0, le=12, description="Parking places along the kerb; each is taken or free for a while.")
-    standing: int = Field(2, ge=0, le=10, description="Places where people stand about for a while.")
-    distractors: int = Field(6, ge=0, le=40, description="Things that look a little like objects and are none.")
-    shake_px: float = Field(0.0, ge=0, le=5, description="How far the camera trembles in the wind.")
+    standing: int = Field(2, ge=0, le=10, description="Places where people stand for a while.")
+    distractors: int = Field(6, ge=0, le=40, description="Things that resemble objects without being any.")
+    shake_px: float = Field(0.0, ge=0, le=5, description="Amplitude of camera shake in the wind.")
 
 
 def random_scene(seed: int, *, width_px: int = 512, height_px: int = 288) -> SceneConfig:
-    """A draw from the general distribution of the simulated world.
+    """Draw a scene from the general distribution of the simulated world.
 
-    Args:
-        seed: Which one; named scenes use seeds below 1,000, pretraining 10,000,000 and up.
-        width_px: Width of the picture.
-        height_px: Height of the picture.
+    Named scenes use seeds below 1,000, pretraining 10,000,000 and up.
     """
     rng = np.random.default_rng([seed, 101])
     scene: Literal["street", "lobby", "court"] = rng.choice(["street", "street", "street", "lobby", "court"])
@@ -123,18 +122,18 @@ SCENES: dict[str, SceneConfig] = {
         noise_levels=2.0, horizon=0.22, near_m=6.5, camera_height_m=3.8, standing=1, distractors=4, camouflage=0.45,
     ),
 }  # fmt: skip
-"""Scenes with names; pretraining never sees them."""
+"""Named scenes; pretraining never uses them."""
 
 
 def demo_scene(name: str) -> SceneConfig:
-    """A named scene.
+    """Return a named scene.
 
     Raises:
-        ConfigError: If there is none of that name.
+        ConfigError: If the name is unknown.
     """
     if name not in SCENES:
         raise ConfigError(
-            f"--scene: no scene is called '{name}'.{did_you_mean(name, list(SCENES))} "
+            f"--scene: unknown scene '{name}'.{did_you_mean(name, list(SCENES))} "
             f"Known: {', '.join(SCENES)}, or random:SEED."
         )
     return SCENES[name]

@@ -1,6 +1,6 @@
-"""Drawings of people, vehicles and animals: RGBA at a fixed scale, to be shrunk into the picture.
+"""Drawings of people, vehicles and animals: RGBA at a fixed scale, resized into the picture.
 
-Every sprite is drawn at 4x and averaged down, so that edges are soft. Its lower edge stands on the ground.
+Every sprite is drawn larger and averaged down, so that edges are soft. Its lower edge stands on the ground.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy.typing as npt
 Colour = tuple[int, int, int]
 SUPER = 2
 PX_PER_M = {"person": 60, "bicycle": 56, "car": 36, "truck": 26, "dog": 90}
-"""Resolution of the canonical drawing: about the largest an object appears."""
+"""Resolution of a sprite: about the largest size of the object in a picture."""
 PHASES = 8
 """Steps of a gait's cycle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one object looks like; `view` is side, front or back; `facing` is +1 to the right."""
+    """The appearance of one object; `view` is side, front or back; `facing` is +1 to the right."""
 
     kind: str
     view: str
@@ -36,7 +36,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Sprite:
-    """rgba (h, w, 4) uint8, metres per px, and whether lamps shine from it (y and x of each, share of the drawing)."""
+    """A drawing, (h, w, 4) uint8 RGBA, and its scale."""
 
     rgba: npt.NDArray[np.uint8]
     m_per_px: float
@@ -83,14 +83,14 @@ class _Pen:
 
 
 def shade(colour: Colour, by: float) -> Colour:
-    """A lighter (by > 1) or darker colour."""
+    """Return a lighter (by > 1) or darker colour."""
     red, green, blue = (int(min(255, max(0, value * by))) for value in colour)
     return red, green, blue
 
 
 @lru_cache(maxsize=768)
 def sprite(look: Look, phase: int) -> Sprite:
-    """The drawing of a look at a step of its gait (0..PHASES-1)."""
+    """Draw a look at a step of its gait (0..PHASES-1)."""
     return _DRAW[look.kind](look, phase)
 
 
@@ -120,10 +120,8 @@ def _person(look: Look, phase: int) -> Sprite:
     pen.disc(0, shoulder, width, 0.07, look.main)
     pen.line((width, shoulder - 0.04), (width + 0.05 - arm, hip), 0.11, shade(look.main, 0.9))
     if look.variant % 4 == 1:  # a bag
-        pen.poly(
-            [(-width - 0.16, shoulder), (-width, shoulder), (-width, hip), (-width - 0.13, hip)],
-            shade(look.second, 1.3),
-        )
+        bag = [(-width - 0.16, shoulder), (-width, shoulder), (-width, hip), (-width - 0.13, hip)]
+        pen.poly(bag, shade(look.second, 1.3))
     pen.line((0, shoulder), (0, head), 0.1, look.skin)
     pen.disc(0, head + 0.02, 0.105, 0.13, look.skin)
     hair = ((40, 28, 20), (90, 60, 35), (150, 130, 100), (25, 25, 28), (110, 110, 112))[look.variant % 5]
@@ -144,12 +142,8 @@ def _bicycle(look: Look, phase: int) -> Sprite:
     if look.view == "side":
         for x in (-0.52, 0.52):
             pen.disc(x, 0.33, 0.31, 0.31, dark, hollow_m=0.05)
-            pen.line(
-                (x - 0.3 * np.cos(turn), 0.33 - 0.3 * np.sin(turn)),
-                (x + 0.3 * np.cos(turn), 0.33 + 0.3 * np.sin(turn)),
-                0.015,
-                (120, 120, 120),
-            )
+            dx, dy = 0.3 * np.cos(turn), 0.3 * np.sin(turn)
+            pen.line((x - dx, 0.33 - dy), (x + dx, 0.33 + dy), 0.015, (120, 120, 120))
         pen.line((-0.52, 0.33), (-0.1, 0.85), 0.05, frame)
         pen.line((-0.1, 0.85), (0.42, 0.85), 0.05, frame)
         pen.line((0.52, 0.33), (0.4, 1.02), 0.05, frame)
@@ -192,24 +186,9 @@ def _car(look: Look, phase: int) -> Sprite:
             [(-2.15, 0.32), (-2.2, 0.85), (-1.9, 0.98), (1.2, 0.98), (2.05, 0.82), (2.18, 0.5), (2.15, 0.32)], body
         )
         pen.poly([(roof[0] - 0.35, 0.96), (roof[0], top), (roof[1] - 0.3, top), (roof[1] + 0.5, 0.96)], body)
-        pen.poly(
-            [
-                (roof[0] - 0.12, 1.0),
-                (roof[0] + 0.1, top - 0.1),
-                ((roof[0] + roof[1]) / 2 - 0.08, top - 0.1),
-                ((roof[0] + roof[1]) / 2 - 0.04, 1.0),
-            ],
-            glass,
-        )
-        pen.poly(
-            [
-                ((roof[0] + roof[1]) / 2 + 0.06, 1.0),
-                ((roof[0] + roof[1]) / 2 + 0.03, top - 0.1),
-                (roof[1] - 0.34, top - 0.1),
-                (roof[1] + 0.28, 1.0),
-            ],
-            glass,
-        )
+        pillar, high = (roof[0] + roof[1]) / 2, top - 0.1
+        pen.poly([(roof[0] - 0.12, 1.0), (roof[0] + 0.1, high), (pillar - 0.08, high), (pillar - 0.04, 1.0)], glass)
+        pen.poly([(pillar + 0.06, 1.0), (pillar + 0.03, high), (roof[1] - 0.34, high), (roof[1] + 0.28, 1.0)], glass)
         pen.line((-2.1, 0.62), (2.1, 0.62), 0.05, shade(body, 0.7))
         pen.line((-1.9, 0.93), (1.9, 0.88), 0.06, shade(body, 1.3))
         pen.poly([(-2.15, 0.3), (2.12, 0.3), (2.05, 0.42), (-2.1, 0.42)], shade(body, 0.45))

@@ -1,9 +1,9 @@
-"""Who is where at a time: a pure function of (scene, time), drawn slot by slot, so any moment can be asked for."""
+"""Objects in the scene as a pure function of (scene, time), drawn slot by slot, so times may come in any order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -13,44 +13,20 @@ from dataset_culling.simulation.scenery import Ground, lanes, pavements
 from dataset_culling.simulation.sprites import PHASES, Colour, Look
 
 SLOT_S = 10.0
-"""Arrivals are drawn for this much video at a time."""
+"""Video for which arrivals are drawn at once."""
 STAY_S = 240.0
-"""Parking places and people who stand about are drawn for this much video at a time."""
+"""Video for which parked cars and standing people are drawn at once."""
 
-BUSY = np.array(
-    [
-        0,
-        0,
-        0,
-        0,
-        0.02,
-        0.15,
-        0.4,
-        0.8,
-        1,
-        0.8,
-        0.65,
-        0.7,
-        0.85,
-        0.75,
-        0.65,
-        0.7,
-        0.8,
-        1,
-        0.9,
-        0.65,
-        0.45,
-        0.3,
-        0.15,
-        0.05,
-    ]
-)
+BUSY = np.array([
+    0, 0, 0, 0, 0.02, 0.15, 0.4, 0.8, 1, 0.8, 0.65, 0.7,
+    0.85, 0.75, 0.65, 0.7, 0.8, 1, 0.9, 0.65, 0.45, 0.3, 0.15, 0.05,
+])  # fmt: skip
 """Traffic by hour of the day, as a share of the busiest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """One object at one moment: where its foot stands, what it looks like, its step."""
+    """One object at one time: position of its foot, appearance and step of its gait."""
 
     track_id: int
     class_id: int
@@ -76,31 +52,28 @@ class _Trip:
 
 
 def hour_at(scene: SceneConfig, time_s: float) -> float:
-    """Hour of the day, 0..24."""
+    """Return the hour of the day, 0..24."""
     return (scene.start_hour + time_s * 24 / scene.day_length_s) % 24
 
 
 def busy_at(scene: SceneConfig, time_s: float) -> float:
-    """Traffic now as a share of the busiest hour's."""
+    """Return the traffic at a time as a share of the busiest hour's."""
     hour = hour_at(scene, time_s)
     share = float(np.interp(hour, np.arange(25), np.append(BUSY, BUSY[0])))
     return scene.night_share + (1 - scene.night_share) * share if share > 0.01 else scene.night_share * 0.5
 
 
 def actors(scene: SceneConfig, time_s: float) -> list[Actor]:
-    """Everyone in the scene at a time, in no particular order."""
-    if scene.scene == "court":
-        found = list(_players(scene, time_s))
-    else:
-        found = list(_moving(scene, time_s))
-    return found + list(_staying(scene, time_s))
+    """Return all objects in the scene at a time, unordered."""
+    moving = _players if scene.scene == "court" else _moving
+    return [*moving(scene, time_s), *_staying(scene, time_s)]
 
 
 _SKINS = ((236, 196, 168), (205, 155, 120), (150, 105, 75), (95, 65, 48), (70, 48, 38))
 
 
 def _colour(values: Iterable[float]) -> Colour:
-    """Whole levels that are neither black nor white."""
+    """Round to whole levels that are neither black nor white."""
     red, green, blue = (int(np.clip(int(value), 8, 245)) for value in values)
     return red, green, blue
 
@@ -109,15 +82,9 @@ def _look(rng: np.random.Generator, scene: SceneConfig, kind: str, view: str, fa
     hidden = rng.random() < scene.camouflage
     if kind in ("car", "truck"):
         palette = (
-            (225, 226, 228),
-            (168, 172, 178),
-            (40, 42, 46),
-            (92, 96, 102),
-            (150, 34, 32),
-            (36, 62, 118),
-            (58, 92, 70),
-            (196, 168, 110),
-        )
+            (225, 226, 228), (168, 172, 178), (40, 42, 46), (92, 96, 102),
+            (150, 34, 32), (36, 62, 118), (58, 92, 70), (196, 168, 110),
+        )  # fmt: skip
         main = palette[int(rng.integers(0, len(palette)))]
         if hidden:
             main = _colour(rng.normal(88, 8, 3))  # asphalt's own grey
@@ -127,9 +94,8 @@ def _look(rng: np.random.Generator, scene: SceneConfig, kind: str, view: str, fa
         second = main
     else:
         main = _colour(rng.normal(118, 16) + rng.normal(0, 8, 3) if hidden else rng.uniform(20, 235, 3))
-        second = _colour(
-            rng.normal(95, 12) + rng.normal(0, 6, 3) if hidden else rng.uniform(15, 140) + rng.normal(0, 18, 3)
-        )
+        trousers = (rng.normal(95, 12), 6) if hidden else (rng.uniform(15, 140), 18)
+        second = _colour(trousers[0] + rng.normal(0, trousers[1], 3))
     size = float(np.clip(rng.normal(1, 0.07), 0.8, 1.2)) if kind == "person" else 1.0
     if kind == "person" and rng.random() < 0.08:
         size *= 0.68  # a child
@@ -139,32 +105,25 @@ def _look(rng: np.random.Generator, scene: SceneConfig, kind: str, view: str, fa
     return Look(kind, view, facing, variant, round(size, 2), main, second, _SKINS[int(rng.integers(0, 5))])
 
 
-def _rates(scene: SceneConfig) -> dict[str, float]:
-    if scene.scene == "lobby":
-        return {"person": scene.people_per_minute, "dog": scene.dogs_per_minute}
-    return {
-        "person": scene.people_per_minute,
-        "bicycle": scene.bicycles_per_minute,
-        "car": scene.cars_per_minute,
-        "truck": scene.trucks_per_minute,
-        "dog": scene.dogs_per_minute,
-    }
-
-
 _SPEEDS = {"person": (0.9, 1.8), "bicycle": (3.0, 6.0), "car": (6.0, 13.0), "truck": (5.0, 9.0), "dog": (1.2, 3.5)}
 _GAIT_HZ = {"person": 1.0, "bicycle": 1.2, "car": 0.0, "truck": 0.0, "dog": 2.2}
 
 
 @lru_cache(maxsize=4096)
 def _slot(scene: SceneConfig, slot: int) -> tuple[_Trip, ...]:
-    """The trips that begin in a slot."""
+    """Draw the trips that begin in a slot."""
     rng = np.random.default_rng([scene.seed, 307, slot])
     ground = Ground.of(scene)
     trips = []
     busy = busy_at(scene, (slot + 0.5) * SLOT_S)
     quiet = 0.15 if np.random.default_rng([scene.seed, 311, slot // 6]).random() < 0.25 else 1.0  # a lull of a minute
-    for kind, rate in _rates(scene).items():
-        class_id = CLASS_NAMES.index(kind)
+    rates = (
+        scene.people_per_minute, scene.bicycles_per_minute, scene.cars_per_minute, scene.trucks_per_minute,
+        scene.dogs_per_minute,
+    )  # fmt: skip
+    for class_id, (kind, rate) in enumerate(zip(CLASS_NAMES, rates, strict=True)):
+        if scene.scene == "lobby" and kind not in ("person", "dog"):
+            continue
         for number in range(int(rng.poisson(rate * busy * quiet * SLOT_S / 60))):
             direction = int(rng.choice([-1, 1]))
             if kind in ("car", "truck") or (kind == "bicycle" and rng.random() < 0.7):
@@ -230,24 +189,22 @@ def _staying(scene: SceneConfig, time_s: float) -> Iterator[Actor]:
             yield Actor(2_000_000_000 + place * 10_000 + slot, CLASS_NAMES.index(kind), look, 0, x, z, False)
     for place in range(scene.standing):
         rng = np.random.default_rng([scene.seed, 419, place])
-        z = (
-            rng.uniform(*pavements(scene)[int(rng.random() < 0.6)])
-            if scene.scene == "street"
-            else rng.uniform(scene.near_m * 1.4, scene.near_m * 3.1)
-        )
+        outdoors = scene.scene == "street"
+        strip = pavements(scene)[int(rng.random() < 0.6)] if outdoors else (scene.near_m * 1.4, scene.near_m * 3.1)
+        z = rng.uniform(*strip)
         x = rng.uniform(-0.85, 0.85) * ground.half_width_m(z)
         slot = int((time_s + rng.uniform(0, STAY_S)) // STAY_S)
         own = np.random.default_rng([scene.seed, 421, place, slot])
         if own.random() < 0.75 * busy_at(scene, time_s):
             view = str(own.choice(["front", "back", "side"]))
-            kind = "bicycle" if scene.scene == "street" and own.random() < 0.15 else "person"
+            kind = "bicycle" if outdoors and own.random() < 0.15 else "person"
             look = _look(own, scene, kind, view, int(own.choice([-1, 1])))
             phase = int(own.integers(0, PHASES)) if kind == "bicycle" else 0
             yield Actor(2_100_000_000 + place * 10_000 + slot, CLASS_NAMES.index(kind), look, phase, x, z, False)
 
 
 def _players(scene: SceneConfig, time_s: float) -> Iterator[Actor]:
-    """A game: two teams that run about by sums of sines, as many as the hour has."""
+    """Yield a game of two teams that move by sums of sines; the hour sets the number of players."""
     ground = Ground.of(scene)
     game = int(time_s // STAY_S)
     rng = np.random.default_rng([scene.seed, 431, game])
@@ -261,27 +218,11 @@ def _players(scene: SceneConfig, time_s: float) -> Iterator[Actor]:
         rate, shift = own.uniform(0.1, 0.5, 4), own.uniform(0, 2 * np.pi, 4)
         wave_x = np.sin(rate[0] * time_s + shift[0]) + 0.6 * np.sin(2.1 * rate[1] * time_s + shift[1])
         wave_z = np.sin(rate[2] * time_s + shift[2]) + 0.5 * np.sin(1.9 * rate[3] * time_s + shift[3])
-        moving = rate[0] * np.cos(rate[0] * time_s + shift[0]) + 1.26 * rate[1] * np.cos(
-            2.1 * rate[1] * time_s + shift[1]
-        )
-        look = _look(
-            own,
-            scene,
-            "person",
-            "side" if abs(moving) > 0.12 else str(own.choice(["front", "back"])),
-            1 if moving > 0 else -1,
-        )
-        shirt = _colour(shirts[player % 2])
-        look = Look(
-            look.kind,
-            look.view,
-            look.facing,
-            (1, 4, 5, 6, 9)[look.variant % 5],
-            look.size,
-            shirt,
-            look.second,
-            look.skin,
-        )
+        phases = (rate[0] * time_s + shift[0], 2.1 * rate[1] * time_s + shift[1])
+        moving = rate[0] * np.cos(phases[0]) + 1.26 * rate[1] * np.cos(phases[1])
+        view = "side" if abs(moving) > 0.12 else str(own.choice(["front", "back"]))
+        look = _look(own, scene, "person", view, 1 if moving > 0 else -1)
+        look = replace(look, variant=(1, 4, 5, 6, 9)[look.variant % 5], main=_colour(shirts[player % 2]))
         yield Actor(
             track_id=2_200_000_000 + game * 100 + player,
             class_id=0,

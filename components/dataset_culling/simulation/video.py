@@ -1,4 +1,4 @@
-"""A simulated camera's footage as an ordinary video, with the true boxes beside it."""
+"""Write a simulated camera's footage as a video, with the true boxes beside it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dataset_culling.simulation.camera import SimulatedFrame
 from dataset_culling.simulation.config import CLASS_NAMES, SceneConfig
 
 
-class Films(Protocol):
-    """What `write_video` needs of a camera."""
+class Camera(Protocol):
+    """The part of a simulated camera that `write_video` needs."""
 
     scene: SceneConfig
 
@@ -24,7 +24,7 @@ class Films(Protocol):
 
 
 def write_video(
-    camera: Films,
+    camera: Camera,
     path: Path,
     *,
     fps: float,
@@ -32,16 +32,16 @@ def write_video(
     truth_path: Path,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write an H.264 video and its true boxes as COCO json, frame by frame; both appear whole or not at all.
+    """Write an H.264 video and its true boxes as COCO json, frame by frame; both appear completely or not at all.
 
     Args:
-        camera: What films.
+        camera: Renders the frames.
         path: The video, .mp4 or .mkv; a keyframe every two seconds.
         fps: Frames per second.
         duration_s: Seconds of video; at least one frame is written.
         truth_path: COCO json: image ids are frame numbers, images carry time_s, annotations track_id; objects too small
             or too hidden have iscrowd 1.
-        on_progress: Told (frames done, frames in all).
+        on_progress: Called with (frames done, frames in all).
 
     Raises:
         OSError: If either cannot be written.
@@ -60,7 +60,7 @@ def write_video(
             options = {"preset": "superfast", "crf": "26", "g": str(max(1, round(2 * fps))), "threads": "1"}
             stream = container.add_stream("libx264", rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = camera.scene.width_px, camera.scene.height_px, "yuv420p"
-            stream.thread_count = 1  # x264's slices depend on its threads, and so would the bytes
+            stream.thread_count = 1  # x264's slices, and so the bytes, depend on its threads
             categories = [{"id": index + 1, "name": name} for index, name in enumerate(CLASS_NAMES)]
             info = {"description": "simulated camera", "scene": camera.scene.model_dump(mode="json"), "fps": fps}
             truth.write(f'{{"info": {json.dumps(info)}, "categories": {json.dumps(categories)},\n"images": [\n')

@@ -1,20 +1,18 @@
 """A folder as an object store: objects are ordinary files, keys are paths below the folder.
 
 Writes go beside the object, are synced, and are renamed over it under a lock on its folder, so that conditions hold
-against other processes on this machine. The checksum lies in an extended attribute, with the time of the change it
-speaks of: a file that somebody edits is a new object, one whose bytes change by themselves is a corrupt one. On file
-systems without such attributes there is no checksum. Network file systems that do not lock folders are refused.
+against other processes on this machine. The checksum lies in an extended attribute with the file's modification time:
+an edited file is a new object, a file whose bytes changed without an edit is a corrupt one. File systems without such
+attributes keep no checksum. Network file systems that do not lock folders are refused.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import io
 import os
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,15 +26,12 @@ from dataset_culling.errors import (
     StoreError,
     TransientStoreError,
 )
+from dataset_culling.storage.atomic import PARTIAL, beside, copy_and_hash, writing
 from dataset_culling.storage.base import ALWAYS, Condition, Stat, changed, check_key, corrupt, missing
 
-PARTIAL = ".culling-partial"
-"""How the names of unfinished files end; they are no objects."""
-
 _CHECKSUM = "user.culling.sha256"
-_BLOCK = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-_PASSING = {errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENETDOWN, errno.ENETUNREACH}
+_TRANSIENT = {errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENETDOWN, errno.ENETUNREACH}
 
 
 class LocalStore:
@@ -49,7 +44,7 @@ class LocalStore:
         return f"LocalStore({str(self.root)!r})"
 
     def uri(self, key: str) -> str:
-        """The object's path."""
+        """Return the object's path."""
         return str(self.root / key) if key else str(self.root)
 
     def stat(self, key: str) -> Stat:
@@ -74,20 +69,15 @@ class LocalStore:
 
     def get(self, key: str, to: Path) -> Stat:
         """See `base.ObjectStore.get`."""
-        with self._reading(key) as source:
-            stat, wanted = self._stat(key, os.fstat(source.fileno())), _checksum(source)
-            with writing(to) as target:
-                found = _copy(source, target)
-                _compare(stat, wanted, found)
-        return stat
+        with self._reading(key) as source, writing(to) as target:
+            return self._copy(key, source, target)
 
     def get_bytes(self, key: str) -> tuple[bytes, Stat]:
         """See `base.ObjectStore.get_bytes`."""
+        buffer = io.BytesIO()
         with self._reading(key) as source:
-            stat, wanted = self._stat(key, os.fstat(source.fileno())), _checksum(source)
-            data = source.read()
-        _compare(stat, wanted, (len(data), hashlib.sha256(data).hexdigest()))
-        return data, stat
+            stat = self._copy(key, source, buffer)
+        return buffer.getvalue(), stat
 
     def read_range(self, key: str, offset: int, length: int, *, etag: str = "") -> bytes:
         """See `base.ObjectStore.read_range`."""
@@ -115,24 +105,24 @@ class LocalStore:
         if target.name.endswith(PARTIAL):
             raise ConfigError(f"{self.uri(key)}: expected a name that does not end with {PARTIAL}. Rename it.")
         with self._explaining(key, writing=True):
-            if when.absent and target.exists():  # spares the copy; what counts is asked again under the lock
+            if when.absent and target.exists():  # before a copy in vain; the check that counts is under the lock
                 raise changed(self.uri(key), "one that is there already")
-            beside = self._open_beside(target)
+            part = _make_beside(target)
             try:
-                with beside.open("r+b") as file:
-                    _, checksum = _copy(stream, file)
+                with part.open("r+b") as file:
+                    _, checksum = copy_and_hash(stream, file)
                     file.flush()
                     # The clock of a file system may tick in milliseconds; two versions must not share an etag.
                     os.utime(file.fileno(), ns=(now_ns := time.time_ns(), now_ns))
                     _set_checksum(file, checksum)
                     os.fsync(file.fileno())
                 with _locked(target.parent):
-                    self._check(key, target, when)
-                    os.replace(beside, target)
+                    when.check(self._stat(key, target.stat()).etag if target.is_file() else "", self.uri(key))
+                    os.replace(part, target)
                     stat = self._stat(key, target.stat())
                 _sync_folder(target.parent)
             finally:
-                beside.unlink(missing_ok=True)
+                part.unlink(missing_ok=True)
         return stat
 
     def delete(self, key: str) -> None:
@@ -146,7 +136,7 @@ class LocalStore:
                     break
                 try:
                     folder.rmdir()
-                except OSError:  # not empty: somebody else's object is in it, or one on its way
+                except OSError:  # not empty: another object is in it, or one that is being written
                     break
 
     def sweep(self, prefix: str = "", *, older_than_s: float = 86400.0) -> int:
@@ -185,27 +175,17 @@ class LocalStore:
         etag = f"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}"
         return Stat(key, found.st_size, etag, self.uri(key))
 
-    def _check(self, key: str, target: Path, when: Condition) -> None:
-        if not when:
-            return
-        found = self._stat(key, target.stat()).etag if target.is_file() else ""
-        if when.absent and found:
-            raise changed(self.uri(key), "one that is there already")
-        if when.etag and found != when.etag:
-            raise changed(self.uri(key), f"etag {found} instead of {when.etag}" if found else "none")
-
-    def _open_beside(self, target: Path) -> Path:
-        for tries in range(8):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            beside = target.parent / f".{target.name[:150]}.{os.getpid()}.{uuid.uuid4().hex[:12]}{PARTIAL}"
-            try:
-                beside.open("xb").close()
-            except FileNotFoundError:  # a delete has just taken the empty folder away
-                if tries == 7:
-                    raise
-                continue
-            return beside
-        raise AssertionError("unreachable")
+    def _copy(self, key: str, source: IO[bytes], target: IO[bytes]) -> Stat:
+        """Copy an open object and compare its checksum."""
+        stat, wanted = self._stat(key, os.fstat(source.fileno())), _checksum(source)
+        found = copy_and_hash(source, target)
+        if wanted is not None and wanted != found:
+            raise corrupt(
+                stat.uri,
+                expected=f"{wanted[0]} bytes with sha256 {wanted[1][:12]}",
+                found=f"{found[0]} with {found[1][:12]}",
+            )
+        return stat
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[IO[bytes]]:
@@ -229,7 +209,7 @@ class LocalStore:
             return AccessDenied(f"{uri}: expected to {verb} as {who}, found {reason}. Change its owner or mode.")
         if error.errno in _FULL:
             return OutputError(f"{uri}: expected to {verb}, found {reason}. Free space or store elsewhere.")
-        if error.errno in _PASSING:
+        if error.errno in _TRANSIENT:
             return TransientStoreError(f"{uri}: expected to {verb}, found {reason}. Run it again.")
         if error.errno == errno.EIO:
             return corrupt(uri, expected="a readable file", found=reason)
@@ -238,51 +218,18 @@ class LocalStore:
         return StoreError(f"{uri}: expected to {verb}, found {reason}. Check the path.")
 
 
-@contextmanager
-def writing(to: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at `to` when the block ends well, and not at all otherwise. Its folder is made.
-
-    Raises:
-        OutputError: If it cannot be written; the block's own OSErrors count as that.
-    """
-    beside = to.with_name(f".{to.name[:150]}.{os.getpid()}.{uuid.uuid4().hex[:12]}{PARTIAL}")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w+b") as file:
-            yield file
-        os.replace(beside, to)
-    except OSError as error:
-        raise OutputError(
-            f"{to}: expected to write a file, found {error.strerror or error}. Free space or choose another folder."
-        ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-
-
-def sha256_and_size(file: IO[bytes]) -> tuple[int, str]:
-    """Bytes and SHA-256 of an open file, from where it stands."""
-    return _copy(file, None)
-
-
-def _copy(source: IO[bytes] | BinaryIO, target: IO[bytes] | None) -> tuple[int, str]:
-    """Copy everything; its size and SHA-256."""
-    sha256, size = hashlib.sha256(), 0
-    while block := source.read(_BLOCK):
-        sha256.update(block)
-        size += len(block)
-        if target is not None:
-            target.write(block)
-    return size, sha256.hexdigest()
-
-
-def _compare(stat: Stat, wanted: tuple[int, str] | None, found: tuple[int, str]) -> None:
-    if wanted is not None and wanted != found:
-        raise corrupt(
-            stat.uri,
-            expected=f"{wanted[0]} bytes with sha256 {wanted[1][:12]}",
-            found=f"{found[0]} with {found[1][:12]}",
-        )
+def _make_beside(target: Path) -> Path:
+    """Make an empty file beside `target`, and its folder, which a delete may remove at the same time."""
+    for tries in range(8):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = beside(target)
+        try:
+            part.open("xb").close()
+            return part
+        except FileNotFoundError:
+            if tries == 7:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _set_checksum(file: IO[bytes], sha256: str) -> None:
@@ -292,7 +239,7 @@ def _set_checksum(file: IO[bytes], sha256: str) -> None:
 
 
 def _checksum(file: IO[bytes]) -> tuple[int, str] | None:
-    """The size and SHA-256 that were stored with a file, unless somebody has edited it since."""
+    """Return the size and SHA-256 that were stored with a file, or None if it was edited since."""
     try:
         mtime_ns, size, sha256 = os.getxattr(file.fileno(), _CHECKSUM).decode().split()
     except (OSError, ValueError):
@@ -302,7 +249,7 @@ def _checksum(file: IO[bytes]) -> tuple[int, str] | None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """No other writer, in this process or another, in `folder`. The kernel lets go when the holder dies."""
+    """Exclude other writers to `folder`, in any process. The kernel releases the lock when its holder dies."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -318,7 +265,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """So that the renaming outlives a power cut; file systems that cannot are left to themselves."""
+    """Sync a folder, if its file system can, so that a renaming survives a power cut."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -1,4 +1,4 @@
-"""Which of several students to take, from how good and how quick each is: the Pareto front, and a rule.
+"""Choose among students by accuracy and latency: the Pareto front, and a rule.
 
 N = students.
 """
@@ -19,7 +19,7 @@ Float64Array = npt.NDArray[np.float64]
 
 
 class ChoiceRule(StageConfig):
-    """What makes one student the one to take."""
+    """Rule that chooses one student."""
 
     rule: Literal["cheapest-within", "most-accurate"] = Field(
         "cheapest-within",
@@ -27,13 +27,13 @@ class ChoiceRule(StageConfig):
         "best. Both look only at students within the budget.",
     )
     within_points: float = Field(
-        2.0, ge=0, le=100, description="How many points of mAP@50 (of a hundred) a quicker student may cost."
+        2.0, ge=0, le=100, description="Points of mAP@50 (of a hundred) that a quicker student may cost."
     )
     budget_ms: float = Field(0.0, ge=0, description="Most milliseconds for an image, measured here; 0: no budget.")
 
 
 def pareto_front(latency_ms: Float64Array, quality: Float64Array) -> BoolArray:
-    """Who is on the front: no other student is as quick and as good, and better in one of the two.
+    """Mark the students on the front: no other is as quick and as good, and better in one of the two.
 
     Args:
         latency_ms: Shape (N,); less is better.
@@ -64,7 +64,7 @@ def choose_student(latency_ms: Float64Array, quality: Float64Array, rule: Choice
         Its row. It always lies on the front of the students within the budget.
 
     Raises:
-        ValueError: If there is no student, shapes differ or a figure is not finite.
+        ValueError: If no student is given, shapes differ or a figure is not finite.
         ConfigError: If no student is within the budget.
     """
     _check(latency_ms, quality)

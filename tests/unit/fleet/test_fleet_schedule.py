@@ -1,8 +1,8 @@
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import pytest
 
-from dataset_culling.fleet.schedule import footage_day, next_start, stagger_s
+from dataset_culling.fleet.schedule import next_start, stagger_s
 
 
 def at(text: str) -> datetime:
@@ -52,8 +52,3 @@ def test_stagger_s__by_name_alone_and_spread_evenly():
     # 1,000 over 60 minutes: 16.7 a minute on average; a hash that clumps would put far more into one.
     assert max(sum(delay // 60 == minute for delay in delays) for minute in range(60)) <= 35
     assert stagger_s("camera-7", 0) == 0
-
-
-def test_footage_day__is_yesterday_where_the_camera_stands():
-    assert footage_day(at("2026-11-20 20:00"), "Asia/Tokyo") == date(2026, 11, 20)  # there it is the 21st, 05:00
-    assert footage_day(at("2026-11-20 20:00"), "UTC") == date(2026, 11, 19)

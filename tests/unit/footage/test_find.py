@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -14,6 +14,7 @@ from dataset_culling.errors import FootageError
 from dataset_culling.footage.find import Source, find_sources, order_by_time, time_in_name, utc_text
 from dataset_culling.footage.probe import VideoInfo
 from dataset_culling.stages.extract_frames.config import NAME_TIME_PATTERN
+from dataset_culling.storage import Stat
 
 PATTERN = re.compile(NAME_TIME_PATTERN)
 
@@ -42,24 +43,13 @@ def test_time_in_name__in_the_cameras_time_zone() -> None:
     assert found == datetime(2026, 7, 20, 12, 30, 5, tzinfo=UTC)
 
 
-class Bucket:
-    """An object store that holds these URIs."""
-
-    def __init__(self, *uris: str) -> None:
-        self._uris = uris
-
-    def is_remote(self, uri: str) -> bool:
-        return uri.startswith("s3://")
-
-    def find(self, uri: str) -> list[tuple[str, int]]:
-        return [(u, 9) for u in self._uris if u == uri or u.startswith(uri.rstrip("/") + "/")]
-
-    def open(self, uri: str) -> BinaryIO:
-        raise AssertionError(f"{uri} was opened")
+def bucket(*uris: str) -> Callable[[str], list[Stat]]:
+    """The listing of an object store that holds these URIs."""
+    return lambda uri: [Stat(u, 9, "1", u) for u in uris if u == uri or u.startswith(uri.rstrip("/") + "/")]
 
 
 def on_disk(*sources: str) -> list[Source]:
-    return find_sources(sources, Bucket())
+    return find_sources(sources, list_objects=bucket())
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -88,12 +78,12 @@ def test_find_sources__file_named_itself_need_not_end_like_a_video(tmp_path: Pat
 
 
 def test_find_sources__empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(FootageError, match="expected videos under it, found none"):
+    with pytest.raises(FootageError, match="no videos under it"):
         on_disk(str(tmp_path))
 
 
 def test_find_sources__glob_without_a_match(tmp_path: Path) -> None:
-    with pytest.raises(FootageError, match="expected files that match, found none"):
+    with pytest.raises(FootageError, match="no file matches"):
         on_disk(str(tmp_path / "*.mp4"))
 
 
@@ -111,14 +101,14 @@ DAY = tuple(f"s3://bucket/cam/2026-11-20/{name}" for name in ("10.mp4", "11.mp4"
     ],
 )
 def test_find_sources__prefix_pattern_and_object(source: str, names: list[str]) -> None:
-    found = find_sources([source], Bucket(*DAY))
+    found = find_sources([source], list_objects=bucket(*DAY))
     assert [file.path.name for file in found] == names
     assert all(file.explicit is (file.name == source) for file in found)
 
 
 def test_find_sources__prefix_with_nothing_under_it() -> None:
-    with pytest.raises(FootageError, match="s3://bucket/other: expected videos under it, found none"):
-        find_sources(["s3://bucket/other"], Bucket(*DAY))
+    with pytest.raises(FootageError, match="s3://bucket/other: no videos under it"):
+        find_sources(["s3://bucket/other"], list_objects=bucket(*DAY))
 
 
 def info(path: Path, *, duration_s: float = 60, created: datetime | None = None) -> VideoInfo:

@@ -1,8 +1,8 @@
-"""Charts of the page: what they show of the figures that evaluation leaves."""
+"""Charts of the page, from the metrics of an evaluation."""
 
 from __future__ import annotations
 
-from dataset_culling.report.charts.run import accuracy_chart, accuracy_rows
+from dataset_culling.report.charts.accuracy import accuracy_chart, accuracy_rows
 
 METRICS = {
     "map_50_raw": 0.6, "map_50_trained": 0.8, "map_50_champion": 0.75, "ap_50_person_raw": 0.5,

@@ -1,4 +1,4 @@
-"""The page of all cameras: who needs somebody, in which order, and the page itself."""
+"""The page of all cameras: their states and order, and the page itself."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import Any
 import pytest
 
 from dataset_culling.report import fleet_page as fleet
-from dataset_culling.report.fleet_page import (
+from dataset_culling.report.fleet_cameras import (
     Camera,
     Night,
     Promotion,
     Unfinished,
-    build_fleet_page,
     in_order,
     last_promotion,
-    overview_row,
     state_of,
 )
+from dataset_culling.report.fleet_page import build_fleet_page, overview_row
 from page_outline import assert_sound
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -52,7 +51,7 @@ def test_state_of__first_that_holds():
     assert kind(Camera("a", (*refused, night(0)))) == "fine"
 
 
-def test_in_order__those_that_need_somebody_first():
+def test_in_order__those_that_need_attention_first():
     cameras = [
         Camera("well", (night(0),)), Camera("old", (night(9),)), Camera("broken", (night(0, 0.1),)),
         Camera("attic", (night(8),)),
@@ -101,7 +100,7 @@ def test_build_fleet_page__is_sound_and_names_are_escaped():
 def test_build_fleet_page__cameras_without_a_night():
     html = build_fleet_page([Camera("attic")], now=NOW)
     assert_sound(html)
-    assert "No run has ended yet." in html
+    assert "No run has finished yet." in html
 
 
 def test_build_fleet_page__gives_up_charts_rather_than_the_limit():

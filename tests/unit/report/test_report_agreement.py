@@ -66,5 +66,5 @@ def test_agree__joins_by_frame_id():
 
 def test_agree__refuses_other_classes():
     other = dataclasses.replace(frames([]), class_names=("dog", "car"))
-    with pytest.raises(ValueError, match="classes must be equal"):
+    with pytest.raises(ValueError, match="classes differ"):
         agree(frames([]), other, min_score=0.3)

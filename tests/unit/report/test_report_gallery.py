@@ -1,4 +1,4 @@
-"""Which frames the page shows, and what it says about them."""
+"""Galleries of the page: the choice of frames and their captions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_spread_picks__as_many_as_asked_for_in_the_order_given(num_rows, num, se
     assert picked == [row for row in order.tolist() if row in set(picked)]
 
 
-def test_galleries__tell_four_stories_of_the_run(small_run: Run):
+def test_galleries__are_gains_failures_kept_and_left_out(small_run: Run):
     heldout = compare_heldout(small_run, min_score=0.3)
     gains, failures, kept, culled = galleries(small_run, heldout, num_pictures=6, min_score=0.3)
     heldout_ids = set(small_run.heldout.frame_ids.tolist())
@@ -65,7 +65,7 @@ def test_galleries__without_gains_says_so_instead(small_run: Run):
     same = dataclasses.replace(small_run, trained=small_run.raw)
     gains = galleries(same, compare_heldout(same, min_score=0.3), num_pictures=6, min_score=0.3)[0]
     assert gains.shots == ()
-    assert "did training take a mistake away" in gains.empty
+    assert "Training removed no mistake" in gains.empty
 
 
 def test_galleries__no_pictures_asked_for(small_run: Run):

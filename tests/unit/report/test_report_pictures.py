@@ -38,7 +38,7 @@ def test_encode__is_webp_with_the_colours_in_place():
 
 def test_overlay__boxes_are_scaled_to_the_picture():
     picture = encode(np.zeros((50, 100, 3), np.uint8), quality=50, frame_width_px=200)
-    shapes = picture.overlay(View("", (layer("student", [[20, 10, 60, 30]], [AGREED]),), "")).layers[0]
+    shapes = picture.overlay(View("", (layer("student", [[20, 10, 60, 30]], [AGREED]),), ""))[0]
     assert shapes.outline == "M10 5h20v10h-20z"
     assert shapes.paths == (("agreed", "M10 5h20v10h-20z"),)
 
@@ -48,7 +48,7 @@ def test_overlay__a_box_that_both_see_is_named_once():
     boxes = [[10, 20, 30, 40], [190, 20, 199, 40]]
     teacher, student = picture.overlay(
         View("", (layer("teacher", boxes, [AGREED, DISPUTED]), layer("student", boxes[:1], [AGREED])), "")
-    ).layers
+    )
     assert [text.text for text in teacher.texts] == ["car 0.1"]
     assert [text.text for text in student.texts] == ["car 0.0"]
     assert (teacher.texts[0].anchor, teacher.texts[0].x) == ("end", "199")  # or it would leave the picture

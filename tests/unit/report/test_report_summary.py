@@ -11,7 +11,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from dataset_culling.graph import WIRING
+from dataset_culling.pipeline.graph import WIRING
 from dataset_culling.report.run_data import TASK_NAMES, Run
 from dataset_culling.report.summary import CULLING_TASKS, culling_gain, projection, summarise
 from dataset_culling.report.terminal import print_summary
@@ -121,5 +121,5 @@ def test_culling_gain__trained_less_control():
 def test_print_summary__what_culling_was_worth(small_run: Run, tmp_path):
     metrics = {**small_run.metrics, "map_50_trained": 0.6, "map_50_control": 0.55}
     text = printed(summarise(dataclasses.replace(small_run, metrics=metrics)), tmp_path)
-    assert "worth +5.0 points on this camera: as many frames drawn by lot give 55.0" in " ".join(text.split())
-    assert "by lot" not in printed(summarise(small_run), tmp_path)
+    assert "worth +5.0 points on this camera: as many random frames give 55.0" in " ".join(text.split())
+    assert "random frames" not in printed(summarise(small_run), tmp_path)

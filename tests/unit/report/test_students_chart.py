@@ -1,11 +1,8 @@
-"""The plot of candidates, and the page of embeddings."""
+"""The plot of candidates for a camera's student."""
 
 from __future__ import annotations
 
 from xml.etree import ElementTree
-
-import numpy as np
-from dataset_culling.report.embeddings import COLUMNS, FalseNeighbour, Gallery, Seen, embeddings_page
 
 from dataset_culling.report.charts.students import ACCURACY, AGREEMENT, Dot, students_svg
 
@@ -22,7 +19,7 @@ def texts(svg: str) -> list[str]:
     return ["".join(one.itertext()).strip() for one in root.iter() if one.tag.endswith("}text")]
 
 
-def test_students_svg__names_everybody_and_calls_agreement_agreement():
+def test_students_svg__names_all_candidates_and_calls_agreement_agreement():
     drawn = students_svg(DOTS, chosen="small", engine="torch on a toaster", budget_ms=50)
     found = texts(drawn)
     assert {"small", "large", "slow", "teacher", AGREEMENT, ACCURACY, "torch on a toaster"} <= set(found)
@@ -35,15 +32,3 @@ def test_students_svg__names_everybody_and_calls_agreement_agreement():
 def test_students_svg__without_truth_there_is_no_accuracy():
     alone = [Dot(one.name, one.latency_ms, one.agreement, None, one.on_front, one.is_teacher) for one in DOTS]
     assert ACCURACY not in texts(students_svg(alone, chosen="", engine="torch"))
-
-
-def test_embeddings_page__shows_crops_with_their_distances():
-    crop = np.full((32, 32, 3), 90, np.uint8)
-    query, wrong, right = Seen(crop, "car", 61, 0), Seen(crop, "person", 5, 0.125), Seen(crop, "car", 9, 0.25)
-    shown = Gallery("tiny, all maps, global", "best of all", 3, 7, (FalseNeighbour(query, wrong, right),))
-    rows = [tuple(f"cell {place}" for place in range(len(COLUMNS)))]
-    page = embeddings_page("demo", rows, [shown], said=["Best of all: it.", "  culling run ..."], rule="Five seconds.")
-    assert page.count("data:image/webp;base64,") == 3
-    for words in ("0.125", "0.250", "car, 0:01:01", "mistaken", "3 of 7 crops", "Five seconds.", "cell 8"):
-        assert words in page, words
-    assert "<code>culling run ...</code>" in page

@@ -16,9 +16,9 @@ from dataset_culling.artifacts.resolution import Resolution, write_resolution
 from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
+from dataset_culling.engine.stage_main import run_stage, stage_spec
 from dataset_culling.registry.models import Provenance, open_registry
-from dataset_culling.runner.entry import run_stage, stage_spec
-from dataset_culling.runner.serving import registered_model
+from dataset_culling.serving.bundle import registered_model
 from dataset_culling.simulation import demo_scene
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.train_student.config import TrainStudentConfig

@@ -52,4 +52,4 @@ def test_run__the_same_footage_extracted_otherwise_is_left_out(tmp_path: Path):
     frames = FrameReader(outputs["frames"])
     assert (len(night.train), len(night.heldout), len(frames)) == (1, 2, 3)
     assert np.array_equal(frames.image(night.train[0]), FrameReader(tmp_path / "aa").image(40_000))
-    assert "it is tonight's footage, extracted in another way" in report.notes[0]
+    assert "it is tonight's footage, extracted with other settings" in report.notes[0]

@@ -16,7 +16,7 @@ from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.artifacts.subset import SubsetRecord, subset_lines
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError
-from dataset_culling.graph import PipelineConfig, external_inputs
+from dataset_culling.pipeline.graph import PipelineConfig, external_inputs
 from dataset_culling.stages.base import StageContext, StageReport
 from dataset_culling.stages.train_control.config import TrainControlConfig
 from dataset_culling.stages.train_control.stage import draw, run

@@ -15,7 +15,7 @@ from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.artifacts.subset import FILE, parse_subsets
 from dataset_culling.config import parse_config
 from dataset_culling.errors import InputError
-from dataset_culling.graph import external_inputs
+from dataset_culling.pipeline.graph import external_inputs
 from dataset_culling.stages.base import StageContext, StageReport
 from dataset_culling.stages.train_student.config import TrainStudentConfig
 from dataset_culling.stages.train_student.stage import run

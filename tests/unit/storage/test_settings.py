@@ -90,7 +90,7 @@ def test_find_keys__none_names_three_ways() -> None:
 def test_find_keys__file_that_is_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "broken").write_text("a-secret-by-itself\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "broken"))
-    with pytest.raises(ConfigError, match="expected AWS credentials") as caught:
+    with pytest.raises(ConfigError, match="invalid AWS credentials file") as caught:
         find_keys(load_settings())
     assert "a-secret" not in str(caught.value)
 
@@ -125,7 +125,7 @@ def test_load_settings__names_of_other_programs_and_bad_values(monkeypatch: pyte
     assert load_settings().endpoint == "http://two:2"
     assert environment_mark() != before
     monkeypatch.setenv("CULLING_S3_WORKERS", "a-secret-in-the-wrong-place")
-    with pytest.raises(ConfigError, match=r"CULLING_S3_WORKERS: .*valid integer.* Mend or unset") as caught:
+    with pytest.raises(ConfigError, match=r"CULLING_S3_WORKERS: .*valid integer.* Correct or unset") as caught:
         load_settings()
     assert "a-secret" not in str(caught.value)
 

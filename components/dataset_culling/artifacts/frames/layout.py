@@ -3,13 +3,12 @@
     shards/00000.tar ...   plain ustar archives, one member NNNNNNNNNNNN.jpg per frame (its frame_id)
     shards.json            location of each shard: a file of the artifact, or the URI of an object; and its bytes
     frame_id.npy time_s.npy width_px.npy height_px.npy shard.npy offset.npy bytes.npy crc32.npy    one row per frame
-    footage.json           the footage report (see `footage.footage_report`)
+    footage.json           the footage report: files, samples by fate, damage, holes, split
     near_duplicates.json   dropped or marked samples: [frame_id, the stored frame like it, change in levels]
 
-`offset` and `bytes` locate the JPEG inside its shard, so one byte-range request reads a frame. No shard is ever
-unpacked or copied whole. Every frame read is checked against its CRC-32. A frame_id is the frame's time in whole
-milliseconds since the start of the footage (see `frame_id_of`). It means the same in every artifact made from the same
-footage.
+`offset` and `bytes` locate the JPEG inside its shard, so one byte-range request reads a frame, and shards are never
+unpacked. Every frame read is checked against its CRC-32. A frame_id is the frame's time in whole milliseconds since the
+start of the footage, so it means the same in every artifact made from the same footage.
 
 N = frames.
 """
@@ -40,11 +39,11 @@ COLUMNS: dict[str, type[np.generic]] = {
     "bytes": np.uint32,
     "crc32": np.uint32,
 }
-"""Index columns, as small as they can be: a stage that needs 200 frames of a day reads this index whole."""
+"""Index columns, of small types: a stage that needs 200 frames of a day reads the whole index."""
 
 
 def frame_id_of(time_s: float) -> int:
-    """Whole milliseconds since the start of the footage."""
+    """Return whole milliseconds since the start of the footage."""
     return round(time_s * 1000)
 
 
@@ -56,16 +55,16 @@ class FrameTable:
     time_s: npt.NDArray[np.float64]  # (N,) seconds from the start of the footage
     width_px: IntArray  # (N,)
     height_px: IntArray  # (N,)
-    start_utc: str  # wall clock at the start of the footage, ISO 8601; "" where nothing tells it
+    start_utc: str  # wall clock at the start of the footage, ISO 8601; "" if unknown
 
     def __len__(self) -> int:
         return len(self.frame_ids)
 
     def rows_of(self, frame_ids: Sequence[int] | IntArray) -> IntArray:
-        """The rows of the named frames, in the order named.
+        """Return the rows of frames, in the order of `frame_ids`.
 
         Raises:
-            ArtifactError: If a frame is not here.
+            ArtifactError: If a frame is not in the table.
         """
         wanted = np.asarray(frame_ids, np.int64).reshape(-1)
         rows = np.searchsorted(self.frame_ids, wanted)
@@ -80,7 +79,7 @@ class FrameTable:
 
 
 def encode_jpeg(image_rgb: ImageArray, *, quality: int) -> bytes:
-    """An RGB image, shape (H, W, 3), as JPEG with 4:2:0 colour, which is what nearly every camera's video holds."""
+    """Encode an RGB image, shape (H, W, 3), as JPEG with 4:2:0 colour, the format of nearly every camera's video."""
     jpeg: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(image_rgb), quality=quality, colorspace="RGB", colorsubsampling="420"
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 import threading
 import zlib
@@ -19,7 +17,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from dataset_culling.artifacts.frames.layout import COLUMNS, NEAR_DUPLICATES, REPORT, SCHEMA, SHARDS, FrameTable
-from dataset_culling.artifacts.header import Header, read_header, read_json_file
+from dataset_culling.artifacts.header import read_array, read_header, read_json_file
 from dataset_culling.errors import CorruptArtifact
 from dataset_culling.storage import read_range
 from dataset_culling.types import ImageArray, IntArray
@@ -27,7 +25,7 @@ from dataset_culling.types import ImageArray, IntArray
 Prepared = TypeVar("Prepared")
 
 OpenRange = Callable[[str, int, int], bytes]
-"""(uri, offset, length) -> those bytes of an object; how frames are read where shards lie in an object store."""
+"""(uri, offset, length) -> bytes of an object; reads shards in an object store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class FrameReader:
         self.path = path
         self._open_range = open_range
         self.header = read_header(path, SCHEMA)
-        columns = {name: _column(path, self.header, name) for name in COLUMNS}
+        columns = {name: read_array(path, self.header, name) for name in COLUMNS}
         shards = read_json_file(path, self.header, SHARDS)
         self._shards = [self._shard(entry) for entry in shards["shards"]]
         self._shard_of = columns["shard"].astype(np.int64)
@@ -74,8 +72,8 @@ class FrameReader:
         return len(self.table)
 
     @property
-    def marks(self) -> npt.NDArray[np.uint64]:
-        """What tells each stored frame's bytes from others', shape (N,): their length and CRC-32, in one number."""
+    def fingerprints(self) -> npt.NDArray[np.uint64]:
+        """Fingerprint of each stored frame's bytes, shape (N,): length and CRC-32 in one number."""
         found: npt.NDArray[np.uint64] = (self._bytes.astype(np.uint64) << np.uint64(32)) | self._crc32.astype(np.uint64)
         return found
 
@@ -87,26 +85,26 @@ class FrameReader:
 
     @property
     def near_duplicates(self) -> tuple[IntArray, IntArray]:
-        """Samples that were left out as near-duplicates, and for each the stored frame that stands for it."""
+        """Samples left out as near-duplicates, and the stored frame that stands for each of them."""
         rows = read_json_file(self.path, self.header, NEAR_DUPLICATES)
         table = np.array([row[:2] for row in rows], np.int64).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
     def jpeg(self, frame_id: int) -> bytes:
-        """One frame as it is stored.
+        """Return one frame as stored.
 
         Raises:
-            ArtifactError: If there is no such frame.
+            ArtifactError: If the frame is not in the artifact.
             CorruptArtifact: If its bytes are not those that were written.
         """
         return self._jpeg(int(self.table.rows_of([frame_id])[0]))
 
     def image(self, frame_id: int) -> ImageArray:
-        """One frame, decoded, RGB, shape (H, W, 3)."""
+        """Return one frame, decoded, RGB, shape (H, W, 3)."""
         return self._image(int(self.table.rows_of([frame_id])[0]))
 
     def images(self, frame_ids: Sequence[int] | IntArray) -> Iterator[ImageArray]:
-        """The named frames in the order named, each read by byte range; a few are read and decoded ahead."""
+        """Yield frames in the order of `frame_ids`, each read by byte range; a few are read and decoded ahead."""
         rows = self.table.rows_of(frame_ids)
         return _ahead(self._image, rows, self._threads())
 
@@ -118,16 +116,10 @@ class FrameReader:
         threads: int,
         ahead: int,
     ) -> Generator[Prepared, None, None]:
-        """prepare(image) of the named frames in the order named, read, decoded and prepared ahead in threads.
-
-        Args:
-            frame_ids: Which.
-            prepare: Called in a thread; what it gives is held until it is taken, so let it be small.
-            threads: How many at once; from a store never fewer than `images` uses.
-            ahead: Most that are begun and not yet taken.
-        """
-        rows = self.table.rows_of(frame_ids)
-        return _ahead(lambda row: prepare(self._image(row)), rows, max(threads, self._threads()), ahead)
+        """Yield prepare(image) of frames in the order of `frame_ids`, computed ahead in threads; see `reduced`."""
+        return self.reduced(
+            frame_ids, lambda image, *_: prepare(image), lambda *size: size, threads=threads, ahead=ahead
+        )
 
     def reduced(
         self,
@@ -138,24 +130,25 @@ class FrameReader:
         threads: int,
         ahead: int,
     ) -> Generator[Prepared, None, None]:
-        """As `prepared`, but a frame that is wanted at half its size or less is decoded at a half, quarter or eighth.
+        """Yield prepare(image, H, W) of frames, decoded no larger than needed and computed ahead in threads.
 
-        libjpeg then computes no more than it gives, which is the quicker the smaller; each of its pixels is the mean of
-        those it stands for.
+        A frame needed at half its size or less is decoded at a half, quarter or eighth: libjpeg then computes fewer
+        pixels, each the mean of those that it replaces.
 
         Args:
-            frame_ids: Which.
-            prepare: (image, H, W of the stored frame) -> what is wanted; called in a thread.
-            least: (H, W of the stored frame) -> the least (h, w) that the image must have.
-            threads: How many at once; from a store never fewer than `images` uses.
-            ahead: Most that are begun and not yet taken.
+            frame_ids: The frames.
+            prepare: (image, H, W of the stored frame) -> result; runs in a thread. Results wait in memory until they
+                are taken, so keep them small.
+            least: (H, W of the stored frame) -> least (h, w) of the image.
+            threads: Threads at once; from a store at least as many as `images` uses.
+            ahead: Most results begun and not yet taken.
         """
         height_px, width_px = self.table.height_px, self.table.width_px
 
         def one(row: int) -> Prepared:
             height, width = int(height_px[row]), int(width_px[row])
             h, w = least(height, width)
-            # Only what divides evenly, so that the smaller frame has the same aspect to the last digit.
+            # Only even divisors, so that the smaller frame has exactly the same aspect.
             factors = (k for k in (8, 4, 2) if height >= k * h and width >= k * w and height % k == width % k == 0)
             factor = next(factors, 1)
             return prepare(self._image(row, factor), height, width)
@@ -163,12 +156,12 @@ class FrameReader:
         return _ahead(one, self.table.rows_of(frame_ids), max(threads, self._threads()), ahead)
 
     def jpegs(self, frame_ids: Sequence[int] | IntArray) -> Iterator[bytes]:
-        """The named frames as they are stored, in the order named; a few are read ahead."""
+        """Yield frames as stored, in the order of `frame_ids`; a few are read ahead."""
         rows = self.table.rows_of(frame_ids)
         return _ahead(self._jpeg, rows, self._threads())
 
     def iter(self, batch_size: int) -> Iterator[tuple[IntArray, list[ImageArray]]]:
-        """All frames in order, `batch_size` at a time (the last batch may be smaller), decoded ahead."""
+        """Yield all frames in order, `batch_size` at a time (the last batch may be smaller), decoded ahead."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         images = _ahead(self._image, np.arange(len(self), dtype=np.int64), self._threads())
@@ -194,7 +187,7 @@ class FrameReader:
         self.__dict__.update(state, _files={}, _lock=threading.Lock())
 
     def _threads(self) -> int:
-        """From a store the wait is for the network, so many requests fly at once; from disk it is for the decoder."""
+        """Return more threads for a store, which waits for the network, than for disk, which waits for the decoder."""
         return 8 if any(shard.remote for shard in self._shards) else 2
 
     def _image(self, row: int, factor: int = 1) -> ImageArray:
@@ -267,23 +260,8 @@ class FrameReader:
             raise CorruptArtifact(self.path / "offset.npy", expected="frames inside their shards", found="one outside")
 
 
-def _column(path: Path, header: Header, name: str) -> npt.NDArray[Any]:
-    """One index column, read once and checked against the header."""
-    file = f"{name}.npy"
-    if file not in header.files:
-        raise CorruptArtifact(path / file, expected="the file in the header's list", found="no entry")
-    try:
-        data = (path / file).read_bytes()
-    except OSError:
-        raise CorruptArtifact(path / file, expected="an index column", found="no such file") from None
-    if (found := hashlib.sha256(data).hexdigest()) != header.files[file]["sha256"]:
-        raise CorruptArtifact(path / file, expected=f"sha256 {header.files[file]['sha256'][:12]}", found=found[:12])
-    values: npt.NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    return values
-
-
 def _ahead(work: Callable[[int], Any], rows: IntArray, threads: int, ahead: int = 0) -> Generator[Any, None, None]:
-    """work(row) for every row, in order, `threads` of them running ahead, at most `ahead` or twice `threads` held."""
+    """Yield work(row) in order; `threads` run ahead and hold at most `ahead` or twice `threads` results."""
     most = max(ahead, 2 * threads)
     with ThreadPoolExecutor(threads, thread_name_prefix="frames") as pool:
         waiting: deque[Future[Any]] = deque()

@@ -24,14 +24,14 @@ _TAR_BLOCK = 512
 _TAR_END = bytes(2 * _TAR_BLOCK)
 
 PutShard = Callable[[Path, str], str]
-"""(finished shard, its name) -> URI; how shards are put into an object store. The local file is removed afterwards."""
+"""(finished shard, its name) -> URI; puts shards into an object store. The local file is removed afterwards."""
 
 
 class FrameWriter(AbstractContextManager["FrameWriter"]):
     """Writes a frames/1 artifact as a stream: memory holds one frame and the index, never a shard.
 
-    Use as a context manager; a clean exit writes the index and then the header. On an error no header is written, and
-    a directory without a header is unfinished.
+    Use as a context manager; a clean exit writes the index and then the header. After an error the directory has no
+    header and counts as unfinished.
 
     Raises:
         OutputError: If the directory cannot be written.
@@ -90,7 +90,7 @@ class FrameWriter(AbstractContextManager["FrameWriter"]):
         return len(self._index["frame_id"])
 
     def json(self, name: str, value: Any) -> None:
-        """Write one more JSON file into the artifact; `REPORT` is the footage report."""
+        """Write one more JSON file into the artifact, as the footage report `REPORT`."""
         self._jsons[name] = value
 
     def add(self, frame_id: int, time_s: float, image_rgb: ImageArray) -> None:
@@ -98,7 +98,7 @@ class FrameWriter(AbstractContextManager["FrameWriter"]):
         self.add_jpeg(frame_id, time_s, encode_jpeg(image_rgb, quality=self._quality))
 
     def add_jpeg(self, frame_id: int, time_s: float, jpeg: bytes) -> None:
-        """Append one frame that is a JPEG already."""
+        """Append one frame that is already a JPEG."""
         ids = self._index["frame_id"]
         if ids and frame_id <= ids[-1]:
             raise ValueError(f"frames must come in ascending order: {frame_id} after {ids[-1]}")
@@ -138,7 +138,7 @@ class FrameWriter(AbstractContextManager["FrameWriter"]):
         if self._put_shard is None:
             entry["file"] = str(file.relative_to(self.path))
         else:
-            # The name is what is inside: a stage that runs again puts the same objects, and never mixes two runs.
+            # The name is the content's digest: a stage that runs again puts the same objects, and runs never mix.
             entry["sha256"] = sha256_file(file)
             entry["uri"] = self._put_shard(file, f"{entry['sha256'][:32]}.tar")
             file.unlink()
@@ -158,12 +158,12 @@ class FrameWriter(AbstractContextManager["FrameWriter"]):
         self._writer.counts.setdefault("shards", len(self._shards))
 
     def _clear(self) -> None:
-        """A killed run may have left shards here; the header would count them in."""
+        """Remove the shards of a killed run; the header would list them."""
         shutil.rmtree(self.path / "shards", ignore_errors=True)
 
     def _close(self) -> None:
         if self._shard is not None:
-            # Closing writes what is buffered; where the disk is full that fails again, and was said already.
+            # Closing flushes buffers; on a full disk it fails again, which was reported already.
             with suppress(OSError):
                 self._shard.close()
 

@@ -1,4 +1,4 @@
-"""The plot of candidates for a camera's student: a file of its own, not part of a page."""
+"""Plot of the candidates for a camera's student: a separate SVG file, not part of a page."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ ACCURACY = "mAP@50 against true boxes (accuracy)"
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A candidate; quality is 0..1."""
+    """One candidate; agreement and accuracy are 0..1."""
 
     name: str
     latency_ms: float
     agreement: float
-    accuracy: float | None  # None where true boxes are not known
+    accuracy: float | None  # None without true boxes
     on_front: bool
-    is_teacher: bool  # then it agrees with itself
+    is_teacher: bool  # its agreement with itself is 1
 
 
 def students_svg(
     dots: Sequence[Dot], *, chosen: str, engine: str, budget_ms: float = 0.0, judged_by_truth: bool = False
 ) -> str:
-    """mAP@50 over milliseconds for an image, as an SVG document; equal figures give equal text.
+    """Plot mAP@50 over milliseconds per image as an SVG document; equal figures give equal text.
 
     Args:
-        dots: At least one.
-        chosen: Name of the one that is taken; "" where none is.
-        engine: What was timed on.
-        budget_ms: Marked with a line; 0: not marked.
-        judged_by_truth: Which of the two measures the front and the choice are by.
+        dots: Candidates, at least one.
+        chosen: Name of the chosen candidate; "" without a choice.
+        engine: Inference engine of the timings, for the title.
+        budget_ms: Latency budget, drawn as a line; 0: none.
+        judged_by_truth: The front and the choice are by accuracy instead of agreement.
     """
     panels = [False, True] if any(dot.accuracy is not None for dot in dots) else [False]
     style = {"svg.hashsalt": "students", "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False}
@@ -67,7 +67,7 @@ def _panel(axes: Axes, dots: Sequence[Dot], truth: bool, chosen: str, *, draws_f
     ]
     if draws_front:
         front = [(dot.latency_ms, 100 * value) for dot, value in shown if dot.on_front]
-        # Between two students lies nothing: the quicker one's figure holds until the slower one is reached.
+        # A step, because there is no student between two: the faster one holds until the slower one is reached.
         axes.step([x for x, _ in front], [y for _, y in front], where="post", color=FRONT, lw=1.5, label="Pareto front")
     groups = (
         ("candidate", REST, False, [one for one in shown if not one[0].on_front and not one[0].is_teacher]),

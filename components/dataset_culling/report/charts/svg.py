@@ -1,24 +1,27 @@
 """matplotlib figures as inline SVG that follows the page's theme.
 
-Figures are drawn in stand-in colours, which become CSS variables in the SVG's text, so that one drawing serves light
-and dark. Texts stay texts, in the page's own font.
+Figures are drawn in placeholder colours, which become CSS variables in the SVG's text, so that one drawing serves the
+light and the dark theme. Text stays text, in the page's font.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dataset_culling.types import FloatArray, IntArray
+
 WIDE_PX, NARROW_PX = 680, 340
-"""A drawing for screens and one for phones, where text of the wide one would shrink beyond reading."""
+"""Widths of the drawing for screens and of the one for phones, on which the wide one's text would be unreadable."""
 
 PALETTE: dict[str, tuple[str, str]] = {
     "bg": ("#f7f7f4", "#101315"),
@@ -37,8 +40,8 @@ PALETTE: dict[str, tuple[str, str]] = {
     "good": ("#1c6b4c", "#7fd3ae"),
     "warn": ("#a93a22", "#ff9478"),
 }
-"""The page's colours by role, for light and for dark. What became of a frame (passed, labelled, kept) is a ramp of
-lightness too, so that it can be read without seeing hues."""
+"""The page's colours by role: (light theme, dark theme). The states of a frame (passed, labelled, kept) also differ in
+lightness, so that they can be read without seeing hues."""
 
 COLOURS = tuple(PALETTE)
 
@@ -82,7 +85,7 @@ STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The figures behind a chart, for whoever cannot or will not read it off."""
+    """The figures behind a chart, for readers who cannot see it."""
 
     caption: str
     columns: tuple[str, ...]
@@ -91,61 +94,82 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A plot in two widths, in words and in figures."""
+    """A plot in two widths, with its statement in words and its figures as a table."""
 
     key: str
     title: str
-    text: str  # what it shows and how to read it
-    alt: str  # what it says
+    text: str  # explanation of the axes and marks
+    alt: str  # the chart's statement in one sentence
     wide_svg: str
     narrow_svg: str
     table: Table
 
 
 def colour(role: str) -> str:
-    """The stand-in for a colour of the page."""
+    """Return the placeholder of a colour of the page."""
     return f"#0101{COLOURS.index(role):02x}"
 
 
 def draw(
     key: str, plot: Callable[[Figure, bool], None], *, height_px: int, narrow_height_px: int = 0
 ) -> tuple[str, str]:
-    """Let `plot` draw into a wide and a narrow figure; the SVG of both.
+    """Draw a wide and a narrow figure and return the SVG of both.
 
     Args:
-        key: Names the drawing; ids within it start with it, so that several fit on one page.
-        plot: Given an empty figure and whether it is the narrow one.
-        height_px: Of the wide figure.
-        narrow_height_px: Of the narrow figure; 0: the same.
+        key: Prefix of all ids within the drawing, so that several drawings fit on one page.
+        plot: Draws into an empty figure; its second argument says if the figure is the narrow one.
+        height_px: Height of the wide figure.
+        narrow_height_px: Height of the narrow figure; 0: the same.
     """
-    sizes = ((WIDE_PX, height_px, False), (NARROW_PX, narrow_height_px or height_px, True))
-    wide, narrow = (
-        _draw(f"{key}-{'n' if small else 'w'}", plot, width, height, small) for width, height, small in sizes
+    return (
+        _draw(f"{key}-w", plot, WIDE_PX, height_px, narrow=False),
+        _draw(f"{key}-n", plot, NARROW_PX, narrow_height_px or height_px, narrow=True),
     )
-    return wide, narrow
 
 
-def legend(axes: Axes, *, columns: int, above: float = 1.0) -> None:
-    """A legend above the plot, in the order in which things were drawn but marks last."""
+def stacked_bars(axes: Axes, edges: FloatArray, parts: Iterable[tuple[str, str, IntArray]]) -> None:
+    """Draw a stacked histogram.
+
+    Args:
+        axes: Axes to draw on.
+        edges: Edges of the B bins, shape (B + 1,).
+        parts: (label, colour role, counts of shape (B,)), from the bottom.
+    """
+    base = np.zeros(len(edges) - 1)
+    for label, role, height in parts:
+        axes.bar(edges[:-1], height, np.diff(edges) * 0.86, base, align="edge", color=colour(role), label=label)
+        base += height
+
+
+def bars_sideways(axes: Axes, names: Sequence[str]) -> None:
+    """Set up axes for one horizontal row per name, the first at the top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="x", visible=True)
+    axes.grid(axis="y", visible=False)
+
+
+def legend(axes: Axes, *, columns: int) -> None:
+    """Add a legend above the plot, in drawing order but line markers last."""
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda place: isinstance(handles[place], Line2D) and bool(axes.patches))
     axes.legend(
         [handles[place] for place in order],
         [labels[place] for place in order],
         loc="lower left",
-        bbox_to_anchor=(0.0, above),
+        bbox_to_anchor=(0.0, 1.0),
         ncols=columns,
         borderaxespad=0.2,
         columnspacing=1.2,
     )
 
 
-def _draw(key: str, plot: Callable[[Figure, bool], None], width_px: int, height_px: int, narrow: bool) -> str:
+def _draw(key: str, plot: Callable[[Figure, bool], None], width_px: int, height_px: int, *, narrow: bool) -> str:
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": key, "svg.id": None}):
         figure = Figure(figsize=(width_px / 72, height_px / 72), layout="constrained")
         plot(figure, narrow)
         if (layout := figure.get_layout_engine()) is not None:
-            # Laid out here once; savefig would draw everything a second time for it.
+            # Lay out once here: savefig would draw everything a second time for it.
             layout.execute(figure)
             figure.set_layout_engine(None)
         out = io.StringIO()
@@ -154,7 +178,7 @@ def _draw(key: str, plot: Callable[[Figure, bool], None], width_px: int, height_
 
 
 def clean_svg(text: str, key: str) -> str:
-    """An SVG document as a decorative inline element: no prolog, unique ids, the page's colours and font."""
+    """Turn an SVG document into a decorative inline element: no prolog, unique ids, the page's colours and font."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.S)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.S)

@@ -1,1 +1,0 @@
-"""Frame extraction: see README.md."""

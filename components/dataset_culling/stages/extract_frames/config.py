@@ -1,4 +1,4 @@
-"""What the extract-frames stage can be told."""
+"""Configuration of the extract-frames stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME_TIME_PATTERN = (
 
 
 class ExtractFramesConfig(StageConfig):
-    """Which footage, which frames of it, how they are stored, and what damage is put up with."""
+    """Footage, sampling, storage of frames, and tolerated damage."""
 
     sources: tuple[str, ...] = Field((), description="Videos: files, folders, globs or s3:// prefixes.")
     name_time_pattern: str = Field(
@@ -33,29 +33,29 @@ class ExtractFramesConfig(StageConfig):
     keyframe_slack_s: float = Field(
         0.0,
         ge=0,
-        description="Take a keyframe up to this much later instead: saves decoding. 0: always the exact frame.",
+        description="Take a keyframe up to this much later instead, which saves decoding. 0: always the exact frame.",
     )
     heldout_share: float = Field(0.2, gt=0, lt=1, description="Share of the frames, from the end, to evaluate on.")
     gap_s: float = Field(60.0, ge=0, description="Least seconds between a training frame and a held-out one.")
     max_gap_share: float = Field(
-        0.1, ge=0, le=1, description="The gap takes at most this share of the footage; the report says when it bites."
+        0.1, ge=0, le=1, description="Most of the footage that the gap takes; the report says when it limits the gap."
     )
 
-    max_side_px: int = Field(0, ge=0, le=65500, description="Longer side of a stored frame at most; 0: as recorded.")
+    max_side_px: int = Field(0, ge=0, le=65500, description="Longest side of a stored frame; 0: as recorded.")
     jpeg_quality: int = Field(92, ge=1, le=100, description="JPEG quality of stored frames.")
-    shard_bytes: int = Field(256 * 2**20, ge=1, le=2**40, description="Size at which a new shard is begun.")
+    shard_bytes: int = Field(256 * 2**20, ge=1, le=2**40, description="Size at which a new shard begins.")
     shards_uri: str = Field("", description="Store prefix (s3://...) to put shards under; empty: in the artifact.")
 
     near_duplicates: Literal["drop", "mark", "keep"] = Field(
         "drop",
-        description="Training frames that add nothing to the last kept one: drop them; mark them, so that the report "
-        "says what dropping would save and cost; or keep them without looking.",
+        description="Training frames like the last kept one. drop: leave them out; mark: keep them and report what "
+        "dropping would save and cost; keep: do not compare.",
     )
     near_duplicate_levels: float = Field(
-        10.0, ge=0, le=255, description="A frame is new when some cells differ by this many levels of 0..255."
+        10.0, ge=0, le=255, description="A frame is new if enough cells differ by this many levels of 0..255."
     )
-    near_duplicate_cells: int = Field(3, ge=1, le=6912, description="How many of 96x72 cells must differ.")
-    near_duplicate_max_gap_s: float = Field(600.0, gt=0, description="Keep a frame at least this often all the same.")
+    near_duplicate_cells: int = Field(3, ge=1, le=6912, description="Cells, of 96x72, that must differ.")
+    near_duplicate_max_gap_s: float = Field(600.0, gt=0, description="Keep a frame at least this often in any case.")
 
     on_corrupt: Policy = Field("skip", description="Frames after broken data, up to the next keyframe.")
     on_grey: Policy = Field("skip", description="Frames partly filled with mid-grey.")
@@ -68,16 +68,16 @@ class ExtractFramesConfig(StageConfig):
     )
 
     decoder: Literal["cpu", "nvdec"] = Field(
-        "cpu", description="Where frames are decoded; cpu is the reference, nvdec needs an NVIDIA GPU."
+        "cpu", description="Decoder of the frames; cpu is the reference, nvdec needs an NVIDIA GPU."
     )
-    workers: int = Field(0, ge=0, le=256, description="Decoders side by side; 0: one for each core. Changes no result.")
+    workers: int = Field(0, ge=0, le=256, description="Parallel decoders; 0: one for each core. Changes no result.")
 
     @model_validator(mode="after")
     def _pattern_and_zone_are_usable(self) -> Self:
         try:
             groups = set(re.compile(self.name_time_pattern).groupindex)
         except re.error as error:
-            raise ValueError(f"name_time_pattern is no regular expression: {error}") from None
+            raise ValueError(f"name_time_pattern is not a regular expression: {error}") from None
         wanted = {"year", "month", "day", "hour", "minute"}
         if not wanted <= groups <= wanted | {"second"}:
             raise ValueError(

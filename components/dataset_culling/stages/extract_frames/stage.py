@@ -1,4 +1,4 @@
-"""Frame extraction: videos in, sampled frames out, cut by time into a pool to learn from and a held-out part."""
+"""Frame extraction: videos in, sampled frames out, split by time into a pool and a held-out part."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from dataset_culling.artifacts.frames import NEAR_DUPLICATES, REPORT, FrameWriter, PutShard, frame_id_of
 from dataset_culling.errors import FootageError
@@ -14,54 +14,47 @@ from dataset_culling.footage.damage import SKIPPABLE, DamageLog
 from dataset_culling.footage.decode import DecodeOptions
 from dataset_culling.footage.extract import extract
 from dataset_culling.footage.find import find_sources, utc_text
-from dataset_culling.footage.footage_report import footage_report
 from dataset_culling.footage.holdout import TimeSplit, split_by_time
 from dataset_culling.footage.near_duplicates import NearDuplicateGate
-from dataset_culling.footage.open import Footage, read_footage
-from dataset_culling.footage.timeline import Samples, choose
+from dataset_culling.footage.timeline import Footage, Samples, choose, missing_stretches, overlaps, read_footage
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
 from dataset_culling.stopwatch import Stopwatch
-from dataset_culling.storage import is_remote, list_prefix, open_object, put_file
+from dataset_culling.storage import put_file
 
 PARTS = ("pool", "heldout")
 
 
 def run(config: ExtractFramesConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
-    """Read videos, sample, judge and split their frames, write two frames/1.
+    """Read videos, sample, check and split their frames, write two frames/1.
 
     Raises:
-        FootageError: If there is no usable video, a part would be empty, or too much is lost to damage.
+        FootageError: If no video is usable, a part would be empty, or too much is lost to damage.
         OutputError: If the frames cannot be written.
     """
     watch = Stopwatch()
     if not config.sources:
-        raise FootageError("sources: expected a video, found none. Give --video FILE, FOLDER or s3:// prefix.")
+        raise FootageError("sources: no video is given. Give --video FILE, FOLDER or s3:// prefix.")
     workers = config.workers or len(os.sched_getaffinity(0))
     footage = read_footage(
-        find_sources(config.sources, StoreFiles()),
+        find_sources(config.sources),
         name_time=re.compile(config.name_time_pattern),
         zone=config.name_time_zone,
         workers=workers,
     )
     seconds_indexing = watch.seconds()
     samples = choose(
-        footage.segments,
-        frames_per_second=config.frames_per_second,
-        keyframe_slack_s=config.keyframe_slack_s,
+        footage.segments, frames_per_second=config.frames_per_second, keyframe_slack_s=config.keyframe_slack_s
     )
     split = split_by_time(
-        samples.time_s,
-        heldout_share=config.heldout_share,
-        gap_s=config.gap_s,
-        max_gap_share=config.max_gap_share,
+        samples.time_s, heldout_share=config.heldout_share, gap_s=config.gap_s, max_gap_share=config.max_gap_share
     )
     damage = DamageLog(
         skipped=frozenset(kind for kind in SKIPPABLE if getattr(config, f"on_{kind}") == "skip"),
         frozen_min_s=config.frozen_min_s,
         join_s=2 / config.frames_per_second,
     )
-    # How many workers there were changes no frame, so it must change no artifact.
+    # The number of workers changes no frame, so it must change no artifact.
     origin = context.origin(config.replace(workers=0), inputs)
     start_utc = utc_text(footage.start) if footage.start else ""
     with ExitStack() as stack:
@@ -88,19 +81,6 @@ def run(config: ExtractFramesConfig, inputs: Inputs, outputs: Outputs, context: 
     )
 
 
-class StoreFiles:
-    """The object store, as footage wants it."""
-
-    def is_remote(self, uri: str) -> bool:
-        return is_remote(uri)
-
-    def find(self, uri: str) -> list[tuple[str, int]]:
-        return [(stat.uri, stat.size) for stat in list_prefix(uri)]
-
-    def open(self, uri: str) -> BinaryIO:
-        return open_object(uri)
-
-
 def _put_under(prefix: str) -> PutShard:
     def put(shard: Path, name: str) -> str:
         return put_file(shard, f"{prefix}/{name}").uri
@@ -119,7 +99,7 @@ def _write(
     workers: int,
     context: StageContext,
 ) -> dict[str, int]:
-    """Decode, judge and write the samples of both parts, then check and report; the counts of what became of them."""
+    """Decode, check and write the samples of both parts and the footage report; return the counts of samples."""
     wanted = samples.take(split.is_pool(samples.time_s) | split.is_heldout(samples.time_s))
     options = DecodeOptions(
         jpeg_quality=config.jpeg_quality,
@@ -161,20 +141,57 @@ def _write(
         if (missing := int(segment.truncated_s * config.frames_per_second)) > 0:
             damage.add("truncated", segment.end_s, end_s=segment.end_s + segment.truncated_s, samples=missing)
     _check(config, damage, counts)
-    report = footage_report(
-        footage,
-        split,
-        damage,
-        counts,
-        gap_s_asked=config.gap_s,
-        closest_s=first_heldout_s - last_pool_s,
-        num_near_duplicates=len(gate.dropped),
-        bytes_of_near_duplicates=bytes_of_near_duplicates,
-    )
+    near_duplicates = {
+        "found": len(gate.dropped),
+        "dropped": counts["near_duplicates"],
+        "share": len(gate.dropped) / max(1, counts["near_duplicates"] + counts["pool"]),
+        "bytes": bytes_of_near_duplicates,
+    }
+    split_used = {
+        "pool_end_s": split.pool_end_s,
+        "heldout_start_s": split.heldout_start_s,
+        "gap_s": split.gap_s,
+        "gap_s_asked": config.gap_s,
+        "closest_s": first_heldout_s - last_pool_s,
+    }
+    report = {
+        **_footage_report(footage, damage),
+        "counts": counts,
+        "near_duplicates": near_duplicates,
+        "split": split_used,
+    }
     for writer in (pool, heldout):
         writer.json(REPORT, report)
     pool.json(NEAR_DUPLICATES, gate.dropped)
     return counts
+
+
+def _footage_report(footage: Footage, damage: DamageLog) -> dict[str, Any]:
+    """Return the part of the footage report on files, damage and holes, as JSON values."""
+    return {
+        "start_utc": utc_text(footage.start) if footage.start else "",
+        "files": [
+            {
+                "name": segment.info.path.name,
+                "codec": segment.info.codec,
+                "width_px": segment.info.width_px,
+                "height_px": segment.info.height_px,
+                "start_s": segment.start_s,
+                "end_s": segment.end_s,
+                "frames": int(segment.index.shown.sum()),
+                "keyframes": len(segment.index.starts),
+                "read_errors": segment.index.read_errors,
+                "clock_restarts": segment.index.restarts,
+            }
+            for segment in footage.segments
+        ],
+        "left_out": list(footage.left_out),
+        "damage": dict(damage.counts),
+        "damaged_stretches": list(damage.stretches),
+        "missing_stretches_s": [list(stretch) for stretch in missing_stretches(footage.segments)],
+        "overlaps_s": [list(stretch) for stretch in overlaps(footage.segments)],
+        "notes": list(footage.notes),
+    }
 
 
 def _check(config: ExtractFramesConfig, damage: DamageLog, counts: dict[str, int]) -> None:
@@ -187,7 +204,7 @@ def _check(config: ExtractFramesConfig, damage: DamageLog, counts: dict[str, int
     for part in PARTS:
         if not counts[part]:
             raise FootageError(
-                f"footage: expected usable frames in the {part} part, found none ({damage.summary()}). "
+                f"footage: no usable frames in the {part} part ({damage.summary()}). "
                 f"Give longer footage, or keep damaged frames with extract_frames.on_<kind>: keep."
             )
 
@@ -198,8 +215,8 @@ def _notes(
     notes = list(footage.notes)
     if split.gap_s < config.gap_s:
         notes.append(
-            f"the gap before the held-out part is {split.gap_s:.1f} s and not {config.gap_s:g} s: the footage is so "
-            f"short that extract_frames.max_gap_share {config.max_gap_share:g} of it is less"
+            f"the gap before the held-out part is {split.gap_s:.1f} s, not {config.gap_s:g} s: "
+            f"extract_frames.max_gap_share limits it to {config.max_gap_share:g} of the footage"
         )
     if any(damage.counts.values()):
         notes.append(f"damaged samples: {damage.summary()}")

@@ -1,1 +1,0 @@
-"""The promote-student stage."""

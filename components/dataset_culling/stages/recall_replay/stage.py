@@ -1,7 +1,7 @@
-"""Recall: a few labelled frames of each earlier night, and the human check set, out of the registry.
+"""Recall-replay stage: fetch a few labelled frames of each kept night, and the human check set, from the registry.
 
-It happens once at the beginning of a run, so that training, evaluation and promotion see the same nights whatever other
-runs do meanwhile. Tonight's own footage, kept by an earlier run, is left out: none is judged on what it learned from.
+It runs once at the beginning, so that training, evaluation and promotion use the same nights, whatever other runs do.
+Nights kept from tonight's own footage are left out: a model is never evaluated on its training frames.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ from dataset_culling.artifacts.header import digest
 from dataset_culling.artifacts.labels import read_labels, write_labels
 from dataset_culling.artifacts.replay import CHAMPION, STRIDE, Replay, Slice, write_replay
 from dataset_culling.registry.models import open_registry
-from dataset_culling.registry.nights import Night, Nights
+from dataset_culling.registry.nights import Night, Nights, name_of_night
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
-from dataset_culling.stages.keep_night.naming import name_of_night
 from dataset_culling.stages.recall_replay.config import RecallReplayConfig
 from dataset_culling.types import Detections, ImageDetections, IntArray, parse_classes
 
 
 def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
-    """Read the registry; write the nights' frames and labels as one set, and which frame is of which night."""
+    """Read the registry; write the nights' frames and labels as one set, and the night of each frame."""
     classes = parse_classes(config.classes).names
     origin = context.origin(config, inputs)
-    # What was recalled counts, not from where: trainings on the same nights are the same, whichever registry it is.
+    # Trainings on the same nights have equal inputs, whichever registry the nights come from.
     origin = dataclasses.replace(origin, config={k: v for k, v in origin.config.items() if k != "registry"})
     registry = open_registry(config.registry) if config.registry else None
     champion, champion_digest = 0, ""
@@ -40,36 +39,24 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
     notes: list[str] = []
     shutil.rmtree(outputs["replay"], ignore_errors=True)
     if registry is not None:
-        shelf = Nights(registry)
-        champion = registry.champion(config.camera).version if config.champion else 0
-        if champion:
+        if config.champion and (champion := registry.champion(config.camera).version):
             champion_digest = digest(registry.fetch_model(config.camera, champion, outputs["replay"] / CHAMPION))
-        found = [night for night in shelf.all(config.camera) if night.id != name_of_night(inputs["heldout"])]
-        nights = found[max(0, len(found) - config.most_nights) :]
-        check = shelf.check_set(config.camera)
-        nights += [check] if check is not None else []
-        fitting = [night for night in nights if set(night.class_names) >= set(classes)]
-        if len(fitting) < len(nights):
-            notes.append(
-                f"left out {len(nights) - len(fitting)} kept nights: not labelled for all of {', '.join(classes)}"
-            )
-        nights = fitting
-    tonight = np.concatenate([FrameReader(inputs[part]).marks for part in ("pool", "heldout")])
+        nights = _nights_to_replay(config, Nights(registry), name_of_night(inputs["heldout"]), classes, notes)
+    tonight = np.concatenate([FrameReader(inputs[part]).fingerprints for part in ("pool", "heldout")])
     slices: list[Slice] = []
     labels: list[Detections] = []
-    names = slice_names(nights)
     width_px: list[int] = []
     height_px: list[int] = []
     with (
         tempfile.TemporaryDirectory(prefix="culling-nights-") as folder,
         FrameWriter(outputs["frames"], origin=origin) as writer,
     ):
-        for number, (night, name) in enumerate(zip(nights, names, strict=True), start=1):
+        for number, (night, name) in enumerate(zip(nights, slice_names(nights), strict=True), start=1):
             assert registry is not None
             parts = Nights(registry).fetch(config.camera, night, Path(folder) / str(number))
             reader, known = FrameReader(parts["frames"]), read_labels(parts["labels"])
-            if night.kind == "night" and is_of_tonight(reader.marks, tonight):
-                notes.append(f"left out night {name}: it is tonight's footage, extracted in another way")
+            if night.kind == "night" and is_of_tonight(reader.fingerprints, tonight):
+                notes.append(f"left out night {name}: it is tonight's footage, extracted with other settings")
                 continue
             ids = reader.table.frame_ids
             moved = number * STRIDE + np.arange(len(ids), dtype=np.int64)
@@ -79,19 +66,11 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
             height_px += reader.table.height_px.tolist()
             labels.append(_renamed(known.take(known.rows_of(ids)), moved, classes))
             new = dict(zip(ids.tolist(), moved.tolist(), strict=True))
-            slices.append(
-                Slice(
-                    name, night.kind, tuple(new[one] for one in night.train), tuple(new[one] for one in night.heldout)
-                )
-            )
+            train, heldout = (tuple(new[one] for one in part) for part in (night.train, night.heldout))
+            slices.append(Slice(name, night.kind, train, heldout))
             context.progress(number, len(nights))
-    write_labels(
-        outputs["labels"],
-        joined(labels, classes),
-        np.array(width_px, np.int64),
-        np.array(height_px, np.int64),
-        origin,
-    )
+    sizes = np.array(width_px, np.int64), np.array(height_px, np.int64)
+    write_labels(outputs["labels"], joined(labels, classes), *sizes, origin)
     write_replay(outputs["replay"], Replay(champion, champion_digest, tuple(slices)), origin)
     return StageReport(
         counts={
@@ -104,18 +83,33 @@ def run(config: RecallReplayConfig, inputs: Inputs, outputs: Outputs, context: S
     )
 
 
+def _nights_to_replay(
+    config: RecallReplayConfig, kept: Nights, tonight: str, classes: tuple[str, ...], notes: list[str]
+) -> list[Night]:
+    """Return the newest nights other than tonight and the check set, if their labels cover the classes."""
+    nights = [night for night in kept.all(config.camera) if night.id != tonight]
+    nights = nights[max(0, len(nights) - config.most_nights) :]
+    if (check := kept.check_set(config.camera)) is not None:
+        nights.append(check)
+    fitting = [night for night in nights if set(night.class_names) >= set(classes)]
+    if len(fitting) < len(nights):
+        num_left_out = len(nights) - len(fitting)
+        notes.append(f"left out {num_left_out} kept nights: not labelled for all of {', '.join(classes)}")
+    return fitting
+
+
 def is_of_tonight(kept: npt.NDArray[np.uint64], tonight: npt.NDArray[np.uint64]) -> bool:
-    """Whether a kept night is of the very footage that is trained on now: half of its frames or more are among it.
+    """Return True if a kept night is of tonight's footage: half of its frames or more equal tonight's.
 
     Args:
-        kept: Marks of the night's frames, shape (K,); see `FrameReader.marks`.
-        tonight: Marks of all of tonight's, shape (N,).
+        kept: Fingerprints of the night's frames, shape (K,); see `FrameReader.fingerprints`.
+        tonight: Fingerprints of all of tonight's frames, shape (N,).
     """
     return len(kept) > 0 and 2 * int(np.isin(kept, tonight).sum()) >= len(kept)
 
 
 def slice_names(nights: Sequence[Night]) -> list[str]:
-    """A name for each night that can stand in a metric's name: its day, numbered where one day has several; `check`."""
+    """Name each night for metric names: its day, numbered if one day has several; `check` for the check set."""
     days = Counter(night.date for night in nights if night.kind == "night")
     seen: Counter[str] = Counter()
     names = []
@@ -129,7 +123,7 @@ def slice_names(nights: Sequence[Night]) -> list[str]:
 
 
 def joined(parts: Sequence[Detections], class_names: tuple[str, ...]) -> Detections:
-    """Labels of several nights as one; ids ascend from one to the next."""
+    """Join the labels of several nights, whose ids ascend from one to the next."""
     images = [part.image(row) for part in parts for row in range(len(part))]
     empty = np.zeros(0, np.int64)
     gathered = Detections.from_images(
@@ -144,7 +138,7 @@ def joined(parts: Sequence[Detections], class_names: tuple[str, ...]) -> Detecti
 
 
 def _renamed(labels: Detections, frame_ids: IntArray, class_names: tuple[str, ...]) -> Detections:
-    """The labels of `class_names` only, their ids in that order, with other frame ids and times that follow them."""
+    """Keep only the labels of `class_names`, with ids in that order, new frame ids and times to match."""
     place = np.array([class_names.index(name) if name in class_names else -1 for name in labels.class_names], np.int64)
     known = labels.keep_boxes(place[labels.class_ids] >= 0)
     images = [

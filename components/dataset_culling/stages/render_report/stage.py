@@ -1,4 +1,4 @@
-"""The report: every artifact of a run in, the page with pictures and summary.json out."""
+"""Write the report of a run: the page with pictures, and summary.json."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.artifacts.timing import Timing, read_timing
 from dataset_culling.errors import InputError
 from dataset_culling.footage.near_duplicates import gate_cost
-from dataset_culling.report.losses import losses_of_all
-from dataset_culling.report.run_data import Decision, Frames, Provenance, Run
+from dataset_culling.report.cull_losses import losses_of_all
+from dataset_culling.report.run_data import Frames, Provenance, Run
 from dataset_culling.report.run_page import build_page
 from dataset_culling.report.summary import summarise
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
@@ -32,7 +32,7 @@ from dataset_culling.types import Selection
 
 
 def run(config: RenderReportConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
-    """Read all of a run, write page and summary."""
+    """Read all artifacts of a run, write page and summary."""
     found = read_run(inputs, camera=config.camera)
     summary = summarise(found)
     page = build_page(
@@ -50,17 +50,16 @@ def run(config: RenderReportConfig, inputs: Inputs, outputs: Outputs, context: S
 
 
 def read_run(inputs: Inputs, *, camera: str) -> Run:
-    """Everything that a run left, as the report wants it.
+    """Read the artifacts of a run and check that they belong together.
 
     Raises:
         ArtifactError: If an artifact is missing, of another kind or damaged.
-        InputError: If artifacts are of different runs.
+        InputError: If the artifacts are of different runs.
     """
     headers = {name: read_header(path) for name, path in inputs.items()}
     timings = {name: timing for name, path in inputs.items() if (timing := read_timing(path)) is not None}
     scored, labels = read_detections(inputs["detections"]), read_labels(inputs["labels"])
     selection, kept = read_selection(inputs["selection"]), read_selection(inputs["kept"])
-    decision = read_decision(inputs["decision"])
     parts = {name: _frames(inputs[name]) for name in ("pool", "heldout")}
     heldout_labels = read_labels(inputs["heldout_labels"])
     sides = {name: read_detections(inputs[name]) for name in ("raw", "trained")}
@@ -68,7 +67,7 @@ def read_run(inputs: Inputs, *, camera: str) -> Run:
         frames = parts["pool" if name == "detections" else "heldout"]
         if not np.array_equal(boxes.frame_ids, frames.frame_ids):
             raise InputError(
-                f"{inputs[name]}: expected boxes of the run's {len(frames)} frames, found those of others."
+                f"{inputs[name]}: its frames are not the {len(frames)} frames of this run. Name the outputs of one run."
             )
     for name, ids, known in (
         ("selection", selection.frame_ids, scored.frame_ids),
@@ -76,7 +75,7 @@ def read_run(inputs: Inputs, *, camera: str) -> Run:
         ("kept", kept.frame_ids, labels.frame_ids),
     ):
         if (odd := np.setdiff1d(ids, known)).size:
-            raise InputError(f"{inputs[name]}: expected frames of this run, found frame {odd[0]} of another.")
+            raise InputError(f"{inputs[name]}: frame {odd[0]} is not of this run. Name the outputs of one run.")
     pool = CullInput(scored)
     parts["pool"] = _with_gate_cost(parts["pool"], inputs["pool"], selection, kept)
     labelled = CullInput(scored.take(scored.rows_of(labels.frame_ids)), labels)
@@ -101,7 +100,7 @@ def read_run(inputs: Inputs, *, camera: str) -> Run:
         raw=sides["raw"],
         trained=sides["trained"],
         metrics=read_metrics(inputs["metrics"]),
-        decision=Decision(decision.promoted, decision.reason, decision.version, decision.checks),
+        decision=read_decision(inputs["decision"]),
         costs={timing.task: timing for timing in timings.values()},
         provenance=[_provenance(name, path, headers[name], timings) for name, path in inputs.items()],
     )
@@ -114,12 +113,10 @@ def _frames(path: Path) -> Frames:
 
 
 def _with_gate_cost(pool: Frames, path: Path, selection: Selection, kept: Selection) -> Frames:
-    """The pool whose footage report says what dropping its marked near-duplicates would have cost the selections."""
+    """Add to the footage report the selected frames that dropping the marked near-duplicates would lose."""
     found = dict(pool.footage.get("near_duplicates", {}))
     dropped, like = FrameReader(path).near_duplicates
-    if not np.isin(
-        dropped, pool.frame_ids
-    ).any():  # they were dropped, and nobody knows what the student thinks of them
+    if not np.isin(dropped, pool.frame_ids).any():  # already dropped, so their scores are unknown
         return pool
     for name, selected in (("selection", selection), ("kept", kept)):
         lost, without_alike = gate_cost(selected.frame_ids, dropped, like)
@@ -128,7 +125,7 @@ def _with_gate_cost(pool: Frames, path: Path, selection: Selection, kept: Select
 
 
 def _detector(header: Header, role: str) -> str:
-    """The name of a detector out of a stage's configuration, for people."""
+    """Return the display name of a detector from a stage's configuration."""
     detector = header.config.get(role)
     name = str(detector.get("name", role)) if isinstance(detector, Mapping) else role
     return Path(name).stem if name.endswith((".yaml", ".yml")) else name

@@ -1,0 +1,31 @@
+"""`culling check`: validate a configuration file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from dataset_culling.cli.command import Command
+from dataset_culling.config import parse_config, read_yaml
+from dataset_culling.pipeline.graph import PipelineConfig
+
+
+@click.command(cls=Command)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For machines: all settings that the file leads to.")
+def check(file: Path, as_json: bool) -> None:
+    """Check a configuration file for culling run --config.
+
+    \b
+    culling check camera.yaml
+    culling check camera.yaml --json
+    """
+    config = parse_config(PipelineConfig, read_yaml(file), where=str(file))
+    if as_json:
+        click.echo(
+            json.dumps({"file": str(file), "settings": config.model_dump(mode="json")}, indent=1, sort_keys=True)
+        )
+        return
+    click.echo(f"{file}: fine")

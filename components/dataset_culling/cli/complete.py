@@ -1,0 +1,83 @@
+"""Shell completion: `culling completion SHELL`, and what the options' values complete to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.shell_completion import get_completion_class
+
+from dataset_culling.cli.command import Command
+
+SHELLS = ("bash", "zsh", "fish")
+VARIABLE = "_CULLING_COMPLETE"
+"""Environment variable by which a shell asks click for completions."""
+
+DEFAULT_REGISTRY = "runs/demo/registry"
+"""The registry that commands look at unless told otherwise."""
+
+
+@click.command(cls=Command)
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print what makes SHELL complete culling's commands, options, detectors, presets and scenes.
+
+    \b
+    eval "$(culling completion bash)"                 # in ~/.bashrc; bash 4.4 or later
+    eval "$(culling completion zsh)"                  # in ~/.zshrc, after compinit
+    culling completion fish > ~/.config/fish/completions/culling.fish
+    """
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"no completion is known for {shell}")
+    click.echo(kind(context.find_root().command, {}, "culling", VARIABLE).source())
+
+
+def detector_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """Detectors of the table that begin so, and descriptions of exported ones."""
+    del context, parameter
+    from dataset_culling.detectors.table import DESCRIBED, DETECTORS
+
+    return _beginning([*DETECTORS, *sorted(path.name for path in DESCRIBED.glob("*.yaml"))], begun)
+
+
+def preset_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """Presets that begin so."""
+    del context, parameter
+    from dataset_culling.pipeline import presets
+
+    return _beginning(presets.preset_names(), begun)
+
+
+def scene_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """Simulated scenes that begin so."""
+    del context, parameter
+    from dataset_culling.simulation.config import SCENES
+
+    return _beginning([*SCENES, "random:"], begun)
+
+
+def profile_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """Kubeflow profiles that begin so."""
+    del context, parameter
+    from dataset_culling.kubeflow.resources import PROFILES
+
+    return _beginning(list(PROFILES), begun)
+
+
+def camera_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """Cameras that begin so, of a registry in a local folder: the tab key asks nothing of a network."""
+    del parameter
+    from dataset_culling.storage import is_remote
+
+    named = [here.params.get("registry") for here in (context, context.parent) if here is not None]
+    registry = next((name for name in named if name), DEFAULT_REGISTRY)
+    cameras = Path(registry) / "cameras"
+    if is_remote(registry) or not cameras.is_dir():
+        return []
+    return _beginning(sorted(folder.name for folder in cameras.iterdir() if folder.is_dir()), begun)
+
+
+def _beginning(names: list[str], begun: str) -> list[str]:
+    return [name for name in names if name.startswith(begun)]
