@@ -5,7 +5,7 @@
                                    [--backend openvino]
 
 plain   for every frame: Pillow decodes and resizes the JPEG, the network looks at it alone, in float32, no_grad
-scan    `stages.detecting.scan`: what score-frames and label-frames do, with the precision `auto`; with
+scan    `inference.detect.scan`: what score-frames and label-frames do, with the precision `auto`; with
         `--backend openvino` the network is exported first, which a long scan does once and is counted apart
 
 Both read the same frames/1 artifact: a textured scene with a rectangle that moves, JPEG quality 92. Turns alternate.
@@ -57,7 +57,7 @@ def main() -> None:
     from dataset_culling.detectors.accelerated import AcceleratedDetector
     from dataset_culling.detectors.base import Detector, DetectorRef
     from dataset_culling.detectors.table import load_trainable
-    from dataset_culling.stages.detecting import ScanLog, scan
+    from dataset_culling.inference.detect import ScanLog, scan
     from dataset_culling.types import ClassMap
 
     width, height = (int(side) for side in options.size.split("x"))

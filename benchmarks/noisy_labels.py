@@ -35,7 +35,7 @@ import numpy as np
 from tracks import INDOORS, STREET, Watched, spoil, watch  # benchmarks/tracks.py, beside this
 
 if TYPE_CHECKING:
-    from dataset_culling.training.samples import Sample
+    from dataset_culling.training.data import Sample
     from dataset_culling.types import Detections, ImageArray, IntArray
 
 ARMS = ("plain", "ignore", "soft", "tracks", "all")
@@ -46,7 +46,7 @@ JUDGED_EVERY_S = 4.0
 
 @dataclass(frozen=True, slots=True)
 class InMemory:
-    """Labelled frames (see `training.samples.TrainingSet`)."""
+    """Labelled frames (see `training.data.TrainingSet`)."""
 
     images: list[ImageArray]
     labels: Detections
@@ -55,7 +55,7 @@ class InMemory:
         return len(self.images)
 
     def __getitem__(self, row: int) -> Sample:
-        from dataset_culling.training.samples import Sample
+        from dataset_culling.training.data import Sample
 
         boxes = self.labels.image(row)
         return Sample(self.images[row], boxes.boxes_xyxy, boxes.class_ids, self.labels.image_ignore(row), boxes.scores)
@@ -144,7 +144,7 @@ def culled(pool: Watched, options: argparse.Namespace) -> tuple[IntArray, IntArr
 
 def prepared(labels: Detections, student: Detections, arm: str) -> Detections:
     """The labels as an arm learns from them."""
-    from dataset_culling.evaluation.tracks import TrackRules, mend
+    from dataset_culling.labeling.tracks import TrackRules, mend
 
     if arm == "soft":
         return replace(labels, ignore=np.zeros_like(labels.ignore))

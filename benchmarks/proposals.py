@@ -84,7 +84,7 @@ def one_stretch(watched: Watched, parts: list[int]) -> dict[str, float]:
 
 def mistakes(watched: Watched) -> np.ndarray:
     """Of each frame: boxes that are nothing, and objects without a box."""
-    from dataset_culling.evaluation.trust import agreement
+    from dataset_culling.labeling.self_consistency import agreement
 
     labels, truth = watched.teacher, watched.truth
     false = labels.frame_rows()[agreement(labels, [truth]) == 0]

@@ -85,7 +85,7 @@ def main() -> None:
 def one_camera(scene: str, watched: Watched, options: argparse.Namespace) -> dict[str, float]:
     """Labels of one camera before and after, for each set, kind and share."""
     from dataset_culling.config import parse_config
-    from dataset_culling.evaluation.tracks import TrackRules, mend
+    from dataset_culling.labeling.tracks import TrackRules, mend
     from dataset_culling.strategies.base import CullInput
     from dataset_culling.strategies.table import choose_frames
     from experiments.label_noise import label_quality

@@ -97,7 +97,7 @@ def main() -> None:
 
 
 class JpegFrames:
-    """Drawn street-like frames as JPEG files, three coloured boxes each (a `training.samples.TrainingSet`)."""
+    """Drawn street-like frames as JPEG files, three coloured boxes each (a `training.data.TrainingSet`)."""
 
     def __init__(self, folder: Path, count: int, height: int, width: int, num_classes: int) -> None:
         self.files: list[Path] = []
@@ -127,7 +127,7 @@ class JpegFrames:
         """The frame as the stage reads it: decoded by simplejpeg."""
         import simplejpeg
 
-        from dataset_culling.training.samples import Sample
+        from dataset_culling.training.data import Sample
 
         image = simplejpeg.decode_jpeg(self.files[row].read_bytes())
         return Sample(image, self.boxes[row], self.class_ids[row], np.zeros(3, np.bool_))
@@ -215,8 +215,8 @@ def loss_on(student: Any, frames: JpegFrames, side_px: int) -> float:
     """Mean loss over all frames, as training sees them without augmentation."""
     import torch
 
+    from dataset_culling.training.data import Loader, to_device
     from dataset_culling.training.freezing import set_training_mode
-    from dataset_culling.training.samples import Loader, to_device
 
     loader = Loader(student, frames, side_px)
     set_training_mode(student.module, batch_norm="frozen", frozen=[])

@@ -16,9 +16,9 @@ import numpy as np
 
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.evaluation.coco import evaluate
-from dataset_culling.training.loop import predictions_of, train, truth_of
+from dataset_culling.training.data import Sample, ground_truth, predictions_of
+from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.samples import Sample
 from dataset_culling.types import ClassMap
 
 PASSING_MAP_50 = 0.95
@@ -122,7 +122,7 @@ def overfit(
     # The camera's classes in the other order than the detector's, so that a label map that is skipped cannot pass.
     names = detector.class_names
     student = detector.specialise(ClassMap({CLASSES[0]: (names[1],), CLASSES[1]: (names[0],)}))
-    truth = truth_of(frames, student.class_names)
+    truth = ground_truth(frames, student.class_names)
     steps_a_round = recipe.epochs * -(-NUM_FRAMES // recipe.batch_size)
     started_s, steps, map_50 = time.monotonic(), 0, 0.0
     for number in range(rounds):
@@ -135,7 +135,7 @@ def overfit(
             progress=lambda step, _, done=done: progress(done + step, rounds * steps_a_round),  # type: ignore[misc]
         )
         steps += record.steps
-        found = predictions_of(student, frames, truth, side_px=side_px)
+        found = predictions_of(student, frames, student.class_names, side_px=side_px)
         map_50 = evaluate(found, truth).map_50
         if map_50 > PASSING_MAP_50:
             break
