@@ -7,15 +7,12 @@ order before training, and in the reverse order after it (neurons are removed be
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import create_model
 
 from dataset_culling.config import StageConfig
 from dataset_culling.training.techniques.base import TechniqueConfig
-
-if TYPE_CHECKING:
-    from dataset_culling.training.hooks import Technique
 
 
 class Row(NamedTuple):
@@ -54,10 +51,9 @@ def config_class(name: str) -> type[TechniqueConfig]:
     return found
 
 
-def hook_class(name: str) -> type[Technique]:
-    """Return the class of a technique's code; this imports torch."""
-    found: type[Technique] = _load(TECHNIQUES[name].hook)
-    return found
+def hook_class(name: str) -> Any:
+    """Return the class of a technique's code, a `training.hooks.Technique`; this imports torch."""
+    return _load(TECHNIQUES[name].hook)
 
 
 class _ByName(StageConfig):
