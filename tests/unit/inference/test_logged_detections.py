@@ -91,7 +91,7 @@ def test_read_logged__clocks_are_compared_log_by_log(tmp_path: Path):
     ]  # fmt: skip
     found = read(tmp_path, lines, day)
     assert {row: image.class_ids.tolist() for row, image in found.images.items()} == {0: [1], 1: [0]}
-    with pytest.raises(InputError, match=r"found none within 0\.02 s of any; the nearest is 3580\.00 s away"):
+    with pytest.raises(InputError, match=r"no record lies within 0\.02 s of any of these \d+ frames; the nearest is 3580\.00 s away"):
         read(tmp_path, [head(start_utc="2026-11-20T15:00:00"), frame(0.0, CAR)], day)
 
 
