@@ -32,7 +32,7 @@ class LabelingConfig(StageConfig):
     )
     trust: Literal["off", "flip", "flip+scale", "neighbours", "flip+scale+neighbours"] = Field(
         "off",
-        description="Views that the teacher is compared with itself on: mirrored frames, smaller ones, the frames before "
+        description="Views that the teacher is compared with itself on: mirrored frames, smaller ones, frames before "
         "and after. Flip and scale cost one more look at each frame, neighbours up to two.",
     )
     min_trust: float = Field(
