@@ -39,7 +39,7 @@ from dataset_culling.artifacts.detections import write_detections
 from dataset_culling.artifacts.header import Origin
 from dataset_culling.evaluation.coco import coco_dict
 from dataset_culling.strategies.base import CullInput
-from dataset_culling.strategies.precision import per_image_ap
+from dataset_culling.strategies.precision_loss import per_image_ap
 from dataset_culling.strategies.table import STRATEGIES, choose_frames
 from dataset_culling.types import Detections
 

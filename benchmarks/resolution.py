@@ -24,7 +24,7 @@ from dataset_culling.detectors.table import load_trainable
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.resolution.scale import choose_scale_by_ap, relative_change, sides_to_try
 from dataset_culling.simulation import CLASS_NAMES, SimulatedCamera, demo_scene
-from dataset_culling.strategies.confidence import frame_loss
+from dataset_culling.strategies.confidence_loss import frame_loss
 from dataset_culling.types import Detections, ImageDetections, parse_classes
 
 SCENES = ("demo", "street-far", "street-night-rain", "lobby", "court")

@@ -149,7 +149,7 @@ def taught(student: Any, images: list[Any], num_kept: int, classes: Any) -> Taug
     """The frames that the student is least sure about, in the order of time, with the embedded teacher's labels."""
     from dataset_culling.detectors.base import DetectorRef
     from dataset_culling.detectors.table import load_trainable
-    from dataset_culling.strategies.confidence import frame_loss
+    from dataset_culling.strategies.confidence_loss import frame_loss
 
     loss = frame_loss(gathered(student.predict(images), student.class_names))
     rows = np.sort(np.argsort(-loss, kind="stable")[:num_kept])

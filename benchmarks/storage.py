@@ -1,4 +1,4 @@
-"""How fast our object store carries one large file and many small ones, against minio-py used plainly.
+"""Throughput of the object store for one large file and many small ones, against minio-py used plainly.
 
     python benchmarks/storage.py [--json FILE] [--rounds 3] [--mib 1024] [--objects 5000] [--object-bytes 40000]
                                  [--quick]
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures into this file")
     parser.add_argument("--rounds", type=int, default=3, help="turns that every contender gets")
     parser.add_argument("--mib", type=int, default=1024, help="size of the large file")
-    parser.add_argument("--objects", type=int, default=5000, help="how many small ones")
+    parser.add_argument("--objects", type=int, default=5000, help="number of small ones")
     parser.add_argument("--object-bytes", type=int, default=40_000, help="size of each")
     parser.add_argument("--quick", action="store_true", help="64 MiB and 200 objects")
     given = parser.parse_args()

@@ -162,7 +162,7 @@ def write_run(
     reason = f"mAP@50 against the teacher is {gain:+.3f} from the raw student's, more than the 0.01 asked for"
     checks = (
         Check("gain", "tonight", True, reason),
-        Check("class car", "class", None, "class car: 0.400 -> 0.500 (+0.100), not judged: 3 objects, 30 are wanted"),
+        Check("class car", "class", None, "class car: 0.400 -> 0.500 (+0.100), not judged: 3 objects, 30 are needed"),
     )
     decision = Decision(True, reason, "high-street", 1, 0, 1, True, checks)
     keep("promote-student.decision", lambda path, by: write_decision(path, decision, by))

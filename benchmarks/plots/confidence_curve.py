@@ -14,7 +14,7 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dataset_culling.strategies.confidence import confidence_loss
+from dataset_culling.strategies.confidence_loss import confidence_loss
 
 CARD = Path(__file__).parents[2] / "components/dataset_culling/strategies/confidence/curve.svg"
 TALK = (0.49, 0.69, 0.79, 1.0, 0.19)

@@ -1,9 +1,9 @@
-"""Boxes against boxes: overlap, COCO's greedy one-to-one matching, average precision. Whole data sets at once.
+"""Overlap of boxes, COCO's greedy one-to-one matching and average precision, for whole data sets at once.
 
 D = detections, G = truth boxes, P = candidate pairs (a detection and a truth box of one frame and class).
 
-The rules are those of pycocotools' COCOeval (BSD-2-Clause, https://github.com/cocodataset/cocoapi), arithmetic
-included, so that figures agree to the last bits; the loops over images, boxes and thresholds are gone.
+Rules and arithmetic are those of pycocotools' COCOeval (BSD-2-Clause, https://github.com/cocodataset/cocoapi), so that
+figures agree to the last bits. Array operations replace its loops over images, boxes and thresholds.
 """
 
 from __future__ import annotations
@@ -18,33 +18,26 @@ from dataset_culling.types import BoolArray, Detections, Float32Array, FloatArra
 Float64Array = npt.NDArray[np.float64]
 
 RECALL_LEVELS: Float64Array = np.linspace(0.0, 1.0, 101)
-"""COCO reads precision at these recalls: 0, 0.01 ... 1."""
+"""Recalls at which COCO reads precision: 0, 0.01 ... 1."""
 
 MAX_PAIRS = 2_000_000  # candidate pairs held at once: about 200 MB of scratch
 
 
 def box_areas_px2(boxes_xyxy: FloatArray) -> Float64Array:
-    """Width times height of each box.
-
-    Args:
-        boxes_xyxy: Shape (M, 4), px.
-
-    Returns:
-        Shape (M,), px squared.
-    """
+    """Compute width times height of each box: (M, 4) px to (M,) px squared."""
     boxes = boxes_xyxy.astype(np.float64)
     areas: Float64Array = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return areas
 
 
 def paired_iou(dets_xyxy: FloatArray, truths_xyxy: FloatArray, crowd: BoolArray) -> Float64Array:
-    """Overlap of each detection with the truth box in the same row.
+    """Compute the overlap of each detection with the truth box in the same row.
 
     Args:
         dets_xyxy: Shape (P, 4), px.
         truths_xyxy: Shape (P, 4), px.
-        crowd: Truth boxes that are ignore regions, shape (P,): there the overlap is counted against the detection's
-            area alone, as COCO does.
+        crowd: Marks truth boxes that are ignore regions, shape (P,). Their overlap is relative to the detection's
+            area alone, as in COCO.
 
     Returns:
         Intersection over union, shape (P,), 0 where the boxes do not touch.
@@ -62,7 +55,7 @@ def paired_iou(dets_xyxy: FloatArray, truths_xyxy: FloatArray, crowd: BoolArray)
 
 
 def iou_matrix(a_xyxy: FloatArray, b_xyxy: FloatArray) -> Float64Array:
-    """Overlap of every box with every other: (A, 4) and (B, 4) px give (A, B)."""
+    """Compute the overlap of every pair of boxes: (A, 4) and (B, 4) px to (A, B)."""
     rows, columns = np.indices((len(a_xyxy), len(b_xyxy))).reshape(2, -1)
     crowd = np.zeros(len(rows), np.bool_)
     return paired_iou(a_xyxy[rows], b_xyxy[columns], crowd).reshape(len(a_xyxy), len(b_xyxy))
@@ -70,14 +63,14 @@ def iou_matrix(a_xyxy: FloatArray, b_xyxy: FloatArray) -> Float64Array:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Detections and truth boxes of equal frame and class that overlap enough to be considered."""
+    """Pairs of a detection and a truth box of equal frame and class that overlap enough."""
 
     det: IntArray  # (P,) ascending
     truth: IntArray  # (P,)
     iou: Float64Array  # (P,)
 
     def rows(self, mask: BoolArray) -> Pairs:
-        """Only the pairs that `mask` (P,) marks."""
+        """Keep only the pairs that `mask` (P,) marks."""
         return Pairs(self.det[mask], self.truth[mask], self.iou[mask])
 
 
@@ -90,10 +83,10 @@ def candidate_pairs(
     *,
     min_iou: float,
 ) -> Pairs:
-    """Every detection with every truth box of the same key, where they overlap by `min_iou` or more.
+    """Find all pairs of a detection and a truth box of the same key that overlap by `min_iou` or more.
 
     Args:
-        det_keys: What may be matched with what, for instance frame times classes plus class, shape (D,).
+        det_keys: Group of each detection, for instance frame times classes plus class, shape (D,).
         dets_xyxy: Shape (D, 4), px.
         truth_keys: Shape (G,), ascending.
         truths_xyxy: Shape (G, 4), px.
@@ -101,7 +94,7 @@ def candidate_pairs(
         min_iou: Least overlap; as in COCO, an overlap equal to it counts.
 
     Returns:
-        The pairs, by detection, then by truth box.
+        The pairs, sorted by detection, then by truth box.
     """
     start = np.searchsorted(truth_keys, det_keys, side="left")
     count = np.searchsorted(truth_keys, det_keys, side="right") - start
@@ -128,10 +121,10 @@ def candidate_pairs(
 
 
 def match_greedy(pairs: Pairs, *, num_dets: int, truth_ignored: BoolArray, truth_crowd: BoolArray) -> IntArray:
-    """One truth box for each detection: the better detection chooses first, each truth box is taken once.
+    """Match detections with truth boxes, best score first, each truth box once.
 
-    A detection takes the free truth box it overlaps most, real objects before ignored ones, the later box of two that
-    overlap equally. Ignore regions (crowds) can be taken by any number.
+    A detection takes the free truth box with the largest overlap. Real objects come before ignored ones, and of equal
+    overlaps the later box wins. Any number of detections can take an ignore region (crowd).
 
     Args:
         pairs: Pairs that overlap enough. Among the detections of one key a lower index means a better score.
@@ -140,25 +133,25 @@ def match_greedy(pairs: Pairs, *, num_dets: int, truth_ignored: BoolArray, truth
         truth_crowd: Those of them that can be taken more than once, shape (G,).
 
     Returns:
-        For each detection the truth box it takes or -1, shape (D,).
+        The truth box of each detection or -1, shape (D,).
 
     Source:
-        pycocotools COCOeval.evaluateImg, whose loop over detections this replaces by deferred acceptance (Gale and
-        Shapley 1962): all propose to their next best box at once, a box keeps its best proposer, the others go on.
-        All boxes prefer the lower index, so the one stable matching is the greedy one.
+        pycocotools COCOeval.evaluateImg. Deferred acceptance (Gale and Shapley 1962) replaces its loop over detections:
+        all propose to their next best box at once, a box keeps its best proposer, the others propose again. All boxes
+        prefer the lower index, so the one stable matching is the greedy one.
     """
     match = np.full(num_dets, -1, np.int64)
     if len(pairs.det) == 0:
         return match
     order = np.lexsort((-pairs.truth, -pairs.iou, truth_ignored[pairs.truth], pairs.det))
     det, truth = pairs.det[order], pairs.truth[order]
-    first = np.flatnonzero(np.concatenate([[True], det[1:] != det[:-1]]))
-    cursor = np.full(num_dets, -1, np.int64)  # each detection's place in its own list of wishes
+    first = np.flatnonzero(np.diff(det, prepend=-1))
+    cursor = np.full(num_dets, -1, np.int64)  # each detection's place in its own list of boxes
     end = np.zeros(num_dets, np.int64)
     cursor[det[first]] = first
     end[det[first]] = np.concatenate([first[1:], [len(det)]])
-    nobody = num_dets
-    holder = np.full(len(truth_ignored), nobody, np.int64)
+    unheld = num_dets
+    holder = np.full(len(truth_ignored), unheld, np.int64)
     asking = det[first]
     while asking.size:
         wish = truth[cursor[asking]]
@@ -170,7 +163,7 @@ def match_greedy(pairs: Pairs, *, num_dets: int, truth_ignored: BoolArray, truth
         now = holder[wish]
         match[asking[now == asking]] = wish[now == asking]
         refused = asking[now != asking]
-        displaced = np.unique(before[(before != now) & (before != nobody)])
+        displaced = np.unique(before[(before != now) & (before != unheld)])
         asking = np.concatenate([refused, displaced])
         match[asking] = -1
         cursor[asking] += 1
@@ -179,14 +172,11 @@ def match_greedy(pairs: Pairs, *, num_dets: int, truth_ignored: BoolArray, truth
 
 
 def recall_levels_reached(hits: IntArray, num_truths: IntArray) -> IntArray:
-    """How many of COCO's 101 recall levels are first reached with the h-th of `num_truths` objects found.
+    """Count COCO's recall levels first reached with the h-th of `num_truths` objects found, shape (K,).
 
     Args:
         hits: h, from 1, shape (K,).
-        num_truths: Number of objects to be found, at least h, shape (K,).
-
-    Returns:
-        Shape (K,); over h = 1..num_truths it adds up to 101.
+        num_truths: Number of objects, at least h, shape (K,). Over h = 1..num_truths the counts add up to 101.
     """
     upto = np.searchsorted(RECALL_LEVELS, hits / num_truths, side="right")
     before = np.searchsorted(RECALL_LEVELS, (hits - 1) / num_truths, side="right")
@@ -194,12 +184,12 @@ def recall_levels_reached(hits: IntArray, num_truths: IntArray) -> IntArray:
 
 
 def average_precision(position: IntArray, num_truths: int) -> float:
-    """COCO's 101-point AP of one ranked list.
+    """Compute COCO's 101-point AP of one ranked list.
 
     Args:
-        position: Places of the hits in the list, best score first, from 1, ascending, shape (K,); ignored
-            detections are not in the list.
-        num_truths: Number of objects to be found, at least 1.
+        position: Places of the hits in the list, best score first, from 1, ascending, shape (K,). The list leaves
+            out ignored detections.
+        num_truths: Number of objects, at least 1.
 
     Returns:
         Mean over 101 recalls of the best precision at that recall or above.
@@ -212,24 +202,22 @@ def average_precision(position: IntArray, num_truths: int) -> float:
 
 
 def grouped_average_precision(group: IntArray, position: IntArray, num_truths: IntArray) -> Float64Array:
-    """COCO's 101-point AP of many ranked lists at once.
+    """Compute COCO's 101-point AP of many ranked lists at once.
 
     Args:
-        group: Which list each hit is in, ascending, shape (K,).
+        group: The list of each hit, ascending, shape (K,).
         position: Its place in that list, from 1, ascending within a list, shape (K,).
-        num_truths: Objects to be found in each list, shape (R,).
+        num_truths: Objects of each list, shape (R,).
 
     Returns:
         AP of each list, shape (R,); 0 for a list without hits.
     """
     if len(group) == 0:
         return np.zeros(len(num_truths))
-    first = np.concatenate([[True], group[1:] != group[:-1]])
-    start = np.maximum.accumulate(np.where(first, np.arange(len(group)), 0))
-    hits = np.arange(len(group)) - start + 1
+    hits = np.arange(len(group)) - np.searchsorted(group, group, side="left") + 1
     precision = hits / (position + np.spacing(1))
-    # The running maximum from each list's end, for all lists in one pass: on ranks, which are whole numbers, lifted so
-    # that an earlier list always lies above a later one.
+    # The running maximum from each list's end, for all lists in one pass. It runs on integer ranks, raised so that an
+    # earlier list always lies above a later one.
     values, rank = np.unique(precision, return_inverse=True)
     lifted = (len(num_truths) - group) * len(values) + rank
     best_from_here = values[np.maximum.accumulate(lifted[::-1])[::-1] % len(values)]
@@ -238,15 +226,15 @@ def grouped_average_precision(group: IntArray, position: IntArray, num_truths: I
 
 
 def sort_boxes(detections: Detections) -> Detections:
-    """The same boxes, in each frame by class, score (best first), then coordinates.
+    """Sort each frame's boxes by class, score (best first), then coordinates.
 
-    Two detections artifacts that differ only in the order of a frame's boxes become equal; without it, equal scores
-    would be told apart by the order in which a detector happened to emit them.
+    Detections that differ only in the order of a frame's boxes become equal. Unsorted, the detector's output order
+    would break ties of equal scores.
     """
     boxes, scores = detections.boxes_xyxy, detections.scores
     keys = detections.frame_rows() * len(detections.class_names) + detections.class_ids
     order = np.lexsort((-scores, keys))
-    # Few boxes share class and score; only those need their coordinates looked at.
+    # Few boxes share class and score; only those are compared by coordinates.
     same = (keys[order][1:] == keys[order][:-1]) & (scores[order][1:] == scores[order][:-1])
     tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]])) if len(order) else order
     rows = order[tied]

@@ -1,4 +1,4 @@
-"""The base of every configuration, and validation errors that a person can read."""
+"""The base class of every configuration, and readable validation errors."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Config = TypeVar("Config", bound="StageConfig")
 
 
 class StageConfig(BaseModel):
-    """A stage's knobs: frozen, nothing unknown accepted; numbers lax, as KFP turns 5 into 5.0 inside a dict."""
+    """A frozen configuration without unknown keys. Numbers are lax, because KFP turns 5 into 5.0 inside a dict."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     def to_json(self) -> str:
-        """All values as canonical JSON: sorted keys, no white space. Equal configs give equal text."""
+        """Return canonical JSON, with sorted keys and no white space: equal configs give equal text."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def replace(self, **changes: Any) -> Self:
-        """A validated copy with some values changed."""
+        """Return a validated copy with some values changed."""
         return parse_config(type(self), {**self.model_dump(), **changes}, where=type(self).__name__)
 
 
@@ -36,10 +36,10 @@ def parse_config(model: type[Config], values: Mapping[str, Any], *, where: str) 
     Args:
         model: The configuration class.
         values: Keys and values, as from YAML or JSON.
-        where: What the values came from, to open the error with.
+        where: Source of the values, which opens the error.
 
     Raises:
-        ConfigError: In one line, naming every offending key, what was wanted, what was there.
+        ConfigError: In one line with every invalid key, its expected and its actual value.
     """
     try:
         return model.model_validate(dict(values))
@@ -71,7 +71,7 @@ def read_json_object(text: str, *, where: str) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; an empty file is an empty mapping.
+    """Read the mapping in a YAML file; an empty file is an empty mapping.
 
     Raises:
         ConfigError: If the file is missing, unreadable, not YAML or not a mapping.
@@ -86,7 +86,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "no YAML"
-        raise ConfigError(f"{path}{line}: expected YAML, found {problem}. Mend the line.") from None
+        raise ConfigError(f"{path}{line}: expected YAML, found {problem}. Fix the line.") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -95,7 +95,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid on it, mapping by mapping; anything that is no mapping is replaced whole."""
+    """Merge `over` into `base`, mapping by mapping; any other value replaces the old one."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
@@ -104,13 +104,13 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
-    """' Did you mean ...?' when a known word is close, else the empty string."""
+    """Return ' Did you mean ...?' for a close known word, else the empty string."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def explain(model: type[BaseModel], problem: Any) -> str:
-    """One of pydantic's problems in a person's words: the key, what was wanted, what was there."""
+    """Describe one of pydantic's errors: the key, the expected and the actual value."""
     where = ".".join(str(part) for part in problem["loc"]) or model.__name__
     found = problem.get("input")
     if problem["type"] == "extra_forbidden":
@@ -125,7 +125,7 @@ def explain(model: type[BaseModel], problem: Any) -> str:
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The field names of the (nested) model that `loc` leads to."""
+    """Return the field names of the (nested) model at `loc`."""
     here: type[BaseModel] = model
     for part in loc:
         field = here.model_fields.get(str(part))

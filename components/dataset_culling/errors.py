@@ -1,29 +1,29 @@
-"""Every error that a user can cause, as one tree.
+"""The exceptions that a user can cause, as one tree with exit codes.
 
 CullingError                    1   (never raised itself)
 |-- ConfigError                 2   an option, a preset or a class list is wrong
-|-- InputError                  3   what was read is missing, broken or empty
+|-- InputError                  3   an input is missing, broken or empty
 |   |-- ArtifactError               a directory written by a stage
 |   |   |-- SchemaMismatch          ... of another kind or version
-|   |   `-- CorruptArtifact         ... whose bytes are not what its header says
+|   |   `-- CorruptArtifact         ... whose bytes do not match its header
 |   |-- FootageError                a video
 |   |-- WeightsError                a detector's weights
-|   `-- ExportLosesAccuracy         an exported student that sees less than the trained one
+|   `-- ExportLosesAccuracy         an exported student that is less accurate than the trained one
 |-- StoreError                  4   the object store
 |   |-- MissingObject               ask for another key
-|   |-- AccessDenied                mend the credentials
+|   |-- AccessDenied                fix the credentials
 |   |-- TransientStoreError         try again
 |   |-- CorruptObject               write it again
-|   `-- ObjectChanged               somebody else wrote first: read it again, then decide again
+|   `-- ObjectChanged               another process wrote first: read it again, then decide again
 |       `-- ChampionMoved               ... the pointer to a camera's best model
 |-- OutputError                 5   a result cannot be written (permission, disk full)
 |-- ClusterError                6   Kubeflow Pipelines refused, or did not answer
-|   |-- ClusterConflict             ... because there is one of that name already
-|   `-- ClusterMissing              ... because there is none of that name
+|   |-- ClusterConflict             ... because the name is taken
+|   `-- ClusterMissing              ... because the name is unknown
 `-- StageFailed                 as the stage exited
 
-A message is one line: where, what was wanted, what was there, what to do. The command line prints it and exits with
-the number above; Ctrl-C exits with 130; any other exception is a bug of ours, exits with 1 and keeps its traceback.
+A message is one line: where, the problem, the remedy. The command line prints it and exits with the number above.
+Ctrl-C exits with 130. Any other exception is a bug in this package: it exits with 1 and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ EXIT_CODES: Mapping[int, str] = {
     130: "Ctrl-C; everything started has ended",
     141: "the reader of the output stopped reading, as `| head` does",
 }
-"""What the command exits with; `culling --help` and docs/command-line.md print this table."""
+"""Exit codes of the command; `culling --help` and docs/command-line.md print this table."""
 
 
 class CullingError(Exception):
-    """What a user can mend. `exit_code` is what the command line exits with."""
+    """An error that a user can fix. `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
@@ -63,7 +63,7 @@ class ConfigError(CullingError):
 
 
 class InputError(CullingError):
-    """Something that was to be read is missing, broken or empty."""
+    """An input is missing, broken or empty."""
 
     exit_code = 3
 
@@ -84,7 +84,7 @@ class SchemaMismatch(ArtifactError):
 
 
 class CorruptArtifact(ArtifactError):
-    """The artifact's bytes are not what its header says."""
+    """The artifact's bytes do not match its header."""
 
     def __init__(self, path: Path, *, expected: str, found: str) -> None:
         super().__init__(f"{path}: expected {expected}, found {found}. Delete the directory and re-run its stage.")
@@ -95,21 +95,21 @@ class FootageError(InputError):
 
 
 class WeightsError(InputError):
-    """A detector's weights cannot be had or do not fit it."""
+    """A detector's weights are missing, damaged or of another detector."""
 
 
 class ExportLosesAccuracy(InputError):
-    """An exported student sees less on the held-out frames than the one it was made from."""
+    """An exported student is less accurate on the held-out frames than the trained one."""
 
 
 class StoreError(CullingError):
-    """The object store did not do what was asked."""
+    """The object store failed or refused a request."""
 
     exit_code = 4
 
 
 class MissingObject(StoreError):
-    """No object of that key."""
+    """The store has no object under this key."""
 
 
 class AccessDenied(StoreError):
@@ -117,15 +117,15 @@ class AccessDenied(StoreError):
 
 
 class TransientStoreError(StoreError):
-    """The store did not answer in time or was busy, and retrying did not help."""
+    """The store was busy or did not answer in time, also after retries."""
 
 
 class CorruptObject(StoreError):
-    """What arrived is not what was stored."""
+    """The bytes received differ from those stored."""
 
 
 class ObjectChanged(StoreError):
-    """A conditional write or read was refused, as the object is no longer what the asker believed."""
+    """A conditional read or write was refused, because the object has changed."""
 
 
 class ChampionMoved(ObjectChanged):
@@ -139,21 +139,21 @@ class OutputError(CullingError):
 
 
 class ClusterError(CullingError):
-    """Kubeflow Pipelines refused what was asked, or did not answer."""
+    """Kubeflow Pipelines refused a request, or did not answer."""
 
     exit_code = 6
 
 
 class ClusterConflict(ClusterError):
-    """Kubeflow Pipelines has one of that name already."""
+    """The name is taken in Kubeflow Pipelines."""
 
 
 class ClusterMissing(ClusterError):
-    """Kubeflow Pipelines has none of that name."""
+    """The name is unknown in Kubeflow Pipelines."""
 
 
 class StageFailed(CullingError):
-    """A stage's process ended with an error, which it has already explained."""
+    """A stage's process ended with an error, which it has already reported."""
 
     def __init__(self, message: str, *, exit_code: int) -> None:
         super().__init__(message)

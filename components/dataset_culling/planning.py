@@ -1,4 +1,4 @@
-"""What a cull costs before it is run: the cost model behind the paper's Table 1, and the plan for a budget.
+"""The cost model behind the paper's Table 1, and the plan for a budget.
 
 hours = (N s + P t + n A E k) / 3600: N frames seen by the student at s seconds each, P of them labelled by the teacher
 at t seconds each, n of them trained on for E epochs in A variants (the frame and its mirror image) at k seconds a step.
@@ -19,7 +19,7 @@ from dataset_culling.errors import ConfigError
 
 
 class CostRates(StageConfig):
-    """Seconds of one unit of work on one machine, and how often each frame is trained on."""
+    """Seconds of one unit of work on one machine, and the passes over each frame in training."""
 
     student_s: float = Field(gt=0, description="Seconds for the student to score one frame.")
     teacher_s: float = Field(gt=0, description="Seconds for the teacher to label one frame.")
@@ -36,7 +36,7 @@ PAPER_POOL = 3_560
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds of each part; where nothing is culled, the student scores nothing and the teacher labels all."""
+    """Seconds of each part; without a cull, the student scores no frame and the teacher labels all."""
 
     student_s: float
     teacher_s: float
@@ -44,24 +44,24 @@ class Cost:
 
     @property
     def total_s(self) -> float:
-        """All parts together."""
+        """Sum of all parts."""
         return self.student_s + self.teacher_s + self.training_s
 
     def hours(self) -> tuple[float, float, float, float]:
-        """Training, student, teacher and all together, in hours: the rows of Table 1."""
+        """Return training, student, teacher and total hours: the rows of Table 1."""
         return self.training_s / 3600, self.student_s / 3600, self.teacher_s / 3600, self.total_s / 3600
 
 
 def training_seconds(frames: int, rates: CostRates) -> float:
-    """Seconds to train the student on `frames` frames."""
+    """Compute the seconds of training on `frames` frames."""
     return frames * rates.variants * rates.epochs * rates.step_s
 
 
 def culled_cost(frames: int, pool: int, target: int, rates: CostRates) -> Cost:
-    """What it costs to score `frames`, label `pool` of them and train on `target`.
+    """Compute the cost of scoring `frames`, labelling `pool` of them and training on `target`.
 
     Raises:
-        ValueError: If the numbers do not fall: frames >= pool >= target >= 0.
+        ValueError: Unless frames >= pool >= target >= 0.
     """
     if not frames >= pool >= target >= 0:
         raise ValueError(f"frames, pool and target must fall, got {frames}, {pool} and {target}")
@@ -69,17 +69,17 @@ def culled_cost(frames: int, pool: int, target: int, rates: CostRates) -> Cost:
 
 
 def full_cost(frames: int, rates: CostRates) -> Cost:
-    """What it costs to label and train on every frame."""
+    """Compute the cost of labelling and training on every frame."""
     return Cost(0.0, frames * rates.teacher_s, training_seconds(frames, rates))
 
 
 def projected_full_training_seconds(frames: int, rates: CostRates) -> float:
-    """Seconds that labelling and training on all frames would have taken. A projection: nobody ran it."""
+    """Project the seconds of labelling and training on all frames; this was not measured."""
     return full_cost(frames, rates).total_s
 
 
 class PlanRequest(StageConfig):
-    """What to plan for."""
+    """Footage, budget and bounds of a plan."""
 
     frames: int = Field(ge=1, description="Frames in the footage at its rate.")
     budget_s: float = Field(gt=0, description="Seconds of machine time that may be spent.")
@@ -96,23 +96,23 @@ class PlanRequest(StageConfig):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A way to spend a budget."""
+    """A division of the budget, with its cost."""
 
-    frames: int  # frames scored; fewer than asked for when scoring all of them costs too much
+    frames: int  # frames scored; fewer than requested if scoring all costs too much
     pool: int
     target: int
     cost: Cost
-    full: Cost  # labelling and training on every frame asked for
+    full: Cost  # labelling and training on every requested frame
     reason: str
 
     @property
     def speedup(self) -> float:
-        """How many times cheaper than training on everything."""
+        """Cost of training on everything, divided by the cost of this plan."""
         return self.full.total_s / self.cost.total_s
 
 
 def plan(request: PlanRequest, rates: CostRates) -> Plan:
-    """The largest target that fits the budget; frames are scored more thinly only if not even the least target fits.
+    """Find the largest target that fits the budget; score fewer frames only if not even the least target fits.
 
     Raises:
         ConfigError: If the least target costs more than the budget even when only its own pool is scored.
@@ -148,11 +148,11 @@ def _pool(target: int, frames: int, request: PlanRequest) -> int:
 def cost_table(
     frames: int, targets: Sequence[int], rates: CostRates, *, pool: int = 0, pool_factor: float = 4.0
 ) -> list[Plan]:
-    """Rows as in Table 1: what each target size costs, and the full data set beside it.
+    """Compute rows as in Table 1: the cost of each target size, and of the full data set.
 
     Args:
         frames: Frames in the footage.
-        targets: Sizes to cost; those above `frames` are left out.
+        targets: Target sizes; those above `frames` are left out.
         rates: Seconds of each unit of work.
         pool: Frames labelled, the same for every target, as in the paper; 0: `pool_factor` times the target.
         pool_factor: Frames labelled for each frame trained on, where `pool` is 0.

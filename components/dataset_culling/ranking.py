@@ -1,4 +1,4 @@
-"""From a loss per frame to the frames kept.
+"""Selection of frames by their loss, with a least gap in time.
 
 N = frames, K = frames kept.
 """
@@ -39,16 +39,16 @@ def keep_hardest(loss: FloatArray, time_s: FloatArray, *, budget: int, min_gap_s
 
 
 def keep_in_order(order: IntArray, time_s: FloatArray, *, budget: int, min_gap_s: float = 0.0) -> IntArray:
-    """Walk the rows in `order` and keep each that lies no closer than `min_gap_s` to one kept before.
+    """Keep rows in the given order, skipping those closer than `min_gap_s` to one kept before.
 
     Args:
-        order: Row indices, most wanted first, each at most once, shape (K,).
+        order: Row indices, best first, each at most once, shape (K,).
         time_s: Seconds of every row, shape (N,).
         budget: Most rows to keep; at least 1.
         min_gap_s: Least seconds between two kept rows; 0 turns spacing off.
 
     Returns:
-        The kept rows, most wanted first.
+        The kept rows, best first.
 
     Raises:
         ValueError: If `budget` is below 1 or `min_gap_s` negative.
@@ -71,7 +71,7 @@ def keep_in_order(order: IntArray, time_s: FloatArray, *, budget: int, min_gap_s
 
 
 class Spacing:
-    """Which frames are still far enough from those taken. Taking one costs a slice, asking costs a look-up."""
+    """The frames that are far enough from all taken ones. `take` costs a slice, `is_free` a look-up."""
 
     def __init__(self, time_s: FloatArray, min_gap_s: float) -> None:
         by_time = np.argsort(time_s, kind="stable")
@@ -84,11 +84,11 @@ class Spacing:
         """Rows that may still be taken, shape (N,)."""
 
     def is_free(self, row: int) -> bool:
-        """Whether no taken frame lies closer than the gap."""
+        """Return whether no taken frame lies closer than the gap."""
         return bool(self.free[row])
 
     def take(self, row: int) -> None:
-        """Take a frame, which rules out itself and all closer than the gap; exactly the gap away is far enough."""
+        """Take a frame, and block it and all frames closer than the gap; a distance of exactly the gap is allowed."""
         self.free[row] = False
         if self._gap_s == 0:
             return

@@ -1,4 +1,4 @@
-"""The few shapes that every layer shares: frames, detections, selections, class maps.
+"""The data types that every layer shares: detections, selections, class maps.
 
 N = frames, M = boxes over all frames, C = classes. Boxes are (x1, y1, x2, y2) in pixels of the original frame.
 """
@@ -24,9 +24,9 @@ ImageArray = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class ImageDetections:
-    """What a detector sees in one image: boxes_xyxy (K, 4) float32 px, scores (K,) float32, class_ids (K,) int64.
+    """A detector's boxes in one image: boxes_xyxy (K, 4) float32 px, scores (K,) float32, class_ids (K,) int64.
 
-    Where it was asked for also features (D,) float32: what the whole image looks like to the network.
+    `features` (D,) float32 embed the whole image, if the caller asked for them.
     """
 
     boxes_xyxy: Float32Array
@@ -36,14 +36,14 @@ class ImageDetections:
 
     @staticmethod
     def empty() -> ImageDetections:
-        """No boxes, in their true shapes."""
+        """Return no boxes, in their true shapes."""
         return ImageDetections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def rows(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> ImageDetections:
-        """The boxes that a mask or an index array names."""
+        """Keep the boxes of a mask or an index array."""
         return ImageDetections(self.boxes_xyxy[index], self.scores[index], self.class_ids[index], self.features)
 
 
@@ -51,9 +51,8 @@ class ImageDetections:
 class Detections:
     """Boxes of many frames in compressed sparse rows: frame n owns boxes offsets[n]:offsets[n + 1].
 
-    A frame that was looked at and holds nothing has scored=True and no boxes; one that was not looked at has
-    scored=False. `ignore` marks boxes that evaluation and training leave out (COCO's iscrowd): neither object nor
-    background.
+    A frame that the detector ran on without finding a box has scored=True; a frame it did not run on has scored=False.
+    `ignore` marks boxes that evaluation and training leave out (COCO's iscrowd): neither object nor background.
     """
 
     frame_ids: IntArray  # (N,) ascending, unique
@@ -65,7 +64,7 @@ class Detections:
     class_names: tuple[str, ...]
     scored: BoolArray  # (N,)
     ignore: BoolArray  # (M,)
-    features: FloatArray | None = None  # (N, D) what a frame looks like to the detector, where it was asked for
+    features: FloatArray | None = None  # (N, D) embeddings of the frames, if the caller asked for them
 
     def __post_init__(self) -> None:
         num_frames, num_boxes = len(self.frame_ids), len(self.scores)
@@ -100,7 +99,7 @@ class Detections:
         time_s: npt.NDArray[np.float64],
         class_names: Sequence[str],
     ) -> Detections:
-        """Gather per-image detections, one per frame, in frame order; features, if every frame has them."""
+        """Gather per-image detections, one per frame, in frame order, with features if every frame has them."""
         features = [image.features for image in images if image.features is not None]
         counts = np.array([len(image) for image in images], dtype=np.int64)
         total = int(counts.sum())
@@ -118,27 +117,25 @@ class Detections:
         )
 
     def image(self, row: int) -> ImageDetections:
-        """The boxes of the frame in row `row`, views where possible."""
+        """Return the boxes of the frame in row `row`, as views."""
         span = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
         return ImageDetections(self.boxes_xyxy[span], self.scores[span], self.class_ids[span])
 
     def image_ignore(self, row: int) -> BoolArray:
-        """The ignore marks of the boxes of the frame in row `row`."""
+        """Return the ignore marks of the boxes of the frame in row `row`."""
         return self.ignore[int(self.offsets[row]) : int(self.offsets[row + 1])]
 
     def frame_rows(self) -> IntArray:
-        """For each box the row of its frame, shape (M,)."""
+        """Return the row of each box's frame, shape (M,)."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))
 
     def rows_of(self, frame_ids: IntArray) -> IntArray:
-        """The rows of the named frames, in the order named.
+        """Return the rows of the named frames, in the order named.
 
         Raises:
-            ValueError: If a frame is not here; joining by position instead would compare different frames.
+            ValueError: If a frame is missing; joining by position instead would compare different frames.
         """
         wanted = np.asarray(frame_ids, np.int64)
-        if wanted.size == 0:
-            return np.zeros(0, np.int64)
         rows = np.searchsorted(self.frame_ids, wanted)
         found = rows < len(self)
         found[found] = self.frame_ids[rows[found]] == wanted[found]
@@ -147,15 +144,14 @@ class Detections:
         return rows.astype(np.int64)
 
     def take(self, rows: IntArray) -> Detections:
-        """Only the frames in the given rows, which must ascend."""
+        """Keep only the frames in the given rows, which must ascend."""
         counts = np.diff(self.offsets)[rows]
-        starts = self.offsets[:-1][rows]
-        box = np.repeat(starts - np.concatenate([[0], np.cumsum(counts)[:-1]]) if len(rows) else starts, counts)
-        box = (box + np.arange(int(counts.sum()))).astype(np.int64)
+        ends = np.cumsum(counts)
+        box = np.repeat(self.offsets[:-1][rows] - (ends - counts), counts) + np.arange(int(counts.sum()))
         return Detections(
             frame_ids=self.frame_ids[rows],
             time_s=self.time_s[rows],
-            offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]).astype(np.int64),
+            offsets=np.concatenate([np.zeros(1, np.int64), ends]),
             boxes_xyxy=self.boxes_xyxy[box],
             scores=self.scores[box],
             class_ids=self.class_ids[box],
@@ -166,7 +162,7 @@ class Detections:
         )
 
     def keep_boxes(self, mask: BoolArray) -> Detections:
-        """The same frames with only the boxes that `mask` (M,) marks."""
+        """Keep only the boxes that `mask` (M,) marks, and all frames."""
         kept = np.concatenate([[0], np.cumsum(mask)])[self.offsets].astype(np.int64)
         return replace(
             self,
@@ -180,17 +176,17 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """What a training looked at from one of its epochs on; samples by name, so that another training can look at it."""
+    """The samples that a training used from one of its epochs on, by name, so that another training can use them."""
 
     epoch: int  # counted from 0
-    groups: tuple[tuple[str, ...], ...]  # batches; or samples, each alone, whose batches were made anew every epoch
+    groups: tuple[tuple[str, ...], ...]  # fixed batches; or single samples, shuffled into new batches every epoch
     weights: tuple[float, ...]  # of the groups' losses, mean 1
     batched: bool  # whether groups are batches
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Frames kept by a cull, hardest first; it points at frames and never copies them."""
+    """Ids of the frames that a cull keeps, hardest first."""
 
     frame_ids: IntArray  # (K,) in rank order
     loss: npt.NDArray[np.float64]  # (K,) larger is harder
@@ -198,10 +194,8 @@ class Selection:
 
     def __post_init__(self) -> None:
         if not (len(self.frame_ids) == len(self.loss) == len(self.reasons)):
-            raise ValueError(
-                f"frame_ids, loss and reasons must be equally long, got "
-                f"{len(self.frame_ids)}, {len(self.loss)} and {len(self.reasons)}"
-            )
+            lengths = f"{len(self.frame_ids)}, {len(self.loss)} and {len(self.reasons)}"
+            raise ValueError(f"frame_ids, loss and reasons must be equally long, got {lengths}")
         if len(np.unique(self.frame_ids)) != len(self.frame_ids):
             raise ValueError("a frame is selected twice")
 
@@ -211,7 +205,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class ClassMap:
-    """Which of a detector's classes become which of the camera's: camera class -> names that detectors use."""
+    """The mapping of a detector's classes to the camera's: camera class -> names that detectors use."""
 
     sources: Mapping[str, tuple[str, ...]]
     names: tuple[str, ...] = field(init=False)
@@ -223,22 +217,15 @@ class ClassMap:
             for source in sources:
                 if owner.setdefault(source, name) != name:
                     raise ConfigError(
-                        f"classes: '{source}' is wanted by both '{owner[source]}' and '{name}'. "
-                        f"A detector's class can become only one of the camera's."
+                        f"classes: '{source}' is mapped to both '{owner[source]}' and '{name}'. "
+                        f"Map each of the detector's classes to one of the camera's."
                     )
 
     def index_for(self, detector: str, detector_classes: Sequence[str]) -> IntArray:
-        """For each of the detector's classes the camera's class id, or -1 where the camera has no use for it.
-
-        Args:
-            detector: The detector's name, for the error.
-            detector_classes: Its class names, shape (D,).
-
-        Returns:
-            Camera class ids, shape (D,).
+        """Return the camera's class id of each of the detector's D classes, or -1 for unused ones, shape (D,).
 
         Raises:
-            ConfigError: If one of the camera's classes has no source among the detector's.
+            ConfigError: If one of the camera's classes has no source among `detector_classes`; it names `detector`.
         """
         index = np.full(len(detector_classes), -1, np.int64)
         for class_id, (name, sources) in enumerate(self.sources.items()):
@@ -254,7 +241,7 @@ class ClassMap:
         return index
 
     def apply(self, image: ImageDetections, index: IntArray) -> ImageDetections:
-        """A detector's boxes in the camera's classes; boxes of other classes are dropped."""
+        """Map a detector's boxes to the camera's classes and drop boxes of other classes."""
         class_ids = index[image.class_ids] if len(image) else image.class_ids
         kept = class_ids >= 0
         return ImageDetections(image.boxes_xyxy[kept], image.scores[kept], class_ids[kept], image.features)
@@ -266,14 +253,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "bicycle": ("bicycle", "bike"),
     "two-wheeler": ("bicycle", "bike", "motorcycle"),
 }
-"""Camera classes that stand for several of the detectors', where the user names no sources."""
+"""Camera classes with several default sources, used if the user names none."""
 
 
 def parse_classes(items: Iterable[str]) -> ClassMap:
-    """Read the camera's classes: 'person', or 'vehicle=car+truck+bus' to say which detector classes it takes.
+    """Parse the camera's classes: 'person', or 'vehicle=car+truck+bus' to name its detector classes.
 
     Raises:
-        ConfigError: If there is no class, one is named twice, or two claim the same source.
+        ConfigError: If the list is empty, a class is named twice, or two classes claim the same source.
     """
     sources: dict[str, tuple[str, ...]] = {}
     for item in items:
@@ -286,7 +273,7 @@ def parse_classes(items: Iterable[str]) -> ClassMap:
         named = tuple(part.strip() for part in theirs.split("+") if part.strip())
         sources[name] = named or GROUPS.get(name, (name,))
     if not sources:
-        raise ConfigError("classes: expected at least one class, found none. Pass --classes person,car.")
+        raise ConfigError("classes: the list is empty. Pass --classes person,car.")
     return ClassMap(sources)
 
 

@@ -12,7 +12,7 @@ from dataset_culling.artifacts.header import Origin
 from dataset_culling.artifacts.model import ModelCard, read_model_card, write_model
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.compact import LowRank
-from dataset_culling.detectors.export import _network, export_onnx
+from dataset_culling.detectors.export import export_module, export_onnx
 from dataset_culling.detectors.exported import load_exported
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
@@ -96,5 +96,5 @@ def test_export_onnx__of_a_smaller_student(small, tmp_path):
     pixels = exported._tensor(exported.prepare(image))  # an untrained YOLOX is sure of nothing: its raw numbers
     (answers,) = exported._runtime.run(iter([pixels]))
     with torch.no_grad():
-        wanted = _network(detector, 0.05)[0].eval()(torch.from_numpy(pixels))
+        wanted = export_module(detector, 0.05)[0].eval()(torch.from_numpy(pixels))
     np.testing.assert_allclose(next(iter(answers.values())), wanted.numpy(), atol=1e-3, rtol=1e-3)

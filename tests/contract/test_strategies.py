@@ -1,4 +1,4 @@
-"""What every strategy in the table promises, alone, as the first cull, and as the second."""
+"""The contract of every strategy in the table: alone, as the first cull, and as the second."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_strategy__refuses_a_budget_of_nothing(name):
 def test_strategy__says_that_it_needs_labels(name):
     unlabelled = CullInput(a_pool().detections)
     if STRATEGIES[name].needs_labels:
-        with pytest.raises(ValueError, match="there are none"):
+        with pytest.raises(ValueError, match="the pool has none"):
             choose_frames(name, unlabelled, budget=5)
     else:
         assert len(choose_frames(name, unlabelled, budget=5)) in (5, len(unlabelled))

@@ -10,7 +10,7 @@ import pytest
 from awkward_boxes import AWKWARD, data
 from builders import footage, frame
 from dataset_culling.evaluation.coco import IOUS, Evaluation, _ap_table, _ap_table_pycocotools, evaluate
-from dataset_culling.strategies.precision import per_image_ap
+from dataset_culling.strategies.precision_loss import per_image_ap
 from dataset_culling.types import Detections
 
 

@@ -97,9 +97,9 @@ def test_class_map__apply_drops_what_the_camera_has_no_use_for():
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        pytest.param([], "at least one class", id="none"),
+        pytest.param([], "the list is empty", id="none"),
         pytest.param(["person", "person"], "'person' is listed more than once", id="twice"),
-        pytest.param(["vehicle", "lorry=truck"], "'truck' is wanted by both 'vehicle' and 'lorry'", id="clash"),
+        pytest.param(["vehicle", "lorry=truck"], "'truck' is mapped to both 'vehicle' and 'lorry'", id="clash"),
         pytest.param(["=car"], "expected NAME or NAME=THEIRS", id="no name"),
     ],
 )

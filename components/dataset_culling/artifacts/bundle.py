@@ -16,7 +16,8 @@ from pydantic import Field, model_validator
 
 from dataset_culling.artifacts.header import sha256_file, write_json
 from dataset_culling.config import StageConfig, parse_config_json
-from dataset_culling.detectors.exported import ExportedDetector, ExportedDetectorSpec, Runner, build_exported
+from dataset_culling.detectors.exported import ExportedDetector, ExportedDetectorSpec, build_exported
+from dataset_culling.detectors.runtimes import RuntimeName
 from dataset_culling.errors import OutputError, WeightsError
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def read_bundle(path: Path) -> BundleSpec:
     return spec
 
 
-def load_bundle(path: Path, spec: BundleSpec, *, runner: Runner) -> ExportedDetector:
+def load_bundle(path: Path, spec: BundleSpec, *, runner: RuntimeName) -> ExportedDetector:
     """Load a bundle's detector for onnxruntime or OpenVINO on the CPU.
 
     Raises:

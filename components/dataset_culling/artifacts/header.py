@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from dataset_culling.errors import ArtifactError, CorruptArtifact, OutputError, SchemaMismatch
+from dataset_culling.storage.atomic import replacing
 
 HEADER = "artifact.json"
 TIMING = "timing.json"
@@ -223,12 +223,8 @@ def corrupt_if_invalid(file: Path, schema: str) -> Iterator[None]:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON to a temporary file and rename it to `path`."""
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def sha256_file(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +17,14 @@ from dataset_culling.engine.stage_main import VERBOSE as VERBOSE
 from dataset_culling.engine.stage_main import set_up_logging
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+PATH = click.Path(path_type=Path)
 _KEY = "dataset_culling.verbosity"
+
+json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+device_option = click.option(
+    "--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N."
+)
+config_option = click.option("--config", "config_file", type=PATH, help="YAML file laid over the preset.")
 
 
 def verbosity() -> int:
@@ -25,18 +33,14 @@ def verbosity() -> int:
     return int(context.find_root().meta.get(_KEY, NORMAL)) if context is not None else NORMAL
 
 
-def _set(context: click.Context, level: int) -> None:
-    context.find_root().meta[_KEY] = level
-    set_up_logging(level)
-
-
 def verbosity_options() -> list[click.Parameter]:
     """Return -v and -q, as every command and the program itself take them."""
 
     def option(names: list[str], level: int, text: str) -> click.Parameter:
         def set_level(context: click.Context, parameter: click.Parameter, value: bool) -> None:
             if value:
-                _set(context, level)
+                context.find_root().meta[_KEY] = level
+                set_up_logging(level)
 
         return click.Option(names, is_flag=True, expose_value=False, callback=set_level, help=text)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from dataset_culling.cli.command import Command
+from dataset_culling.cli.command import PATH, Command
 from dataset_culling.cli.complete import profile_names
 
 
 @click.command("compile", cls=Command)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @click.option("--profile", default="gpu", show_default=True, shell_complete=profile_names, help="gpu, cpu or kind.")
 @click.option("--image", default="", help="Image of the stages, by immutable tag or digest.")
 def compile_command(path: Path, profile: str, image: str) -> None:

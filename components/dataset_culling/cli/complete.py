@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
 
 import click
@@ -34,41 +36,50 @@ def completion(context: click.Context, shell: str) -> None:
     click.echo(kind(context.find_root().command, {}, "culling", VARIABLE).source())
 
 
-def detector_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    """Detectors of the table that begin so, and descriptions of exported ones."""
-    del context, parameter
+def _completer(names: Callable[[], Iterable[str]]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Make click's completion function of a function that lists all names."""
+
+    @wraps(names)
+    def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+        return [name for name in names() if name.startswith(begun)]
+
+    return complete
+
+
+@_completer
+def detector_names() -> list[str]:
+    """Detectors of the table, and descriptions of exported ones."""
     from dataset_culling.detectors.table import DESCRIBED, DETECTORS
 
-    return _beginning([*DETECTORS, *sorted(path.name for path in DESCRIBED.glob("*.yaml"))], begun)
+    return [*DETECTORS, *sorted(path.name for path in DESCRIBED.glob("*.yaml"))]
 
 
-def preset_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    """Presets that begin so."""
-    del context, parameter
+@_completer
+def preset_names() -> list[str]:
+    """Presets."""
     from dataset_culling.pipeline import presets
 
-    return _beginning(presets.preset_names(), begun)
+    return presets.preset_names()
 
 
-def scene_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    """Simulated scenes that begin so."""
-    del context, parameter
+@_completer
+def scene_names() -> list[str]:
+    """Simulated scenes."""
     from dataset_culling.simulation.config import SCENES
 
-    return _beginning([*SCENES, "random:"], begun)
+    return [*SCENES, "random:"]
 
 
-def profile_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    """Kubeflow profiles that begin so."""
-    del context, parameter
+@_completer
+def profile_names() -> list[str]:
+    """Kubeflow profiles."""
     from dataset_culling.kubeflow.resources import PROFILES
 
-    return _beginning(list(PROFILES), begun)
+    return list(PROFILES)
 
 
 def camera_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     """Cameras that begin so, of a registry in a local folder: the tab key asks nothing of a network."""
-    del parameter
     from dataset_culling.storage import is_remote
 
     named = [here.params.get("registry") for here in (context, context.parent) if here is not None]
@@ -76,8 +87,4 @@ def camera_names(context: click.Context, parameter: click.Parameter, begun: str)
     cameras = Path(registry) / "cameras"
     if is_remote(registry) or not cameras.is_dir():
         return []
-    return _beginning(sorted(folder.name for folder in cameras.iterdir() if folder.is_dir()), begun)
-
-
-def _beginning(names: list[str], begun: str) -> list[str]:
-    return [name for name in names if name.startswith(begun)]
+    return sorted(folder.name for folder in cameras.iterdir() if folder.is_dir() and folder.name.startswith(begun))

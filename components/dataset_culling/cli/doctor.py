@@ -6,18 +6,18 @@ from pathlib import Path
 
 import click
 
-from dataset_culling.cli.command import Command
+from dataset_culling.cli.command import PATH, Command, json_option
 from dataset_culling.errors import ConfigError
 
 
 @click.command(cls=Command)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--overfit", is_flag=True, help="Instead let students overfit eight drawn frames: all, or NAMEs.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
+@click.option("--out", type=PATH, default=Path("runs"), show_default=True, help="Folder of runs.")
 @click.option("--store", default="", help="s3://bucket/prefix to try. [default: CULLING_SCRATCH_URI]")
 @click.option("--kfp", default="", help="URL of Kubeflow Pipelines. [default: KF_PIPELINES_ENDPOINT]")
 @click.option("--device", default="auto", show_default=True, help="For --overfit: auto, cpu, cuda or cuda:N.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 def doctor(names: tuple[str, ...], overfit: bool, out: Path, store: str, kfp: str, device: str, as_json: bool) -> None:
     """Check that all is here that a run needs, and say what to do where it is not; exits with 3 then.
 

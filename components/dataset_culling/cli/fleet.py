@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataset_culling.cli.command import Group
+from dataset_culling.cli.command import PATH, Group, json_option
 
 if TYPE_CHECKING:
     from dataset_culling.fleet.apply import Outcome
@@ -33,19 +32,17 @@ answer; 10 plan, status: there is something to do; 11 apply: an old schedule wai
 def _common(command: Any) -> Any:
     """Add the options that every command of the group has."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="For machines."),
+        json_option,
         click.option("--namespace", default="", help="Namespace of the runs. [default: the file's]"),
         click.option("--host", default="", help="URL of Kubeflow Pipelines. [default: KF_PIPELINES_ENDPOINT]"),
-        click.argument("file", metavar="CAMERAS.YAML", type=click.Path(path_type=Path)),
+        click.argument("file", metavar="CAMERAS.YAML", type=PATH),
     ):
         command = option(command)
     return command
 
 
 def _pipeline_option(command: Any) -> Any:
-    return click.option(
-        "--pipeline", type=click.Path(path_type=Path), help="Compiled pipeline. [default: as the file says]"
-    )(command)
+    return click.option("--pipeline", type=PATH, help="Compiled pipeline. [default: as the file says]")(command)
 
 
 @click.group(cls=Group, epilog=EPILOG)
@@ -127,20 +124,16 @@ def status(as_json: bool, **target: Any) -> int:
     from dataset_culling.fleet.operations import fleet_status
 
     made, cameras = fleet_status(_target(**target))
-    rows: list[dict[str, Any]] = [
-        {
-            "camera": each.change.camera,
-            "schedule": each.schedule,
-            "local": each.change.wanted.local if each.change.wanted is not None else "",
-            "next_start_utc": _time(each.next_start_utc),
-            "change": each.change.kind,
-            "reasons": list(each.change.reasons),
-            "last_run": each.last_run.id if each.last_run is not None else "",
-            "last_state": each.last_run.state if each.last_run is not None else "",
-            "last_run_utc": _time(each.last_run.created_utc if each.last_run is not None else None),
-        }
-        for each in cameras
-    ]
+    rows: list[dict[str, Any]] = []
+    for each in cameras:
+        change, last = each.change, each.last_run
+        local = change.wanted.local if change.wanted is not None else ""
+        ran = (last.id, last.state, _time(last.created_utc)) if last is not None else ("", "", "")
+        rows.append(
+            {"camera": change.camera, "schedule": each.schedule, "local": local,
+             "next_start_utc": _time(each.next_start_utc), "change": change.kind, "reasons": list(change.reasons),
+             "last_run": ran[0], "last_state": ran[1], "last_run_utc": ran[2]}
+        )  # fmt: skip
     if as_json:
         click.echo(json.dumps(rows))
     else:
@@ -165,7 +158,7 @@ def pause(cameras: tuple[str, ...], as_json: bool, **target: Any) -> None:
     \b
     culling fleet pause cameras.yaml entrance yard
     """
-    _switch(cameras, as_json, _target(**target), paused=True)
+    _switch(cameras, as_json, target, paused=True)
 
 
 @fleet.command()
@@ -177,7 +170,7 @@ def resume(cameras: tuple[str, ...], as_json: bool, **target: Any) -> None:
     \b
     culling fleet resume cameras.yaml entrance
     """
-    _switch(cameras, as_json, _target(**target), paused=False)
+    _switch(cameras, as_json, target, paused=False)
 
 
 def _target(**options: Any) -> Target:
@@ -186,10 +179,10 @@ def _target(**options: Any) -> Target:
     return Target(**options)
 
 
-def _switch(names: tuple[str, ...], as_json: bool, target: Target, *, paused: bool) -> None:
+def _switch(names: tuple[str, ...], as_json: bool, target: dict[str, Any], *, paused: bool) -> None:
     from dataset_culling.fleet.operations import switch_cameras
 
-    done = switch_cameras(target, names, paused=paused)
+    done = switch_cameras(_target(**target), names, paused=paused)
     if as_json:
         rows = [{"camera": name, "file_changed": changed, "said": said} for name, (changed, said) in done.items()]
         click.echo(json.dumps(rows))
@@ -202,10 +195,10 @@ def _print_plan(made: Plan) -> None:
     for change in made.changes:
         if change.kind == "unchanged":
             continue
-        first = ""
-        if change.wanted is not None and change.kind in ("create", "replace", "drifted"):
-            first = f"  {change.wanted.local}, next {_time(change.wanted.first_start_utc)}"
-        paused = "  paused" if change.wanted is not None and change.wanted.paused else ""
+        first, wanted = "", change.wanted
+        if wanted is not None and change.kind in ("create", "replace", "drifted"):
+            first = f"  {wanted.local}, next {_time(wanted.first_start_utc)}"
+        paused = "  paused" if wanted is not None and wanted.paused else ""
         busy = "  (a run goes on; it is left alone)" if change.live and change.kind != "waiting" else ""
         reasons = f"  {'; '.join(change.reasons)}" if change.reasons else ""
         click.echo(f"{SIGNS[change.kind]} {change.kind:9} {change.camera}{first}{paused}{reasons}{busy}")
@@ -225,19 +218,15 @@ def _print_outcome(outcome: Outcome) -> None:
 
 
 def _plan_json(made: Plan) -> dict[str, Any]:
-    changes = [
-        {
-            "camera": change.camera,
-            "kind": change.kind,
-            "reasons": list(change.reasons),
-            "cron": change.wanted.cron if change.wanted is not None else "",
-            "next_start_utc": _time(change.wanted.first_start_utc) if change.wanted is not None else "",
-            "paused": change.wanted is not None and change.wanted.paused,
-            "old": [run.id for run in change.old],
-            "live": sorted(change.live),
-        }
-        for change in made.changes
-    ]
+    changes = []
+    for change in made.changes:
+        wanted = change.wanted
+        cron, start, paused = (wanted.cron, wanted.first_start_utc, wanted.paused) if wanted else ("", None, False)
+        changes.append(
+            {"camera": change.camera, "kind": change.kind, "reasons": list(change.reasons), "cron": cron,
+             "next_start_utc": _time(start), "paused": paused, "old": [run.id for run in change.old],
+             "live": sorted(change.live)}
+        )  # fmt: skip
     return {"changes": changes, "counts": made.counts(), "foreign": [run.id for run in made.foreign]}
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dataset_culling.cli.command import Command
+from dataset_culling.cli.command import PATH, Command, json_option
 from dataset_culling.errors import ConfigError, OutputError
 from dataset_culling.footage.nightly import day_of, find_footage, moment_of, with_day
+from dataset_culling.storage.atomic import replacing
 
 
 def _listed(text: str) -> list[str]:
@@ -26,11 +26,10 @@ def _listed(text: str) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path}: expected to write it, found {error.strerror}. Choose another path.") from None
 
@@ -42,20 +41,13 @@ def _write(path: Path, text: str) -> None:
 @click.option("--time-zone", default="UTC", show_default=True, help="IANA time zone of the camera.")
 @click.option("--scheduled-utc", default="", help="Scheduled start of the run, ISO 8601. [default: now]")
 @click.option("--fresh", default="", help="A word that becomes part of the version.")
-@click.option("--found-out", type=click.Path(path_type=Path), help="File for the sources with their day, as JSON.")
-@click.option("--version-out", type=click.Path(path_type=Path), help="File for the version.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--found-out", type=PATH, help="File for the sources with their day, as JSON.")
+@click.option("--version-out", type=PATH, help="File for the version.")
+@json_option
 def footage(
-    more: tuple[str, ...],
-    sources: str,
-    day: str,
-    time_zone: str,
-    scheduled_utc: str,
-    fresh: str,
-    found_out: Path | None,
-    version_out: Path | None,
-    as_json: bool,
-) -> None:
+    more: tuple[str, ...], sources: str, day: str, time_zone: str, scheduled_utc: str, fresh: str,
+    found_out: Path | None, version_out: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Say which videos SOURCE leads to: how many, how large, and a version: another one when they are others.
 
     {day} in a source stands for the day before the start, where the camera stands: what a nightly run reads.

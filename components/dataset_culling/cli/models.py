@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from dataset_culling.cli.command import Group
+from dataset_culling.cli.command import PATH, Group, json_option
 from dataset_culling.cli.complete import DEFAULT_REGISTRY, camera_names
 from dataset_culling.errors import ConfigError
-from dataset_culling.registry.models import KeepRule, Registry, Version, champion_stack, open_registry
+from dataset_culling.registry.models import KeepRule, Registry, champion_stack, open_registry
 from dataset_culling.registry.nights import Nights
 
 KEEP = KeepRule()
@@ -23,12 +23,9 @@ HEADLINE = ("map_50_raw", "map_50_trained", "map_50_95_trained", "map_50_trained
 
 @click.group(cls=Group)
 @click.option(
-    "--registry",
-    envvar="CULLING_REGISTRY",
-    default=DEFAULT_REGISTRY,
-    show_default=True,
+    "--registry", envvar="CULLING_REGISTRY", default=DEFAULT_REGISTRY, show_default=True,
     help="Folder or s3:// prefix of the registry; also CULLING_REGISTRY.",
-)
+)  # fmt: skip
 @click.pass_context
 def models(context: click.Context, registry: str) -> None:
     """The cameras' models: list, show, compare, export, promote, roll back, tidy up.
@@ -44,7 +41,7 @@ def models(context: click.Context, registry: str) -> None:
 
 @models.command("list")
 @click.argument("camera", default="", shell_complete=camera_names)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 @click.pass_obj
 def list_command(registry: Registry, camera: str, as_json: bool) -> None:
     """All cameras with their champions, or all versions of one CAMERA.
@@ -58,18 +55,17 @@ def list_command(registry: Registry, camera: str, as_json: bool) -> None:
         if not versions:
             raise _no_camera(registry, camera)
         if as_json:
-            click.echo(json.dumps([{**_plain(each), "champion": each.version == champion} for each in versions]))
+            click.echo(json.dumps([{**asdict(each), "champion": each.version == champion} for each in versions]))
             return
         for each in versions:
             mark = "*" if each.version == champion else " "
-            click.echo(f"{mark}{each.version:>4}  {each.published_utc}  {_figures(each)}".rstrip())
+            figures = "  ".join(f"{name} {each.metrics[name]:.3f}" for name in HEADLINE if name in each.metrics)
+            click.echo(f"{mark}{each.version:>4}  {each.published_utc}  {figures}".rstrip())
         return
-    rows = []
-    for name in registry.cameras():
-        now = registry.champion(name)
-        rows.append(
-            {"camera": name, "champion": now.version, "moved_utc": now.move.moved_utc if now.move is not None else ""}
-        )
+    rows = [
+        {"camera": name, "champion": now.version, "moved_utc": now.move.moved_utc if now.move is not None else ""}
+        for name, now in ((name, registry.champion(name)) for name in registry.cameras())
+    ]
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -81,7 +77,7 @@ def list_command(registry: Registry, camera: str, as_json: bool) -> None:
 @models.command()
 @click.argument("camera", shell_complete=camera_names)
 @click.argument("version", type=click.IntRange(0), default=0)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 @click.pass_obj
 def show(registry: Registry, camera: str, version: int, as_json: bool) -> None:
     """One VERSION whole (the champion if none is named), with how it came to be it.
@@ -94,18 +90,18 @@ def show(registry: Registry, camera: str, version: int, as_json: bool) -> None:
     if not number:
         raise _no_camera(registry, camera)
     found = registry.version(camera, number)
-    history = [asdict(move) for move in registry.history(camera)]
+    history, uri = registry.history(camera), registry.model_uri(camera, number)
     if as_json:
-        click.echo(json.dumps({**_plain(found), "uri": registry.model_uri(camera, number), "history": history}))
+        click.echo(json.dumps({**asdict(found), "uri": uri, "history": [asdict(move) for move in history]}))
         return
     click.echo(f"camera {camera}, version {number}, published {found.published_utc}")
-    click.echo(f"model   {registry.model_uri(camera, number)}  (digest {found.model_digest[:12]})")
+    click.echo(f"model   {uri}  (digest {found.model_digest[:12]})")
     made = found.provenance
     click.echo(f"made of {_digests(made.footage)}; labels {_digests(made.labels)}; parent {made.parent or 'none'}")
     click.echo(f"code    {made.code_version or 'unknown'}; image {made.image or 'none'}")
     for name, value in sorted(found.metrics.items()):
         click.echo(f"  {name:34} {value:.4f}")
-    for move in registry.history(camera):
+    for move in history:
         click.echo(f"{move.moved_utc}  {move.kind} {move.previous or 'none'} -> {move.version}: {move.reason}")
 
 
@@ -113,7 +109,7 @@ def show(registry: Registry, camera: str, version: int, as_json: bool) -> None:
 @click.argument("camera", shell_complete=camera_names)
 @click.argument("first", type=click.IntRange(1))
 @click.argument("second", type=click.IntRange(1))
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 @click.pass_obj
 def compare(registry: Registry, camera: str, first: int, second: int, as_json: bool) -> None:
     """Two versions' figures side by side; it says whether they were measured on the same frames.
@@ -139,10 +135,8 @@ def compare(registry: Registry, camera: str, first: int, second: int, as_json: b
 @models.command()
 @click.argument("camera", default="", shell_complete=camera_names)
 @click.argument("version", type=click.IntRange(0), default=0)
-@click.option(
-    "--to", required=True, type=click.Path(path_type=Path), help="The bundle's folder; an older one is replaced."
-)
-@click.option("--model", type=click.Path(path_type=Path), help="A model/1 directory instead of CAMERA.")
+@click.option("--to", required=True, type=PATH, help="The bundle's folder; an older one is replaced.")
+@click.option("--model", type=PATH, help="A model/1 directory instead of CAMERA.")
 @click.option("--frame-size", default="", metavar="WxH", help="Of the camera's frames. [default: as evaluated]")
 @click.option("--json", "as_json", is_flag=True, help="For machines: the bundle's card.")
 @click.pass_obj
@@ -163,11 +157,8 @@ def export(
             "models export: expected either CAMERA or --model DIR, found both or neither. Name one of them."
         )
     size = parse_size(frame_size)
-    with (
-        nullcontext(model_in_folder(model))
-        if model is not None
-        else registered_model(registry, camera, version) as found
-    ):
+    source = registered_model(registry, camera, version) if model is None else nullcontext(model_in_folder(model))
+    with source as found:
         spec, thresholds = export_model(found, to, size)
     if as_json:
         click.echo(json.dumps(spec.model_dump(mode="json")))
@@ -215,19 +206,13 @@ def rollback(registry: Registry, camera: str, to: int, reason: str) -> None:
 @click.argument("camera", default="", shell_complete=camera_names)
 @click.option("--newest", default=KEEP.newest, show_default=True, type=click.IntRange(1), help="Versions kept.")
 @click.option(
-    "--champions",
-    default=KEEP.champions,
-    show_default=True,
-    type=click.IntRange(1),
+    "--champions", default=KEEP.champions, show_default=True, type=click.IntRange(1),
     help="Champions kept that rolling back leads to, the present one included.",
-)
+)  # fmt: skip
 @click.option(
-    "--younger-than-days",
-    default=KEEP.younger_than_s / 86400,
-    show_default=True,
-    type=click.FloatRange(0),
+    "--younger-than-days", default=KEEP.younger_than_s / 86400, show_default=True, type=click.FloatRange(0),
     help="Versions younger than this stay.",
-)
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @click.pass_obj
 def gc(registry: Registry, camera: str, newest: int, champions: int, younger_than_days: float, dry_run: bool) -> None:
@@ -248,8 +233,8 @@ def gc(registry: Registry, camera: str, newest: int, champions: int, younger_tha
 
 @models.command("check-set")
 @click.argument("camera")
-@click.argument("labels", type=click.Path(path_type=Path), required=False)
-@click.option("--images", type=click.Path(path_type=Path), help="Folder of the images that LABELS names.")
+@click.argument("labels", type=PATH, required=False)
+@click.option("--images", type=PATH, help="Folder of the images that LABELS names.")
 @click.option("--remove", is_flag=True, help="The camera has no check set any more.")
 @click.pass_obj
 def check_set(registry: Registry, camera: str, labels: Path | None, images: Path | None, remove: bool) -> None:
@@ -311,14 +296,6 @@ def nights_command(registry: Registry, camera: str, remove: str) -> None:
 def _no_camera(registry: Registry, camera: str) -> ConfigError:
     known = ", ".join(registry.cameras()) or "none"
     return ConfigError(f"camera '{camera}': expected one with models in the registry, found {known}. Check --registry.")
-
-
-def _plain(version: Version) -> dict[str, Any]:
-    return asdict(version)
-
-
-def _figures(version: Version) -> str:
-    return "  ".join(f"{name} {version.metrics[name]:.3f}" for name in HEADLINE if name in version.metrics)
 
 
 def _digests(found: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dataset_culling.cli.command import Command
+from dataset_culling.cli.command import PATH, Command
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.planning import PAPER_POOL, PAPER_RATES, CostRates, Plan, PlanRequest, cost_table, full_cost, plan
@@ -36,7 +36,7 @@ class Grounds:
 
 
 @click.command("plan", cls=Command)
-@click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
+@click.argument("run_folder", metavar="[RUN]", required=False, type=PATH)
 @click.option("--paper", is_flag=True, help="The paper's constants instead of a run's: its Table 1.")
 @click.option("--budget-minutes", type=click.FloatRange(0, min_open=True), help="Pick target and shortlist for this.")
 @click.option("--targets", default="64,128,256", show_default=True, help="Target sizes to cost.")
@@ -71,36 +71,8 @@ def plan_command(
     if min(sizes) < 1:
         raise ConfigError(f"--targets {targets}: expected numbers of frames such as 64,128,256.")
     given["pool"] = given.pop("shortlist") or given["pool"]
-    print_plan(run_folder, paper=paper, given=given, targets=sizes, budget_minutes=budget_minutes, as_json=as_json)
-
-
-def print_plan(
-    run: Path | None,
-    *,
-    paper: bool,
-    given: Mapping[str, Any],
-    targets: Sequence[int],
-    budget_minutes: float | None,
-    as_json: bool,
-) -> None:
-    """Print the cost table, and the plan for a budget if one is given; see `culling plan --help`.
-
-    Args:
-        run: Folder of a finished run, or its summary.json.
-        paper: Use the paper's constants.
-        given: frames, student_s, teacher_s, step_s, epochs, variants, pool, pool_factor; None where not given.
-        targets: Target sizes to cost.
-        budget_minutes: Minutes of machine time to plan for.
-        as_json: Print JSON, in seconds.
-
-    Raises:
-        InputError: If the run has no summary, or one without measured seconds.
-        ConfigError: If a figure is missing or wrong, or the budget buys nothing.
-    """
-    grounds = find_grounds(run, paper=paper, given=given)
-    rows = cost_table(
-        grounds.frames, sorted(targets), grounds.rates, pool=grounds.pool, pool_factor=grounds.pool_factor
-    )
+    grounds = find_grounds(run_folder, paper=paper, given=given)
+    rows = cost_table(grounds.frames, sorted(sizes), grounds.rates, pool=grounds.pool, pool_factor=grounds.pool_factor)
     best = None
     if budget_minutes is not None:
         request = {"frames": grounds.frames, "budget_s": 60 * budget_minutes, "pool_factor": grounds.pool_factor}
@@ -130,7 +102,7 @@ def print_plan(
 
 
 def find_grounds(run: Path | None, *, paper: bool, given: Mapping[str, Any]) -> Grounds:
-    """Seconds and frames from a run, from the paper or as given; what is given goes before what was measured.
+    """Find seconds and frames: as given, else of the run or of the paper.
 
     Raises:
         InputError: If the run has no summary, or one without measured seconds.
@@ -169,13 +141,12 @@ def find_grounds(run: Path | None, *, paper: bool, given: Mapping[str, Any]) -> 
             f"Pass the folder of a run."
         )
     rates = parse_config(CostRates, {key: values[key] for key in CostRates.model_fields if key in values}, where="plan")
-    return Grounds(
-        int(values["frames"]), rates, int(values["pool"]), float(values["pool_factor"]), source, other_s, on_gpu
-    )
+    frames, pool, factor = int(values["frames"]), int(values["pool"]), float(values["pool_factor"])
+    return Grounds(frames, rates, pool, factor, source, other_s, on_gpu)
 
 
 def read_summary(file: Path) -> dict[str, Any]:
-    """The summary of a finished run.
+    """Read the summary of a finished run.
 
     Raises:
         InputError: If it is missing, no JSON, or lacks the seconds that a plan needs.
@@ -201,21 +172,16 @@ def read_summary(file: Path) -> dict[str, Any]:
 
 
 def table_lines(grounds: Grounds, rows: Sequence[Plan]) -> list[str]:
-    """The table as text, in hours as the paper prints it, or in minutes where everything is short."""
+    """Format the table in hours, as the paper prints it, or in minutes if every cost is short."""
     full = full_cost(grounds.frames, grounds.rates)
     unit, unit_s = ("h", 3600.0) if min([row.cost.total_s for row in rows] or [full.total_s]) >= 1800 else ("min", 60.0)
-    titles = (
-        "target",
-        "labelled",
-        *(f"{name}, {unit}" for name in ("training", "student", "teacher", "total")),
-        "saved",
-    )
-    cells = [titles]
+    parts = [f"{name}, {unit}" for name in ("training", "student", "teacher", "total")]
+    cells = [("target", "labelled", *parts, "saved")]
     named = [(f"{row.target:,}", f"{row.pool:,}", row.cost, _times(row.speedup)) for row in rows]
     for target, pool, cost, saved in [*named, ("all", f"{grounds.frames:,}", full, "")]:
-        parts = (cost.training_s, cost.student_s, cost.teacher_s, cost.total_s)
-        cells.append((target, pool, *(f"{seconds / unit_s:.2f}" for seconds in parts), saved))
-    widths = [max(len(row[column]) for row in cells) for column in range(len(titles))]
+        seconds = (cost.training_s, cost.student_s, cost.teacher_s, cost.total_s)
+        cells.append((target, pool, *(f"{value / unit_s:.2f}" for value in seconds), saved))
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
@@ -225,16 +191,9 @@ def _times(ratio: float) -> str:
 
 def _as_values(grounds: Grounds, rows: Sequence[Plan], best: Plan | None) -> dict[str, Any]:
     def values(row: Plan) -> dict[str, Any]:
-        return {
-            "frames": row.frames,
-            "pool": row.pool,
-            "target": row.target,
-            "training_s": row.cost.training_s,
-            "student_s": row.cost.student_s,
-            "teacher_s": row.cost.teacher_s,
-            "total_s": row.cost.total_s,
-            "speedup": row.speedup,
-        }
+        parts = ("training_s", "student_s", "teacher_s", "total_s")
+        cost = {part: getattr(row.cost, part) for part in parts}
+        return {"frames": row.frames, "pool": row.pool, "target": row.target, **cost, "speedup": row.speedup}
 
     full = full_cost(grounds.frames, grounds.rates)
     found: dict[str, Any] = {

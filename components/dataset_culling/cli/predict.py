@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from dataset_culling.cli.command import QUIET, Command, verbosity
+from dataset_culling.cli.command import PATH, QUIET, Command, device_option, verbosity
 from dataset_culling.cli.complete import DEFAULT_REGISTRY, camera_names
 from dataset_culling.errors import ConfigError
 
@@ -22,9 +23,7 @@ from dataset_culling.errors import ConfigError
     "--registry", envvar="CULLING_REGISTRY", default=DEFAULT_REGISTRY, show_default=True,
     help="With --camera: folder or s3:// prefix of the registry.",
 )  # fmt: skip
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True, help="Folder of results."
-)
+@click.option("--out", type=PATH, default=Path("predictions"), show_default=True, help="Folder of results.")
 @click.option("--draw/--no-draw", default=True, show_default=True, help="Write a video with the boxes drawn in.")
 @click.option(
     "--fps", type=click.FloatRange(0, 1000, min_open=True), help="Frames per second to run on. [default: all]"
@@ -38,22 +37,12 @@ from dataset_culling.errors import ConfigError
     help="Least score of every class, instead of the model's own thresholds.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Frames in a batch.")
-@click.option("--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def predict(
-    names: tuple[str, ...],
-    camera: str,
-    version: int,
-    registry: str,
-    out: Path,
-    draw: bool,
-    fps: float | None,
-    formats: str,
-    threshold: float | None,
-    batch_size: int,
-    device: str,
-    as_json: bool,
-) -> None:
+    names: tuple[str, ...], camera: str, version: int, registry: str, formats: str, fps: float | None, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Run a trained model on a video: boxes as JSON lines and COCO json, and a video with them drawn in.
 
     MODEL is a bundle's folder, a model/1 directory, or REGISTRY#CAMERA for a camera's champion (REGISTRY#CAMERA@3 for
@@ -66,7 +55,7 @@ def predict(
     culling predict s3://fleet/registry#gate s3://footage/gate/2026-11-20/ --fps 2
     culling predict --registry runs/demo/registry --camera demo day.mp4
     """
-    from dataset_culling.serving.predict_video import parse_formats, predict_video
+    from dataset_culling.serving.predict_video import PredictOptions, parse_formats, predict_video
 
     model, videos = names[0], names[1:]
     if camera:
@@ -81,14 +70,9 @@ def predict(
         done = predict_video(
             model,
             videos,
-            out=out,
-            draw=draw,
-            frames_per_second=fps or 0.0,
-            formats=parse_formats(formats),
-            threshold=threshold,
-            batch_size=batch_size,
-            device=device,
-            quiet=verbosity() == QUIET,
+            PredictOptions(
+                frames_per_second=fps or 0.0, formats=parse_formats(formats), quiet=verbosity() == QUIET, **options
+            ),
         )
     except KeyboardInterrupt:  # unlike a run, this does not go on from where it was
         click.echo("stopped; nothing was written", err=True)

@@ -73,13 +73,9 @@ def _moved_command(name: str) -> click.Command:
             f"python -m experiments.{module} {' '.join(words)}".rstrip()
         )
 
-    return click.Command(
-        name,
-        params=[click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)],
-        callback=callback,
-        hidden=True,
-        context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    )
+    words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
+    settings = {"ignore_unknown_options": True, "help_option_names": []}
+    return click.Command(name, params=[words], callback=callback, hidden=True, context_settings=settings)
 
 
 for _name in ("reproduce", "embeddings", "lr-range"):

@@ -8,21 +8,18 @@ from typing import Literal
 
 import click
 
-from dataset_culling.cli.command import Command
+from dataset_culling.cli.command import PATH, Command, json_option
 
 
 @click.command("propose", cls=Command)
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option("--to", required=True, help="The folder to write; new or empty.")
 @click.option("--frames", type=click.IntRange(1), default=50, show_default=True, help="Most frames.")
 @click.option(
-    "--pick",
-    type=click.Choice(["even", "doubtful"]),
-    default="even",
-    show_default=True,
+    "--pick", type=click.Choice(["even", "doubtful"]), default="even", show_default=True,
     help="Of each slice of time, the frame in its middle or the most doubtful one.",
-)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+)  # fmt: skip
+@json_option
 def propose_command(run: Path, to: str, frames: int, pick: Literal["even", "doubtful"], as_json: bool) -> None:
     """Write a finished RUN's held-out frames with the teacher's boxes: the draft of a check set for an annotator.
 

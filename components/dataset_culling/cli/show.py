@@ -10,12 +10,12 @@ import click
 
 from dataset_culling.artifacts.header import read_header
 from dataset_culling.artifacts.header import verify as verify_artifact
-from dataset_culling.cli.command import Command
+from dataset_culling.cli.command import PATH, Command
 from dataset_culling.types import Detections
 
 
 @click.command(cls=Command)
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=PATH)
 @click.option("--rows", default=10, show_default=True, help="Rows of its content to print.")
 @click.option("--verify", is_flag=True, help="Check every file's size and hash first.")
 @click.option("--json", "as_json", is_flag=True, help="The header, for machines.")
@@ -26,27 +26,17 @@ def show(directory: Path, rows: int, verify: bool, as_json: bool) -> None:
     culling show runs/demo/tasks/cull-precision/kept
     culling show runs/demo/tasks/label-selection/labels --rows 3 --verify
     """
-    if as_json:
-        header = verify_artifact(directory) if verify else read_header(directory)
-        click.echo(json.dumps(asdict(header), indent=1, sort_keys=True))
-        return
-    show_artifact(directory, rows=rows, check=verify)
-
-
-def show_artifact(directory: Path, *, rows: int, check: bool) -> None:
-    """Print the header and the first rows.
-
-    Raises:
-        ArtifactError: If it is not an artifact, or damaged.
-    """
     from dataset_culling.artifacts.detections import read_detections
     from dataset_culling.artifacts.labels import read_labels
     from dataset_culling.artifacts.selection import read_selection
 
-    header = verify_artifact(directory) if check else read_header(directory)
+    header = verify_artifact(directory) if verify else read_header(directory)
+    if as_json:
+        click.echo(json.dumps(asdict(header), indent=1, sort_keys=True))
+        return
     num_bytes = sum(entry["bytes"] for entry in header.files.values())
     click.echo(f"{header.schema}  made by {header.made_by}  {len(header.files)} files, {num_bytes:,} bytes")
-    if check:
+    if verify:
         click.echo("every file is as its header says")
     for name, count in header.counts.items():
         click.echo(f"  {name}: {count:,}")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from dataset_culling.cli.command import Command
+from dataset_culling.cli.command import PATH, Command
 from dataset_culling.cli.complete import scene_names
 
 
 @click.command(cls=Command)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @click.option(
     "--scene", default="demo", show_default=True, shell_complete=scene_names, help="Named scene, or random:SEED."
 )
@@ -21,23 +22,11 @@ from dataset_culling.cli.complete import scene_names
 @click.option("--fps", default=2.0, show_default=True, type=click.FloatRange(0.1, 60), help="Frames per second.")
 @click.option("--seed", type=click.IntRange(0), help="Another seed of the same scene.")
 @click.option(
-    "--day-length",
-    "day_length_s",
-    type=click.FloatRange(1),
+    "--day-length", "day_length_s", type=click.FloatRange(1),
     help="Seconds in which a day passes. [default: the scene's]",
-)
-@click.option(
-    "--truth", type=click.Path(path_type=Path), help="File for the true boxes. [default: PATH with .truth.json]"
-)
-def simulate(
-    path: Path,
-    scene: str,
-    duration_s: float,
-    fps: float,
-    seed: int | None,
-    day_length_s: float | None,
-    truth: Path | None,
-) -> None:
+)  # fmt: skip
+@click.option("--truth", type=PATH, help="File for the true boxes. [default: PATH with .truth.json]")
+def simulate(path: Path, scene: str, duration_s: float, fps: float, **options: Any) -> None:
     """Film a simulated fixed camera: an ordinary video and, beside it, the true boxes as COCO json.
 
     \b
@@ -46,4 +35,4 @@ def simulate(
     """
     from dataset_culling.engine.simulate import simulate_video
 
-    simulate_video(path, scene, duration_s, fps, seed=seed, day_length_s=day_length_s, truth=truth)
+    simulate_video(path, scene, duration_s, fps, **options)

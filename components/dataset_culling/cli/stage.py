@@ -25,15 +25,10 @@ def _stage_command(spec: StageSpec) -> click.Command:
     def callback(**values: Any) -> None:
         paths = {name: Path(values[name]) for name in values if name in all_paths and values[name]}
         config = stage_config(spec, values["config"], values["changes"])
-        report = run_stage(
-            spec,
-            config,
-            {name: path for name, path in paths.items() if name not in spec.writes},
-            {name: path for name, path in paths.items() if name in spec.writes},
-            task=values["task"],
-            device=values["device"],
-        )
-        write_kfp_metadata(values["executor_input"], spec, {name: paths[name] for name in spec.writes})
+        inputs = {name: path for name, path in paths.items() if name not in spec.writes}
+        outputs = {name: path for name, path in paths.items() if name in spec.writes}
+        report = run_stage(spec, config, inputs, outputs, task=values["task"], device=values["device"])
+        write_kfp_metadata(values["executor_input"], spec, outputs)
         print_report(report)
 
     all_paths = {**spec.reads, **spec.optional_reads, **spec.writes}
@@ -47,16 +42,11 @@ def _stage_command(spec: StageSpec) -> click.Command:
         click.Option(["--executor-input"], default="", help="KFP's executor input; its metadata is then written."),
     ]
     for name, schema in all_paths.items():
-        what = "written" if name in spec.writes else "read"
-        optional = " Optional." if name in spec.optional_reads else ""
-        options.append(
-            click.Option(
-                [f"--{name.replace('_', '-')}", name],
-                required=name not in spec.optional_reads,
-                metavar="DIR",
-                help=f"Directory of the {schema} artifact that is {what}.{optional}",
-            )
-        )
+        optional = name in spec.optional_reads
+        text = f"Directory of the {schema} artifact that is {'written' if name in spec.writes else 'read'}."
+        text += " Optional." if optional else ""
+        flags = [f"--{name.replace('_', '-')}", name]
+        options.append(click.Option(flags, required=not optional, metavar="DIR", help=text))
     summary = (spec.config.__doc__ or "").strip().splitlines()[0]
     needed = [name for name in all_paths if name not in spec.optional_reads]
     example = f"culling stage {spec.name} " + " ".join(f"--{name.replace('_', '-')} DIR" for name in needed)

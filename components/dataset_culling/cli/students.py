@@ -6,18 +6,15 @@ from pathlib import Path
 
 import click
 
-from dataset_culling.cli.command import QUIET, Command, verbosity
+from dataset_culling.cli.command import PATH, QUIET, Command, device_option, json_option, verbosity
 
 
 @click.command("students", cls=Command)
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run_folder", metavar="RUN", type=PATH)
 @click.option(
-    "--candidate",
-    "candidates",
-    multiple=True,
-    metavar="NAME[=WEIGHTS]",
+    "--candidate", "candidates", multiple=True, metavar="NAME[=WEIGHTS]",
     help="A detector to try; once for each. [default: the run's student and all whose weights are at hand]",
-)
+)  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the culled set for each. [default: 5]")
 @click.option("--seed", type=click.IntRange(0), help="Of every training. [default: 0]")
 @click.option(
@@ -37,28 +34,17 @@ from dataset_culling.cli.command import QUIET, Command, verbosity
 @click.option("--engine", type=click.Choice(["torch", "openvino"]), help="Runtime to time. [default: torch]")
 @click.option("--config", "config_file", metavar="FILE", help="YAML with these settings; options win over it.")
 @click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    nargs=2,
-    metavar="KEY VALUE",
+    "--set", "changes", multiple=True, nargs=2, metavar="KEY VALUE",
     help="A setting of train-student other than the run's, e.g. --set recipe.batch_size 8.",
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of students.csv, .json and .svg. [default: RUN]")
+)  # fmt: skip
+@click.option("--out", type=PATH, help="Folder of students.csv, .json and .svg. [default: RUN]")
 @click.option("--again", is_flag=True, help="Try all of them again, also those that were tried before.")
-@click.option("--device", default="auto", envvar="CULLING_DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@device_option
+@json_option
 def students(
-    run_folder: Path,
-    candidates: tuple[str, ...],
-    changes: tuple[tuple[str, str], ...],
-    config_file: str | None,
-    out: Path | None,
-    again: bool,
-    device: str,
-    as_json: bool,
-    **settings: object,
-) -> None:
+    run_folder: Path, candidates: tuple[str, ...], changes: tuple[tuple[str, str], ...], config_file: str | None,
+    out: Path | None, again: bool, device: str, as_json: bool, **settings: object,
+) -> None:  # fmt: skip
     """Find a student for a camera: train each candidate briefly on a finished RUN's culled set, and time it here.
 
     Prints agreement with the teacher (and accuracy, where true boxes are known) beside milliseconds for an image, one
@@ -72,8 +58,9 @@ def students(
     culling students runs/demo --within 1 --json
     """
     from dataset_culling.engine.finished import settings_of
+    from dataset_culling.engine.stage_main import choose_device
     from dataset_culling.tuning.candidates import candidates_of, teacher_of_labels
-    from dataset_culling.tuning.results import read_settings
+    from dataset_culling.tuning.results import CSV, JSON, SVG, read_settings
 
     given = {key: value for key, value in settings.items() if value is not None}
     if candidates:
@@ -81,17 +68,14 @@ def students(
     config = read_settings(config_file or "", given)
     training = settings_of(run_folder, changes)
     tried, left_out = candidates_of(config.candidates, training.student, teacher_of_labels(run_folder))
-    from dataset_culling.tuning.search import print_students  # loads torch: invalid options are reported before
+    from dataset_culling.tuning.search import read_ground, search_students  # torch: invalid options are reported before
 
-    print_students(
-        run_folder,
-        config,
-        training,
-        tried,
-        left_out,
-        out=out or run_folder,
-        again=again,
-        device=device,
-        as_json=as_json,
-        quiet=as_json or verbosity() == QUIET,
-    )
+    out = out or run_folder
+    ground = read_ground(run_folder, training, config, device=choose_device(device))
+    quiet = as_json or verbosity() == QUIET
+    results = search_students(ground, tried, left_out, out, again=again, quiet=quiet)
+    if as_json:
+        click.echo((out / JSON).read_text(encoding="utf-8"), nl=False)
+    else:
+        click.echo("\n".join([*results.lines(), f"all of it: {out / CSV}, {out / JSON}, {out / SVG}"]))
+    results.choose()  # raises where no student is within the budget

@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from dataset_culling.cli.command import Command
-from dataset_culling.config import merge
+from dataset_culling.cli.command import PATH, Command, config_option
 from dataset_culling.errors import ConfigError
 from dataset_culling.footage.nightly import day_of
 from dataset_culling.storage import is_remote
@@ -27,19 +26,19 @@ follows it again."""
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("camera", default="")
-@click.option("--cameras", type=click.Path(path_type=Path), help="cameras.yaml that has CAMERA.")
+@click.option("--cameras", type=PATH, help="cameras.yaml that has CAMERA.")
 @click.option("--source", "sources", multiple=True, help="s3:// footage, where there is no cameras.yaml.")
 @click.option("--preset", default="default", show_default=True, help="Named settings, where there is no cameras.yaml.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file laid over the preset.")
+@config_option
 @click.option("--set", "changes", multiple=True, nargs=2, metavar="KEY VALUE", help="One setting.")
 @click.option("--day", default="", help="YYYY-MM-DD: replaces {day} in the source, names the run. [default: yesterday]")
-@click.option("--pipeline", type=click.Path(path_type=Path), help="Compiled pipeline. [default: compile it]")
+@click.option("--pipeline", type=PATH, help="Compiled pipeline. [default: compile it]")
 @click.option("--profile", default="", help="Profile to compile for. [default: the file's, else gpu]")
 @click.option("--image", default="", help="Image of the stages, by immutable tag or digest.")
 @click.option("--service-account", default="", help="Kubernetes service account of the pods.")
 @click.option("--pipeline-root", default="", help="KFP's place for this run's artifacts.")
 @click.option("--artifacts", default="", help="Their address as seen from here. [default: the pipeline root]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for report and metrics. [default: runs/NAME]")
+@click.option("--out", type=PATH, help="Folder for report and metrics. [default: runs/NAME]")
 @click.option("--follow", "run_id", default="", help="Follow this run instead of starting one.")
 @click.option("--fresh", is_flag=True, help="Take nothing out of KFP's cache.")
 @click.option("--again", is_flag=True, help="Start it even while the same run goes on.")
@@ -50,30 +49,11 @@ follows it again."""
 @click.option("--namespace", default="", help="Namespace of the run. [default: the file's]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
 def submit(
-    camera: str,
-    cameras: Path | None,
-    sources: tuple[str, ...],
-    preset: str,
-    config_file: Path | None,
-    changes: tuple[tuple[str, str], ...],
-    day: str,
-    pipeline: Path | None,
-    profile: str,
-    image: str,
-    service_account: str,
-    pipeline_root: str,
-    artifacts: str,
-    out: Path | None,
-    run_id: str,
-    fresh: bool,
-    again: bool,
-    no_wait: bool,
-    timeout_s: float,
-    poll_s: float,
-    host: str,
-    namespace: str,
-    as_json: bool,
-) -> int:
+    camera: str, cameras: Path | None, sources: tuple[str, ...], preset: str, config_file: Path | None,
+    changes: tuple[tuple[str, str], ...], day: str, pipeline: Path | None, profile: str, image: str,
+    service_account: str, pipeline_root: str, artifacts: str, out: Path | None, run_id: str, fresh: bool, again: bool,
+    no_wait: bool, timeout_s: float, poll_s: float, host: str, namespace: str, as_json: bool,
+) -> int:  # fmt: skip
     """Run the pipeline for CAMERA on Kubeflow, follow it, bring report and metrics here.
 
     The compiled pipeline is uploaded once; equal bytes are one version. The same command, given again while the run
@@ -135,20 +115,14 @@ def submit(
 
 
 def _arguments(
-    camera: str,
-    sources: tuple[str, ...],
-    preset: str,
-    config_file: Path | None,
-    changes: tuple[tuple[str, str], ...],
+    camera: str, sources: tuple[str, ...], preset: str, config_file: Path | None, changes: tuple[tuple[str, str], ...]
 ) -> dict[str, Any]:
     """Build the pipeline's arguments as `culling run` understands the same options."""
     from dataset_culling.kubeflow.parameters import pipeline_arguments
     from dataset_culling.pipeline.settings import job_config
 
-    over: dict[str, Any] = {"camera": camera} if camera else {}
-    if sources:
-        over = merge(over, {"extract_frames": {"sources": list(sources)}})
-    config = job_config(preset, config_file, over, changes)
+    options = {"camera": camera, "extract_frames.sources": list(sources)}
+    config = job_config(preset, config_file, {key: value for key, value in options.items() if value}, changes)
     if not camera:
         raise ConfigError("submit: expected the camera's name. Put it first: culling submit entrance ...")
     found = config.extract_frames.sources

@@ -1,4 +1,4 @@
-"""A torch detector that OpenVINO runs on the CPU: exported on the spot for one size of frames."""
+"""A torch detector run by OpenVINO on the CPU, exported at construction for one size of frames."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from dataset_culling.types import ImageArray, ImageDetections
 
 
 class AcceleratedDetector:
-    """See `detectors.base.Detector`. It looks at frames of one size, at one input size.
+    """See `detectors.base.Detector`. Works on frames of one size, at one input size.
 
     Args:
-        detector: What is exported; weights learned later do not count.
+        detector: The detector to export; later changes of its weights have no effect.
         height_px: H of the frames.
         width_px: W of the frames.
         side_px: Short side of the network's input; 0: the detector's own.
-        min_score: Least score that will be asked for.
+        min_score: Least `min_score` of later calls.
 
     Raises:
         ConfigError: If this kind of detector cannot be exported.
-        WeightsError: If OpenVINO does not take it.
+        WeightsError: If OpenVINO rejects the export.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class AcceleratedDetector:
         self._gflops = detector.gflops
 
     def network_size(self, height_px: int, width_px: int, side_px: int = 0) -> tuple[int, int]:
-        """See `Detector.network_size`: always the one that was exported."""
+        """See `Detector.network_size`: the one of the export."""
         return self._network.network_size(height_px, width_px, side_px)
 
     def prepare(self, image: ImageArray, side_px: int = 0) -> NetworkInput:
-        """See `Detector.prepare`; `side_px` is not looked at."""
+        """See `Detector.prepare`; ignores `side_px`."""
         return self._network.prepare(image, side_px)
 
     def predict(
@@ -64,14 +64,14 @@ class AcceleratedDetector:
         return self._network.detect(batch, min_score=min_score, features=features)
 
     def ready(self, precision: Precision = "auto") -> Self:
-        """See `Detector.ready`: it computes in float32."""
+        """See `Detector.ready`: always float32."""
         del precision
         return self
 
     def fingerprint(self) -> str:
-        """See `Detector.fingerprint`; equal detectors are equal, though two exports differ in bytes."""
+        """See `Detector.fingerprint`; of the exported detector, because two exports differ in bytes."""
         return self._fingerprint
 
     def gflops(self, height_px: int, width_px: int, side_px: int = 0) -> float:
-        """See `Detector.gflops`: the exported detector's own."""
+        """See `Detector.gflops`: those of the exported detector."""
         return self._gflops(height_px, width_px, side_px)

@@ -1,4 +1,4 @@
-"""What a detector is to the rest of the house. Imports no torch.
+"""The detector protocol. Imports no torch.
 
 K = boxes in one image, B = images in a batch; h, w = the network's input size, H, W = the original image's.
 """
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
+import numpy as np
 from pydantic import Field
 
 from dataset_culling.config import StageConfig
@@ -18,7 +19,7 @@ from dataset_culling.types import ImageArray, ImageDetections
 
 
 class DetectorRef(StageConfig):
-    """Names a detector and its weights; everything a stage needs to build it."""
+    """A detector's name, weights and input size: all that a stage needs to build it."""
 
     name: str = Field(
         min_length=1,
@@ -30,13 +31,13 @@ class DetectorRef(StageConfig):
         ".pth, .onnx), a model/1 directory, or s3://bucket/key.",
     )
     side_px: int = Field(
-        0, ge=0, description="Short side in px that images are brought to before the network; 0: the detector's own."
+        0, ge=0, description="Short side in px to which images are resized for the network; 0: the detector's own."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """An image brought to the network's input size, and how to find back from there."""
+    """An image at the network's input size, with the mapping back to the original."""
 
     image: ImageArray  # (h, w, 3) uint8 RGB
     scale_x: float  # network px per original px
@@ -48,18 +49,27 @@ class NetworkInput:
 
 
 Precision = Literal["auto", "float32", "bfloat16"]
-"""What a network computes in; auto: float32 on a CPU, and on a GPU half the bits where that loses next to nothing."""
+"""Number format of the network; auto: float32 on a CPU, bfloat16 or float16 on a GPU."""
 
 Backend = Literal["auto", "torch", "openvino"]
-"""What runs a torch detector on a CPU; auto: OpenVINO where exporting to it pays."""
-
+"""Runtime of a torch detector on a CPU; auto: OpenVINO if enough frames repay the export."""
 
 Features = bool | tuple[int, ...]
-"""Whether to tell what an image looks like to the network: False; True, by all of its feature maps; or by those."""
+"""Embeddings of images: False for none, True for the means of all feature maps, or the numbers of some maps."""
+
+
+def resize_image(image: ImageArray, height_px: int, width_px: int) -> ImageArray:
+    """Resize (H, W, 3) to (height_px, width_px, 3): area averaging where it shrinks, bilinear where it grows."""
+    import cv2  # not at the top: every configuration imports this module
+
+    if image.shape[:2] == (height_px, width_px):
+        return image
+    how = cv2.INTER_AREA if height_px < image.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width_px, height_px), interpolation=how), np.uint8)
 
 
 class Detector(Protocol):
-    """Looks at images and returns boxes."""
+    """Finds boxes in images."""
 
     @property
     def name(self) -> str:
@@ -71,44 +81,44 @@ class Detector(Protocol):
 
     @property
     def full_side_px(self) -> int:
-        """The short side it works at unless told otherwise."""
+        """The short side at which it works by default."""
 
     def network_size(self, height_px: int, width_px: int, side_px: int = 0) -> tuple[int, int]:
-        """(h, w) that an original of this size is brought to when its short side should be `side_px` (0: its own).
+        """Return the input size (h, w) for an original of this size at a short side of `side_px` (0: its own).
 
-        The result respects the detector's limits (least and largest side, multiples it needs).
+        The result respects the detector's limits: least and largest side, and multiples.
         """
 
     def predict(
         self, images: Sequence[ImageArray], *, side_px: int = 0, min_score: float = 0.05, batch_size: int = 8
     ) -> list[ImageDetections]:
-        """Boxes of each image in px of the original, clipped to it, highest score first, none below `min_score`.
+        """Find boxes in px of the original, clipped to it, highest score first, none below `min_score`.
 
-        Images of different sizes may come together; an empty list gives an empty list.
+        Images may differ in size; an empty list gives an empty list.
         """
 
     def prepare(self, image: ImageArray, side_px: int = 0) -> NetworkInput:
-        """Bring an original (H, W, 3) uint8 RGB to the network's input size. May be called from several threads."""
+        """Resize an original (H, W, 3) uint8 RGB to the network's input size. Safe to call from several threads."""
 
     def detect(
         self, batch: Sequence[NetworkInput], *, min_score: float, features: Features = False
     ) -> list[ImageDetections]:
-        """What `predict` gives, of prepared images of one network size, all at once.
+        """Find boxes as `predict` does, in one batch of prepared images of one network size.
 
-        With `features` also what each image looks like to the network; only torch detectors can tell, others give none.
+        With `features` torch detectors also return an embedding of each image; other detectors return none.
 
         Raises:
-            MemoryError, RuntimeError: If they do not fit into the memory together; see `ran_out_of_memory`.
+            MemoryError, RuntimeError: If the batch does not fit into memory; see `ran_out_of_memory`.
         """
 
     def ready(self, precision: Precision = "auto") -> Self:
-        """Make it quick at looking at many images; boxes stay the same within the precision. It may still learn."""
+        """Optimise for many images; boxes stay the same within the precision. Training stays possible."""
 
     def fingerprint(self) -> str:
-        """SHA-256 over all that decides what it sees: its name, its class names, its weights."""
+        """Return the SHA-256 of all that decides its output: name, class names, weights."""
 
     def gflops(self, height_px: int, width_px: int, side_px: int = 0) -> float:
-        """Giga multiply-adds times two for one image of this original size at `side_px`; 0 when it cannot be told."""
+        """Return 2e-9 times the multiply-adds for one image of this original size at `side_px`; 0 if unknown."""
 
 
 _OUT_OF_MEMORY = (
@@ -122,9 +132,9 @@ _OUT_OF_MEMORY = (
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice, so that a smaller batch may do.
+    """Return whether an error means that memory did not suffice, so that a smaller batch may work.
 
-    On a GPU that is torch.OutOfMemoryError; on a CPU torch has no class for it, only words.
+    On a GPU that is torch.OutOfMemoryError; on a CPU torch raises a RuntimeError with one of several texts.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
@@ -132,7 +142,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory() -> None:
-    """Give back what a failed batch held: cyclic garbage, and on a GPU the allocator's cache."""
+    """Free the memory of a failed batch: cyclic garbage, and on a GPU the allocator's cache."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

@@ -1,8 +1,8 @@
-"""Networks that are smaller than their builder makes them: what each layer's size is, and how a file says so.
+"""Compact networks: layers smaller than the builder's, and their sizes in weights files.
 
-Pruning takes channels away and a low rank puts two layers in the place of one. A weights file of such a network holds
-`layers` in its header: the size of every layer, by name. The builder makes its usual network, `reshape` brings it to
-these sizes, and the weights are loaded as strictly as any others.
+Pruning removes channels, and a low rank replaces one layer by two. The weights file of such a network holds `layers` in
+its header: the size of every layer, by name. The builder makes its usual network, `reshape` resizes it, and the weights
+are loaded as strictly as any others.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from dataset_culling.errors import WeightsError
 
 Layers = Mapping[str, tuple[int, ...]]
-"""Sizes by the layer's name: (channels,) of a norm or an activation that learns, (inputs, outputs) of a convolution or
-a matrix, (inputs, rank, outputs) of one that is held as two."""
+"""Sizes by the layer's name: (channels,) of a norm or a trained activation, (inputs, outputs) of a convolution or a
+matrix, (inputs, rank, outputs) of one split in two."""
 KEY = "layers"
-"""Under which the header of a weights file, and the card of a model, say the sizes."""
+"""Key of the sizes in the header of a weights file and in the card of a model."""
 
 
 class LowRank(nn.Sequential):
-    """A convolution as k x k to `rank` channels, then 1x1 from them; or a matrix as two. Nothing is in between."""
+    """A convolution as k x k to `rank` channels, then 1x1; or a matrix as two. Without a non-linearity in between."""
 
     def __init__(self, layer: nn.Conv2d | nn.Linear, rank: int) -> None:
-        """Two layers in the place of `layer`, which has one group, on its device; their weights are not set."""
+        """Make two layers like `layer`, which has one group, on its device; their weights are not set."""
         own, bias = layer.weight, layer.bias is not None
         if isinstance(layer, nn.Linear):
             first: nn.Module = nn.Linear(layer.in_features, rank, bias=False)
@@ -49,7 +49,7 @@ class LowRank(nn.Sequential):
 
 
 def layers_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """The size of every layer whose weights depend on its channels; those inside a `LowRank` are told with it."""
+    """Return the size of every layer whose weights depend on channels; a `LowRank` has one entry."""
     found: dict[str, tuple[int, ...]] = {}
     for name, part in module.named_modules():
         parent = name.rpartition(".")[0]
@@ -61,23 +61,22 @@ def layers_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def reshape(module: nn.Module, layers: Layers, *, where: str) -> None:
-    """Bring a network's layers to these sizes, in place; what the weights of a layer that changes become is not said.
+    """Resize a network's layers in place; the weights of resized layers are undefined.
 
     Args:
-        module: As its builder makes it, or smaller already.
-        layers: As `layers_of` told them.
+        module: A network of the builder's sizes, or a smaller one.
+        layers: Sizes as from `layers_of`.
         where: The file, for errors.
 
     Raises:
-        WeightsError: If the network has no such layer, or it cannot have that size.
+        WeightsError: If a layer is unknown or cannot have that size.
     """
     for name, sizes in layers.items():
         try:
             part = module.get_submodule(name)
         except AttributeError:
             raise WeightsError(
-                f"{where}: expected sizes of layers that {type(module).__name__} has, found '{name}'. "
-                f"These weights belong to another detector."
+                f"{where}: {type(module).__name__} has no layer '{name}'. These weights belong to another detector."
             ) from None
         if len(sizes) == 3 and min(sizes) > 0 and isinstance(part, nn.Conv2d | nn.Linear):
             part = LowRank(part, sizes[1])
@@ -96,12 +95,12 @@ def reshape(module: nn.Module, layers: Layers, *, where: str) -> None:
 
 
 def resize(layer: nn.Module, sizes: tuple[int, ...], *, where: str = "layers") -> None:
-    """Give a layer other numbers of channels, in place; its weights are zeros then, a norm's statistics too.
+    """Change a layer's numbers of channels in place; weights and a norm's statistics become zeros.
 
-    A depthwise convolution has as many groups as channels. `where` is the file, for errors.
+    `where` is the file, for errors.
 
     Raises:
-        WeightsError: If its groups do not allow that.
+        WeightsError: If its groups forbid these sizes.
     """
     if isinstance(layer, nn.Conv2d):
         inputs, outputs = sizes
@@ -109,8 +108,8 @@ def resize(layer: nn.Module, sizes: tuple[int, ...], *, where: str = "layers") -
             depthwise = layer.groups == layer.in_channels == layer.out_channels
             if not depthwise or inputs != outputs:
                 raise WeightsError(
-                    f"{where}: expected a convolution of {layer.groups} groups to stay as it is, or depthwise, found "
-                    f"sizes {list(sizes)}. These weights belong to another detector."
+                    f"{where}: sizes {list(sizes)} do not fit a convolution of {layer.groups} groups. "
+                    f"These weights belong to another detector."
                 )
             layer.groups = inputs
         layer.in_channels, layer.out_channels = inputs, outputs
@@ -127,32 +126,32 @@ def resize(layer: nn.Module, sizes: tuple[int, ...], *, where: str = "layers") -
 
 
 def replace_layer(module: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put another layer under this name."""
+    """Replace the layer of this name."""
     parent, _, own = name.rpartition(".")
     setattr(module.get_submodule(parent), own, layer)
 
 
 def layers_text(layers: Layers) -> str:
-    """Sizes as a header holds them."""
+    """Format sizes for a header."""
     return json.dumps({name: list(sizes) for name, sizes in layers.items()})
 
 
 def layers_in(metadata: Mapping[str, str], *, where: str) -> dict[str, tuple[int, ...]]:
-    """The sizes that a weights file's header says; none where the network is as its builder makes it.
+    """Parse the sizes in a weights file's header; empty for the builder's sizes.
 
     Raises:
-        WeightsError: If they are no sizes.
+        WeightsError: If the entry is malformed.
     """
-    said: Any = None
+    layers: Any = None
     with suppress(ValueError):
-        said = json.loads(metadata.get(KEY, "{}"))
-    if not isinstance(said, dict) or not all(_are_sizes(sizes) for sizes in said.values()):
-        raise WeightsError(f"{where}: expected sizes by layer under '{KEY}', found something else. Fetch it again.")
-    return {name: tuple(sizes) for name, sizes in said.items()}
+        layers = json.loads(metadata.get(KEY, "{}"))
+    if not isinstance(layers, dict) or not all(_are_sizes(sizes) for sizes in layers.values()):
+        raise WeightsError(f"{where}: '{KEY}' in the header does not hold sizes by layer. Fetch the file again.")
+    return {name: tuple(sizes) for name, sizes in layers.items()}
 
 
 def pair(sides: Any) -> tuple[int, int]:
-    """Vertical and horizontal, as a convolution's settings are two numbers for images."""
+    """Read a convolution's setting as (vertical, horizontal)."""
     if isinstance(sides, str):
         raise ValueError(f"padding must be in px, got '{sides}'")
     return int(sides[0]), int(sides[1])
@@ -163,14 +162,14 @@ def _are_sizes(sizes: Any) -> bool:
 
 
 def _sizes(layer: nn.Module) -> tuple[int, ...]:
-    """() for a layer whose weights do not depend on channels."""
+    """Return a layer's sizes; () if its weights do not depend on channels."""
     if isinstance(layer, nn.Conv2d):
         return layer.in_channels, layer.out_channels
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features
     if isinstance(layer, _BatchNorm):
         return (layer.num_features,)
-    if isinstance(layer, nn.PReLU):  # with one parameter too: it may be the one channel that is left
+    if isinstance(layer, nn.PReLU):  # also with one parameter, which may be the one channel left
         return (layer.num_parameters,)
     return ()
 

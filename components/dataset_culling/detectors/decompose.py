@@ -4,7 +4,7 @@ n, m = a convolution's outputs and inputs, k = its kernel's side, L = the channe
 
 Source:
     Alvarez, Petersson, DecomposeMe: Simplifying ConvNets for End-to-End Learning, 2016 (arXiv:1606.05426). The width
-    between the two, the learnt slope of the non-linearity and beginning from trained kernels are ours.
+    between the two, the learned slope of the non-linearity and the start from trained kernels are ours.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataset_culling.detectors.compact import pair, replace_layer
 
 
 class Separable(nn.Sequential):
-    """k x 1, a rectifier whose slope below zero is learnt (PReLU), 1 x k; stride and padding as of the k x k."""
+    """k x 1, a rectifier with a learned slope below zero (PReLU), 1 x k; stride and padding of the k x k."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        """The two filters in the place of `conv`, which is square and of one group, with the best start it gives."""
+        """Split `conv`, which is square and has one group; the new filters approximate it best."""
         between, side = width(conv.in_channels, conv.out_channels), conv.kernel_size[0]
         (down, across), (above, beside) = pair(conv.stride), pair(conv.padding)
         bias = conv.bias is not None
@@ -37,15 +37,15 @@ class Separable(nn.Sequential):
 
 
 def width(inputs: int, outputs: int) -> int:
-    """L, the harmonic mean of a convolution's inputs and outputs: k (m + n) L is 2 / k of its k k m n parameters."""
+    """Compute L, the harmonic mean of inputs and outputs: k (m + n) L is 2 / k of the k k m n parameters."""
     return max(1, round(2 * inputs * outputs / (inputs + outputs)))
 
 
 def split(kernel: Tensor, between: int) -> tuple[Tensor, Tensor]:
-    """The k x 1 and 1 x k filters whose product is nearest to a kernel, with nothing non-linear between them.
+    """Find the k x 1 and 1 x k filters whose linear product is nearest to a kernel.
 
-    A singular value decomposition of the kernel as a matrix from (input, row) to (output, column), in float64; each
-    side takes the root of the singular values. Of a rank below L the rest of the filters is zero.
+    Uses a singular value decomposition of the kernel as a matrix from (input, row) to (output, column), in float64.
+    Each side takes the root of the singular values. Filters beyond the rank are zero.
 
     Args:
         kernel: (n, m, k, k).
@@ -58,7 +58,7 @@ def split(kernel: Tensor, between: int) -> tuple[Tensor, Tensor]:
     matrix = kernel.double().permute(0, 3, 1, 2).reshape(outputs * side, inputs * height)
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     rank = min(between, len(values))
-    # A singular vector's sign is anybody's: its largest entry is made positive, for equal kernels to give equal halves.
+    # A singular vector's sign is arbitrary: make its largest entry positive, so that equal kernels give equal halves.
     peak = right[:rank].gather(1, right[:rank].abs().argmax(1, keepdim=True)).sign()
     root = values[:rank].sqrt()
     vertical = kernel.new_zeros(between, inputs, height, 1)
@@ -70,13 +70,12 @@ def split(kernel: Tensor, between: int) -> tuple[Tensor, Tensor]:
 
 
 def decompose(module: nn.Module) -> tuple[str, ...]:
-    """Put two one-dimensional filters in the place of every square one, in place.
+    """Replace every square filter by two one-dimensional ones, in place.
 
-    Left whole are 1x1, grouped and dilated convolutions, and those that look at the image: of three channels two
-    filters save nothing.
+    Skips 1x1, grouped and dilated convolutions, and those on the image, where three channels leave nothing to save.
 
     Returns:
-        Names of the convolutions that are two now, in the module's order.
+        Names of the split convolutions, in the module's order.
     """
     found = []
     for name, part in list(module.named_modules()):

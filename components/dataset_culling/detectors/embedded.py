@@ -1,7 +1,7 @@
-"""The embedded detectors: a small student and a larger teacher for simulated cameras, trained by us, shipped with us.
+"""The embedded detectors: a small student and a larger teacher for simulated cameras, shipped with their weights.
 
-Both are Faster R-CNN with a trunk of their own: few channels from the start, a pyramid that begins at stride 8, few
-proposals. So they train in a minute on a laptop's CPU, where a ResNet would need an hour. See `weights/README.md`.
+Both are Faster R-CNN with a small trunk: few channels, a pyramid from stride 8 on, few proposals. They train in a
+minute on a laptop's CPU, where a ResNet would need an hour. See `weights/README.md`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ConvBlock(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside the identity."""
+    """Two 3x3 convolutions, added to the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -64,7 +64,6 @@ class Residual(nn.Module):
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to the same shape."""
         out: Tensor = self.act(x + self.body(x))
         return out
 
@@ -84,7 +83,7 @@ class TinyBackbone(nn.Module):
         self.out_channels = spec.pyramid
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(B, 3, h, w) to three maps of `pyramid` channels, strides 8, 16, 32."""
+        """Map (B, 3, h, w) to three maps of `pyramid` channels, strides 8, 16, 32."""
         x = self.stem(x)
         maps: OrderedDict[str, Tensor] = OrderedDict()
         for level, stage in enumerate(self.stages):
@@ -95,7 +94,7 @@ class TinyBackbone(nn.Module):
 
 
 def build_spec(name: str, spec: TinySpec, class_names: Sequence[str]) -> RCNNDetector:
-    """A detector of this size with random weights."""
+    """Build a detector of this size with random weights."""
     sizes = ((12, 24), (40, 64), (96, 160))
     num_classes = len(class_names) + 1
     module = detection.FasterRCNN(
@@ -117,40 +116,37 @@ def build_spec(name: str, spec: TinySpec, class_names: Sequence[str]) -> RCNNDet
     return RCNNDetector(name, module, class_names, full_side_px=spec.side_px)
 
 
-def _build(name: str, spec: TinySpec, weights: str) -> RCNNDetector:
+def _build(name: str, spec: TinySpec, weights: str, *, separable: bool = False) -> RCNNDetector:
     source = str(EMBEDDED / f"{name}.safetensors") if weights == "embedded" else weights
     found = detector_state(name, source, None)
     detector = build_spec(name, spec, found.class_names or CLASS_NAMES)
+    if separable:
+        decompose(detector.module)
     if found.state is not None:
         detector.load_state(found.state, where=f"{name} ({weights})", layers=found.layers)
     return detector
 
 
 def build_tiny(weights: str) -> RCNNDetector:
-    """The embedded student; weights: 'embedded', a file, or 'none' for random ones."""
+    """Build the embedded student; weights: 'embedded', a file, or 'none' for random ones."""
     return _build("tiny", STUDENT, weights)
 
 
 def build_tiny_teacher(weights: str) -> RCNNDetector:
-    """The embedded teacher; weights: 'embedded', a file, or 'none' for random ones."""
+    """Build the embedded teacher; weights: 'embedded', a file, or 'none' for random ones."""
     return _build("tiny_teacher", TEACHER, weights)
 
 
 def build_tiny_1d(weights: str) -> RCNNDetector:
-    """The embedded student with its 3x3 filters as 3x1 and 1x3 (DecomposeMe).
+    """Build the embedded student with its 3x3 filters as 3x1 and 1x3 (DecomposeMe).
 
     Args:
-        weights: 'embedded' splits the student's own, which is where training starts and no detector to deploy: what
-            two filters of this width cannot say is gone from every layer; a file; or 'none' for random ones.
+        weights: 'embedded' splits the student's own filters, which loses accuracy in every layer: a start for training,
+            not a detector to deploy; a file; or 'none' for random ones.
     """
-    if weights == "embedded":
-        detector = build_tiny(weights)
-        detector.name = "tiny_1d"
-        decompose(detector.module)
-        return detector
-    found = detector_state("tiny_1d", weights, None)
-    detector = build_spec("tiny_1d", STUDENT, found.class_names or CLASS_NAMES)
+    if weights != "embedded":
+        return _build("tiny_1d", STUDENT, weights, separable=True)
+    detector = build_tiny(weights)
+    detector.name = "tiny_1d"
     decompose(detector.module)
-    if found.state is not None:
-        detector.load_state(found.state, where=f"tiny_1d ({weights})", layers=found.layers)
     return detector

@@ -1,9 +1,9 @@
-"""Several teachers as one: what they see is fused box by box, weighted by score (weighted boxes fusion).
+"""Ensembles of teachers: their boxes are fused, weighted by score (weighted boxes fusion).
 
 K = boxes in one image, E = members.
 
-A .yaml with `format: ensemble` names the members; `described/two_teachers.yaml` is an example to copy. It goes wherever
-a teacher's name goes (`--teacher both.yaml`). It cannot learn.
+A .yaml with `format: ensemble` names the members; `described/two_teachers.yaml` is an example to copy. It can replace a
+teacher's name (`--teacher both.yaml`). It cannot be trained.
 """
 
 from __future__ import annotations
@@ -24,43 +24,43 @@ from dataset_culling.types import ImageArray, ImageDetections, parse_classes
 
 
 class MemberSpec(DetectorRef):
-    """One of the teachers; a path in `name` or `weights` is relative to the description."""
+    """A member; a path in `name` or `weights` is relative to the description."""
 
-    weight: float = Field(1.0, gt=0, description="How much its scores count next to the others'.")
+    weight: float = Field(1.0, gt=0, description="Weight of its scores relative to the others'.")
 
 
 class EnsembleSpec(StageConfig):
-    """Which teachers, and how their boxes become one set."""
+    """The members, and the rules of fusion."""
 
-    name: str = Field(min_length=1, description="What reports call it.")
+    name: str = Field(min_length=1, description="Name in reports.")
     format: Literal["ensemble"]
     members: tuple[MemberSpec, ...] = Field(min_length=2, description="The teachers.")
     classes: tuple[str, ...] = Field(
         (), description="NAME, or NAME=THEIRS+THEIRS; every member must know each. Empty: the names that all know."
     )
     iou: float = Field(0.55, gt=0, lt=1, description="Boxes of a class that overlap by more are one object.")
-    source: str = Field("", description="For people: where the members come from and under which licences.")
+    source: str = Field("", description="Origins and licences of the members, for readers.")
 
 
 def fuse(
     members: Sequence[ImageDetections], weights: Sequence[float], *, iou: float, min_score: float = 0.0
 ) -> ImageDetections:
-    """Weighted boxes fusion: boxes of one object become one, at the mean of their corners weighted by score.
+    """Fuse the boxes of each object into one, at the mean of their corners weighted by score.
 
     Args:
         members: Boxes of one image by each of the E members, in the same classes and px.
         weights: Of each member, shape (E,).
         iou: Boxes of one class that overlap a fused box by more join it, best scores first.
-        min_score: Boxes of members that score less take no part.
+        min_score: Members' boxes that score less are dropped first.
 
     Returns:
-        Fused boxes, highest score first. A score is the mean of its boxes' weighted scores, times the share of the
-        members that saw it: what only one of two sees loses half.
+        Fused boxes, highest score first. A score is the mean of its boxes' weighted scores, times the share of members
+        that found the object: with one of two members it is halved.
 
     Source:
         Solovyev et al., Weighted boxes fusion (arXiv:1910.13302), section 3; scores as in the authors' package
-        ensemble-boxes 1.0.9 (MIT) with its defaults, with which the tests compare. Here boxes without an area are
-        skipped and ties in score go to the earlier member, so that equal inputs give equal boxes.
+        ensemble-boxes 1.0.9 (MIT) with its defaults, which the tests compare with. Boxes without an area are skipped,
+        and ties in score go to the earlier member, so that equal inputs give equal boxes.
     """
     total = float(np.sum(weights))
     boxes = np.concatenate([image.boxes_xyxy for image in members]).astype(np.float64)
@@ -96,8 +96,11 @@ def fuse(
     return found.rows(np.argsort(-found.scores, kind="stable"))
 
 
+_LEAST_SCORE = 0.05  # of members' boxes
+
+
 class EnsembleDetector:
-    """See `detectors.base.Detector`. Every member looks at its own side, or at the one that its line names."""
+    """See `detectors.base.Detector`. Every member runs at its own side, or at the one in its entry."""
 
     def __init__(self, spec: EnsembleSpec, members: Sequence[Detector], *, where: str) -> None:
         self.spec = spec
@@ -106,8 +109,7 @@ class EnsembleDetector:
         common = [name for name in members[0].class_names if all(name in other.class_names for other in members[1:])]
         if not (spec.classes or common):
             raise ConfigError(
-                f"{where}: expected members with a class of the same name, found none. Name them: "
-                f"classes: [vehicle=car+vehicle]."
+                f"{where}: the members have no class name in common. Map their names: classes: [vehicle=car+vehicle]."
             )
         self._classes = parse_classes(spec.classes or [f"{name}={name}" for name in common])
         self._index = [self._classes.index_for(member.name, member.class_names) for member in members]
@@ -118,31 +120,31 @@ class EnsembleDetector:
         return self.spec.members[row].side_px
 
     wants_originals = True
-    """Members are of several sizes, so `prepare` must be given whole frames."""
+    """`prepare` needs whole frames, because the members have different input sizes."""
 
     def network_size(self, height_px: int, width_px: int, side_px: int = 0) -> tuple[int, int]:
-        """See `Detector.network_size`: that of the member with the largest input, whatever `side_px` says."""
+        """See `Detector.network_size`: the largest of the members; ignores `side_px`."""
         del side_px
         sizes = [member.network_size(height_px, width_px, self._side(k)) for k, member in enumerate(self._members)]
         return max(sizes, key=lambda size: size[0] * size[1])
 
     def prepare(self, image: ImageArray, side_px: int = 0) -> NetworkInput:
-        """See `Detector.prepare`: the original as it is, which members bring to sizes of their own."""
+        """See `Detector.prepare`: the original, which each member resizes itself."""
         del side_px
         return NetworkInput(image, 1.0, 1.0, image.shape[0], image.shape[1])
 
     def detect(
         self, batch: Sequence[NetworkInput], *, min_score: float, features: Features = False
     ) -> list[ImageDetections]:
-        """See `Detector.detect`. Members are asked for more than `min_score`: what two see weakly may be strong."""
-        del features  # of which member?
-        seen: list[list[ImageDetections]] = []
+        """See `Detector.detect`. Uses members' boxes below `min_score`, as two weak boxes can make a strong one."""
+        del features
+        by_member: list[list[ImageDetections]] = []
         for row, (member, index) in enumerate(zip(self._members, self._index, strict=True)):
             inputs = [member.prepare(prepared.image, self._side(row)) for prepared in batch]
             found = member.detect(inputs, min_score=min(min_score, _LEAST_SCORE))
-            seen.append([self._classes.apply(image, index) for image in found])
+            by_member.append([self._classes.apply(image, index) for image in found])
         weights = [member.weight for member in self.spec.members]
-        fused = [fuse(images, weights, iou=self.spec.iou) for images in zip(*seen, strict=True)]
+        fused = [fuse(images, weights, iou=self.spec.iou) for images in zip(*by_member, strict=True)]
         return [image.rows(image.scores >= min_score) for image in fused]
 
     def predict(
@@ -165,51 +167,42 @@ class EnsembleDetector:
         return self
 
     def fingerprint(self) -> str:
-        """See `Detector.fingerprint`: of the description and of all members."""
+        """See `Detector.fingerprint`: covers the description and all members."""
         parts = [self.spec.to_json(), *(member.fingerprint() for member in self._members)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def gflops(self, height_px: int, width_px: int, side_px: int = 0) -> float:
-        """See `Detector.gflops`: of all members together; 0 when one cannot tell."""
+        """See `Detector.gflops`: the sum over all members; 0 if one is unknown."""
         del side_px
         parts = [member.gflops(height_px, width_px, self._side(k)) for k, member in enumerate(self._members)]
         return sum(parts) if all(parts) else 0.0
 
 
-_LEAST_SCORE = 0.05
-
-
 def load_ensemble(description: Path, weights: str, load: Callable[[DetectorRef], Detector]) -> EnsembleDetector:
-    """Build the ensemble that a .yaml describes.
+    """Build the ensemble of a description.
 
     Args:
-        description: The file.
-        weights: Must be empty: each member's line names its own.
+        description: The .yaml file.
+        weights: Must be empty: each member's entry names its own.
         load: Builds a member.
 
     Raises:
-        ConfigError: If the description is wrong, a member is an ensemble or lies in a store, or classes do not fit.
-        WeightsError: If a member's weights cannot be had.
+        ConfigError: If the description is invalid, a member is an ensemble or its weights lie in a store, or classes do
+            not fit.
+        WeightsError: If a member's weights are missing.
     """
     if weights:
-        raise ConfigError(
-            f"{description}: expected no weights for an ensemble, found {weights}. Name them in its members."
-        )
+        raise ConfigError(f"{description}: an ensemble takes no weights, found {weights}. Name them in its members.")
     spec = parse_config(EnsembleSpec, read_yaml(description), where=str(description))
-    return EnsembleDetector(
-        spec, [load(member_ref(description, member)) for member in spec.members], where=str(description)
-    )
+    members = [load(_member_ref(description, member)) for member in spec.members]
+    return EnsembleDetector(spec, members, where=str(description))
 
 
-def member_ref(description: Path, member: MemberSpec) -> DetectorRef:
-    """A member as a detector of its own, its paths made relative to where we are.
-
-    Raises:
-        ConfigError: If its weights lie in an object store.
-    """
+def _member_ref(description: Path, member: MemberSpec) -> DetectorRef:
+    """Name a member with paths relative to the working directory."""
     if "://" in member.weights:
         raise ConfigError(
-            f"{description}: expected members' weights as files, found {member.weights}. Fetch it and name the file."
+            f"{description}: members' weights must be files, found {member.weights}. Fetch it and name the file."
         )
     beside = {}
     for key in ("name", "weights"):

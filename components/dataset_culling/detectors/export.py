@@ -1,9 +1,9 @@
-"""A student as one ONNX file and the .yaml that describes it, so that it runs anywhere `detectors.exported` does.
+"""Export of a student to one ONNX file and the .yaml that describes it for `detectors.exported`.
 
 A = default boxes or cells of one image; h, w = the network's input size, H, W = the original image's.
 
-The file takes one image, (1, 3, h, w) float32, 0..255, of the one size that frames of (H, W) are brought to: a camera
-needs no other, and runtimes are quickest at a fixed one.
+The network takes one image, (1, 3, h, w) float32, 0..255. The size is fixed, because a camera needs no other and
+runtimes are fastest so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from dataset_culling.detectors.exported import ExportedDetectorSpec, InputSpec, OutputSpec, Runner
+from dataset_culling.detectors.exported import ExportedDetectorSpec, InputSpec, OutputSpec
+from dataset_culling.detectors.runtimes import RuntimeName
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
 from dataset_culling.detectors.torchvision_ssd import MAX_DETECTIONS, RetinaNetDetector, SsdDetector
@@ -29,7 +30,7 @@ NETWORK, DESCRIPTION = "student.onnx", "student.yaml"
 
 
 class _Boxes(nn.Module):
-    """R-CNN and RetinaNet: torchvision's own post-processing, which exports as it stands."""
+    """R-CNN and RetinaNet, with torchvision's own post-processing."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class _Boxes(nn.Module):
 
 
 class _Ssd(nn.Module):
-    """SSD: each default box once for each class, as SSD may see two in one place; `ExportedDetector` suppresses."""
+    """SSD: each default box once for each class; `ExportedDetector` runs non-maximum suppression."""
 
     def __init__(self, detector: SsdDetector) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class _Ssd(nn.Module):
         self._detector = detector
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits, offsets, default_boxes = self._detector._outputs(image)
+        logits, offsets, default_boxes = self._detector.outputs(image)
         scores = logits[0].softmax(1)[:, 1:]
         boxes = self.module.box_coder.decode_single(offsets[0], default_boxes)
         num_boxes, num_classes = scores.shape
@@ -58,7 +59,7 @@ class _Ssd(nn.Module):
 
 
 class _Yolox(nn.Module):
-    """YOLOX as Megvii export it: one table of cells, boxes undecoded, scores after the sigmoid."""
+    """YOLOX as in Megvii's export: one table of cells, boxes undecoded, scores after the sigmoid."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -77,9 +78,9 @@ def export_onnx(
     width_px: int,
     side_px: int = 0,
     min_score: float = 0.05,
-    runner: Runner = "onnx",
+    runner: RuntimeName = "onnx",
 ) -> Path:
-    """Write a student as `student.onnx` and `student.yaml` into a folder; see `export_network` for the arguments.
+    """Write a student as `student.onnx` and `student.yaml` into a folder; arguments as for `export_network`.
 
     Returns:
         The description, for `load_exported` or --teacher.
@@ -101,32 +102,32 @@ def export_network(
     width_px: int,
     side_px: int = 0,
     min_score: float = 0.05,
-    runner: Runner = "onnx",
+    runner: RuntimeName = "onnx",
 ) -> ExportedDetectorSpec:
-    """Write a student's network as one ONNX file, and say how it is used.
+    """Write a student's network as one ONNX file and return its description.
 
     Args:
-        detector: The student; left as it is, but for its memory format.
-        file: Where to; its folder must exist.
+        detector: The student; only its memory format changes.
+        file: The file to write; its folder must exist.
         height_px: H of the camera's frames.
         width_px: W of the camera's frames.
         side_px: Short side of the network's input; 0: the detector's own.
-        min_score: Boxes scoring less are dropped inside the network, where its post-processing is part of it.
-        runner: Who is to run it; OpenVINO reads ONNX, too.
+        min_score: The network drops boxes scoring less, if it contains the post-processing.
+        runner: Runtime named in the description.
 
     Returns:
-        The description; it names the file, as lying beside it.
+        The description, for a file beside the network.
 
     Raises:
         ConfigError: If this kind of detector cannot be exported.
     """
     h, w = detector.network_size(height_px, width_px, side_px)
-    network, output, shown = _network(detector, min_score)
+    network, output, changes = export_module(detector, min_score)
     spec = ExportedDetectorSpec(
         name=f"{detector.name}_{w}x{h}",
         format=runner,
         file=file.name,
-        input=InputSpec(height_px=h, width_px=w, **shown),
+        input=InputSpec(height_px=h, width_px=w, **changes),
         output=output,
         class_names=detector.class_names,
         nms_iou=_nms_iou(detector),
@@ -140,7 +141,7 @@ def export_network(
     quiet.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of tracing: sizes are meant to be fixed here
+            warnings.simplefilter("ignore")  # of tracing, which fixes sizes, as intended
             torch.onnx.export(
                 network.eval(), (example,), str(file), dynamo=False, opset_version=OPSET,
                 input_names=["image"], output_names=names,
@@ -150,8 +151,8 @@ def export_network(
     return spec
 
 
-def _network(detector: TorchDetector, min_score: float) -> tuple[nn.Module, OutputSpec, dict[str, Any]]:
-    """What is exported, what its outputs mean, and what it wants to be shown."""
+def export_module(detector: TorchDetector, min_score: float) -> tuple[nn.Module, OutputSpec, dict[str, Any]]:
+    """Return the module to export, the description of its outputs, and changes to that of its input."""
     named = {"layout": "boxes_scores_labels", "boxes": "boxes", "scores": "scores", "labels": "labels"}
     if isinstance(detector, RCNNDetector):
         detector.module.roi_heads.score_thresh = min_score  # type: ignore[union-attr]
@@ -162,12 +163,9 @@ def _network(detector: TorchDetector, min_score: float) -> tuple[nn.Module, Outp
     if isinstance(detector, SsdDetector):
         return _Ssd(detector), OutputSpec(**named), {}
     if isinstance(detector, YoloxDetector):
-        return (
-            _Yolox(detector.module),
-            OutputSpec(layout="yolox", boxes="cells"),
-            {"color": "BGR", "resize": "letterbox"},
-        )
-    raise ConfigError(f"{detector.name}: expected a detector that exports to ONNX, found a {type(detector).__name__}.")
+        changes = {"color": "BGR", "resize": "letterbox"}
+        return _Yolox(detector.module), OutputSpec(layout="yolox", boxes="cells"), changes
+    raise ConfigError(f"{detector.name}: a {type(detector).__name__} cannot be exported to ONNX.")
 
 
 def _nms_iou(detector: TorchDetector) -> float:

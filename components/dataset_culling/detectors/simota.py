@@ -1,11 +1,10 @@
-"""SimOTA: which of YOLOX's predictions answer for which object in one image.
+"""SimOTA: the assignment of YOLOX's predictions to the objects of one image.
 
-G = objects, A = predictions (one per cell of every level), Q = predictions near an object, P = predictions that are
-given an object.
+G = objects, A = predictions (one per cell of every level), Q = predictions near an object, P = assigned predictions.
 
 Source:
     Ge et al., YOLOX: Exceeding YOLO Series in 2021 (arXiv:2107.08430), section 2.1, SimOTA; after the released code
-    (Megvii YOLOX 0.3, Apache-2.0), with its loops over objects and its (G, Q, classes) cost tensor gone.
+    (Megvii YOLOX 0.3, Apache-2.0), without its loops over objects and its (G, Q, classes) cost tensor.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 CENTRE_RADIUS = 1.5
-"""A prediction may answer for an object whose centre lies this many strides or less from its own, along x and y."""
+"""Largest distance in strides, along x and y, from a prediction's centre to the centre of its object."""
 
 MOST_PREDICTIONS = 10
-"""An object is given at most this many predictions, and as many as their ten best overlaps add up to."""
+"""Most predictions of one object; the actual number is the sum of its ten best overlaps."""
 
 IOU_COST = 3.0
 _LOG_FLOOR = -100.0  # as in torch's binary cross entropy, so that a score of 0 or 1 costs much but not infinitely much
 
 
 class Assignment(NamedTuple):
-    """P predictions and the objects they answer for."""
+    """P predictions and their objects."""
 
     prediction: Tensor  # (P,) int64, rows of the image's A predictions, ascending
     truth: Tensor  # (P,) int64, rows of its G objects
-    iou: Tensor  # (P,) float32, how well the predicted box overlaps the object now
+    iou: Tensor  # (P,) float32, overlap of the predicted box with the object
 
 
 @torch.no_grad()
@@ -44,11 +43,11 @@ def assign(
     truths_xyxy: Tensor,
     truth_class_ids: Tensor,
 ) -> Assignment:
-    """Give each object a number of predictions that fits it, each prediction at most one object.
+    """Assign predictions to objects, each prediction to at most one object.
 
     The cost of a pair is the binary cross entropy of the prediction's class scores against the object's class, plus
-    three times -log of their overlap. An object takes the k predictions that cost it least, among those near its
-    centre, with k the sum of its ten best overlaps, at least 1. A prediction taken twice goes to the cheaper object.
+    three times -log of their overlap. An object takes the k cheapest predictions near its centre, where k is the sum of
+    its ten best overlaps, at least 1. A prediction taken twice goes to the cheaper object.
 
     Args:
         centres_xy: Centres of the predictions' cells, shape (A, 2), network px.
@@ -73,7 +72,7 @@ def assign(
     score_QC = (class_logits[candidate].sigmoid() * objectness[candidate].sigmoid()[:, None]).sqrt()
     yes_QC = score_QC.log().clamp(min=_LOG_FLOOR)
     no_QC = torch.log1p(-score_QC).clamp(min=_LOG_FLOOR)
-    # The sum over classes of the cross entropy with a one-hot target, without spreading it over G, Q and C at once.
+    # The sum over classes of the cross entropy with a one-hot target, without a (G, Q, C) tensor.
     class_cost_GQ = (no_QC - yes_QC).T[truth_class_ids] - no_QC.sum(1)
     cost_GQ = class_cost_GQ - IOU_COST * torch.log(iou_GQ + 1e-8)
     cost_GQ = cost_GQ.masked_fill(~near_GQ, torch.inf)

@@ -1,4 +1,4 @@
-"""What all torch detectors share: input sizes, batching, mapping boxes back, operation counts, state.
+"""The base class of torch detectors: input sizes, batching, mapping boxes back, operation counts, state.
 
 K = boxes in one image, B = images in a batch; h, w = the network's input size, H, W = the original image's.
 """
@@ -13,13 +13,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dataset_culling.detectors.base import Features, NetworkInput, Precision
+from dataset_culling.detectors.base import Features, NetworkInput, Precision, resize_image
 from dataset_culling.detectors.compact import Layers, layers_of, reshape
 from dataset_culling.errors import ConfigError
 from dataset_culling.types import ClassMap, Float32Array, ImageArray, ImageDetections
@@ -27,20 +26,20 @@ from dataset_culling.types import ClassMap, Float32Array, ImageArray, ImageDetec
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What one training image holds, in network px; boxes marked `ignore` are neither object nor background."""
+    """The labels of one training image, in network px; boxes marked `ignore` are neither object nor background."""
 
     boxes_xyxy: Tensor  # (K, 4) float32
     class_ids: Tensor  # (K,) int64
-    weights: Tensor  # (K,) float32, how much each box counts (soft labels); 1 is a full label
+    weights: Tensor  # (K,) float32, weight of each box (soft labels); 1 is a full label
     ignore: Tensor  # (K,) bool
 
 
 @contextmanager
 def running_statistics(module: nn.Module, *, when: bool) -> Iterator[None]:
-    """Inside, batch norm uses its running statistics where `when` holds.
+    """Make batch norm use its running statistics inside, if `when` holds.
 
-    For batches of one image, as a map of 1x1 has no variance of its own and torch refuses to train on it; and for
-    looking at images that are not trained on, whose statistics would stay.
+    For batches of one image, because a map of 1x1 has no variance and torch refuses to train on it; and for images that
+    are not trained on, whose statistics would stay.
     """
     changed = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d) and part.training] if when else []
     for part in changed:
@@ -53,53 +52,46 @@ def running_statistics(module: nn.Module, *, when: bool) -> Iterator[None]:
 
 
 class TorchDetector(ABC):
-    """A detector that is a torch module. Subclasses give `forward`, `losses` and `replace_head`."""
+    """A detector that is a torch module. Subclasses implement `forward`, `losses` and `replace_head`."""
 
     divisor = 1  # network sides are multiples of this
     min_side_px = 64
     max_side_px = 1333
-    weighs_labels = True  # whether `losses` looks at Target.weights
-    replaced: tuple[str, ...] = ()  # parts of the module that `replace_head` makes anew, by name
+    weighs_labels = True  # whether `losses` uses Target.weights
+    replaced: tuple[str, ...] = ()  # names of the parts that `replace_head` replaces
 
     def __init__(self, name: str, module: nn.Module, class_names: Sequence[str], *, full_side_px: int) -> None:
         self.name = name
         self.module = module.eval()
         self.class_names = tuple(class_names)
         self.full_side_px = full_side_px
-        self.compact = False  # whether layers are smaller than the builder makes them, or two in the place of one
-        self._compute: torch.dtype | None = None  # what `detect` computes in; None: the weights' own type
-
-    # -- what a subclass gives
+        self.compact = False  # whether layers are smaller than the builder makes them, or split in two
+        self._compute: torch.dtype | None = None  # number format of `detect`; None: the weights' own type
 
     @abstractmethod
     def forward(self, batch: Tensor, *, min_score: float) -> list[ImageDetections]:
-        """Boxes in network px for a batch (B, 3, h, w) uint8 RGB on the module's device; module in eval mode."""
+        """Find boxes in network px for a batch (B, 3, h, w) uint8 RGB on the module's device; module in eval mode."""
 
     @abstractmethod
     def losses(self, batch: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        """Named scalar losses of a batch (B, 3, h, w) uint8 RGB; their sum is what training minimises."""
+        """Compute named scalar losses of a batch (B, 3, h, w) uint8 RGB; training minimises their sum."""
 
     @abstractmethod
     def replace_head(self, sources: Sequence[Sequence[int]]) -> None:
-        """Give the module a head for len(sources) classes.
+        """Replace the head by one for len(sources) classes.
 
         Class c starts from the mean of the old head's weights for the old class ids in sources[c], which is never
-        empty, so that the new head begins by saying about what the old one said.
+        empty, so that the new head starts close to the old one.
         """
 
-    # -- what all share
-
     def losses_by_image(self, batch: Tensor, targets: Sequence[Target]) -> Tensor:
-        """What `losses` adds up to for each image alone, by batch norms' running statistics; nothing is learnt.
+        """Compute the sum of `losses` for each image alone, (B,) float32, with batch norms' running statistics.
 
-        Here image by image. Subclasses look at the whole batch at once, and draw their samples in the same order.
+        This default runs image by image. Subclasses run the whole batch at once and draw samples in the same order.
 
         Args:
             batch: (B, 3, h, w) uint8 RGB; the module in training mode.
             targets: B of them.
-
-        Returns:
-            Shape (B,), float32.
         """
         with running_statistics(self.module, when=True):
             return torch.stack(
@@ -108,7 +100,7 @@ class TorchDetector(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the module's parameters lie."""
+        """The device of the module's parameters."""
         return next(self.module.parameters()).device
 
     def to(self, device: torch.device | str) -> Self:
@@ -116,22 +108,22 @@ class TorchDetector(ABC):
         self.module.to(device)
         return self
 
-    def network_size(self, height_px: int, width_px: int, side_px: int = 0) -> tuple[int, int]:
-        """See `Detector.network_size`: aspect kept, sides rounded up to `divisor`, within the limits."""
+    def content_size(self, height_px: int, width_px: int, side_px: int = 0) -> tuple[int, int]:
+        """Return the size of an original after scaling within the limits, aspect kept."""
         side = min(max(side_px or self.full_side_px, self.min_side_px), self.max_side_px)
-        scale = side / min(height_px, width_px)
-        scale = min(scale, self.max_side_px / max(height_px, width_px))
-        sides = [max(round(full * scale), 1) for full in (height_px, width_px)]
-        return tuple(-(-full // self.divisor) * self.divisor for full in sides)  # type: ignore[return-value]
+        scale = min(side / min(height_px, width_px), self.max_side_px / max(height_px, width_px))
+        return max(round(height_px * scale), 1), max(round(width_px * scale), 1)
+
+    def network_size(self, height_px: int, width_px: int, side_px: int = 0) -> tuple[int, int]:
+        """See `Detector.network_size`: the content's sides, rounded up to `divisor`."""
+        h, w = self.content_size(height_px, width_px, side_px)
+        return -(-h // self.divisor) * self.divisor, -(-w // self.divisor) * self.divisor
 
     def prepare(self, image: ImageArray, side_px: int = 0) -> NetworkInput:
-        """Bring an original (H, W, 3) uint8 RGB to the network's input size; area averaging when it shrinks."""
+        """See `Detector.prepare`: stretches to the network's input size."""
         height, width = image.shape[:2]
         h, w = self.network_size(height, width, side_px)
-        if (h, w) != (height, width):
-            how = cv2.INTER_AREA if h < height else cv2.INTER_LINEAR
-            image = cv2.resize(image, (w, h), interpolation=how).astype(np.uint8, copy=False)
-        return NetworkInput(image, w / width, h / height, height, width)
+        return NetworkInput(resize_image(image, h, w), w / width, h / height, height, width)
 
     def predict(
         self, images: Sequence[ImageArray], *, side_px: int = 0, min_score: float = 0.05, batch_size: int = 8
@@ -140,10 +132,9 @@ class TorchDetector(ABC):
         found: list[ImageDetections] = [ImageDetections.empty()] * len(images)
         buckets: dict[tuple[int, ...], list[tuple[int, NetworkInput]]] = {}
 
-        def look(bucket: list[tuple[int, NetworkInput]]) -> None:
-            for (row, _), boxes in zip(
-                bucket, self.detect([seen for _, seen in bucket], min_score=min_score), strict=True
-            ):
+        def run(bucket: list[tuple[int, NetworkInput]]) -> None:
+            batch = [prepared for _, prepared in bucket]
+            for (row, _), boxes in zip(bucket, self.detect(batch, min_score=min_score), strict=True):
                 found[row] = boxes
 
         for row, image in enumerate(images):
@@ -151,24 +142,20 @@ class TorchDetector(ABC):
             bucket = buckets.setdefault(prepared.image.shape, [])
             bucket.append((row, prepared))
             if len(bucket) == batch_size:
-                look(buckets.pop(prepared.image.shape))
+                run(buckets.pop(prepared.image.shape))
         for bucket in buckets.values():
-            look(bucket)
+            run(bucket)
         return found
 
     def detect(
         self, batch: Sequence[NetworkInput], *, min_score: float, features: Features = False
     ) -> list[ImageDetections]:
-        """See `Detector.detect`. Batches are channels-last, as decoded images are: no copy turns them round.
+        """See `Detector.detect`. Batches are channels-last, as decoded images are, so that no copy is needed.
 
-        Args:
-            batch: Prepared images of one network size.
-            min_score: Boxes scoring less are dropped.
-            features: Whether to tell, from the same forward pass, what each image looks like to the network: the mean
-                over each map that the backbone gives, one map's channels after the other's; or over some of them.
+        `features` are the means over each of the backbone's maps, from the same forward pass.
 
         Raises:
-            ConfigError: If the backbone does not give one of the maps.
+            ConfigError: If `features` names a map that the backbone does not have.
         """
         stacked = torch.from_numpy(np.stack([prepared.image for prepared in batch]))
         device = self.device
@@ -180,20 +167,17 @@ class TorchDetector(ABC):
         maps: list[Tensor] = []
         watch = self.watched_maps(maps) if features else nullcontext()
         try:
-            with (
-                watch,
-                torch.inference_mode(),
-                torch.autocast(device.type, self._compute, enabled=self._compute is not None),
-            ):
+            autocast = torch.autocast(device.type, self._compute, enabled=self._compute is not None)
+            with watch, torch.inference_mode(), autocast:
                 images = self.forward(pixels, min_score=min_score)
-                looks = _looks(self._chosen(maps, features)) if features else [None] * len(batch)
+                embedded = _means(self._chosen(maps, features)) if features else [None] * len(batch)
         finally:
             self.module.train(was_training)
-        return [_in_original(boxes, prepared, look) for boxes, prepared, look in zip(images, batch, looks, strict=True)]
+        return [_in_original(*parts) for parts in zip(images, batch, embedded, strict=True)]
 
     @contextmanager
     def watched_maps(self, into: list[Tensor]) -> Iterator[None]:
-        """Inside, every forward pass leaves the backbone's feature maps, each (B, C, h', w'), in `into`."""
+        """Append the backbone's feature maps, each (B, C, h', w'), of every forward pass inside to `into`."""
         backbone = self.module.get_submodule("backbone")
         hook = backbone.register_forward_hook(lambda _, __, found: into.extend(_maps(found)))
         try:
@@ -202,45 +186,42 @@ class TorchDetector(ABC):
             hook.remove()
 
     def _chosen(self, maps: Sequence[Tensor], features: Features) -> Sequence[Tensor]:
-        """The maps asked for, all for True."""
-        if isinstance(features, bool):
+        if isinstance(features, bool):  # True: all
             return maps
         if unknown := [number for number in features if not 0 <= number < len(maps)]:
             raise ConfigError(
-                f"feature_maps: expected maps 0 to {len(maps) - 1}, which {self.name} gives, found {unknown[0]}. "
-                f"An empty list means all."
+                f"feature_maps: {self.name} has maps 0 to {len(maps) - 1}, not {unknown[0]}. An empty list means all."
             )
         return [maps[number] for number in features]
 
     def feature_maps(self, batch: Tensor) -> list[Tensor]:
-        """The backbone's feature maps, each (B, C, h', w'), of a batch (B, 3, h, w) uint8 RGB; no more is run."""
+        """Run the backbone alone on (B, 3, h, w) uint8 RGB and return its feature maps, each (B, C, h', w')."""
         maps: list[Tensor] = []
 
         def stop(_: nn.Module, __: Any, found: Any) -> None:
             maps.extend(_maps(found))
-            raise _SeenEnough
+            raise _BackboneDone
 
         hook = self.module.get_submodule("backbone").register_forward_hook(stop)
         try:
             self.forward(batch, min_score=1.0)
-        except _SeenEnough:
+        except _BackboneDone:
             pass
         finally:
             hook.remove()
         return maps
 
     def last_layers(self, batch: Tensor, targets: Sequence[Target]) -> dict[str, nn.Module]:
-        """The heads' last layers, by name: convolutions and matrices with none between them and a batch's losses.
+        """Find the heads' last layers by name: convolutions and matrices directly before a batch's losses.
 
-        They are read off the graph of the losses, so a subclass need not name them. Layers whose weights do not learn
-        are passed over.
+        They are read off the graph of the losses. Frozen layers are skipped.
 
         Args:
             batch: (B, 3, h, w) uint8 RGB on the module's device; module in training mode.
-            targets: As for `losses`; with a box, as some losses are none without.
+            targets: As for `losses`, with at least one box, because some losses need one.
 
         Returns:
-            In the module's order; never empty for a detector that can learn.
+            In the module's order; never empty for a detector with trainable layers.
         """
         made: dict[Any, str] = {}
 
@@ -293,10 +274,9 @@ class TorchDetector(ABC):
         return found.hexdigest()
 
     def gflops(self, height_px: int, width_px: int, side_px: int = 0) -> float:
-        """Measured on a grey image by torch's FlopCounterMode (convolutions and matrix products; 2 per multiply-add).
+        """Measure with torch's FlopCounterMode on a grey image (convolutions and matrix products; 2 per multiply-add).
 
-        A two-stage detector is counted with its full number of proposals' heads only as far as a grey image gives
-        proposals, so the figure is its usual cost, not its worst.
+        For two-stage detectors the grey image decides the number of proposals: the usual cost, not the worst.
         """
         h, w = self.network_size(height_px, width_px, side_px)
         batch = torch.full((1, 3, h, w), 114, dtype=torch.uint8, device=self.device)
@@ -310,11 +290,11 @@ class TorchDetector(ABC):
         return float(counter.get_total_flops()) / 1e9
 
     def num_parameters(self) -> int:
-        """Parameters of the module."""
+        """Count the parameters of the module."""
         return sum(parameter.numel() for parameter in self.module.parameters())
 
     def specialise(self, class_map: ClassMap) -> Self:
-        """A copy whose classes are the camera's, its head begun from the mapped classes' weights.
+        """Copy the detector with the camera's classes; the new head starts from the mapped classes' weights.
 
         Raises:
             ConfigError: If one of the camera's classes has no source among this detector's.
@@ -328,21 +308,17 @@ class TorchDetector(ABC):
         return own
 
     def state(self) -> dict[str, Tensor]:
-        """Weights for saving: contiguous, on the CPU, names as in the module."""
+        """Return the weights for saving: contiguous, on the CPU, names as in the module."""
         return {key: value.detach().cpu().contiguous().clone() for key, value in self.module.state_dict().items()}
 
     def layers(self) -> dict[str, tuple[int, ...]]:
-        """The sizes that a weights file must say for `load_state` to rebuild the module; none if it is the builder's.
-
-        See `dataset_culling.detectors.compact`.
-        """
+        """Return the layer sizes that a weights file must hold; empty for the builder's sizes. See `compact`."""
         return layers_of(self.module) if self.compact else {}
 
     def load_state(self, state: Mapping[str, Any], *, where: str, layers: Layers | None = None) -> None:
-        """Load weights, after bringing layers to the sizes that their file says.
+        """Resize layers to the sizes in the file, then load the weights.
 
-        See `dataset_culling.detectors.weights.load_state` for the errors, and `compact.reshape`, after whose error the
-        detector is of no use.
+        See `weights.load_state` and `compact.reshape` for the errors; after an error of `reshape` discard the detector.
         """
         from dataset_culling.detectors.weights import load_state
 
@@ -353,30 +329,37 @@ class TorchDetector(ABC):
 
 
 def summed(losses: Mapping[str, Tensor]) -> Tensor:
-    """The sum of named scalar losses, float32."""
+    """Add up named scalar losses, float32."""
     return torch.stack([part.float() for part in losses.values()]).sum()
 
 
-class _SeenEnough(Exception):
-    """Ends a forward pass behind the backbone."""
+def to_numpy(boxes_xyxy: Tensor, scores: Tensor, class_ids: Tensor) -> ImageDetections:
+    """Gather the tensors of one image as arrays."""
+    return ImageDetections(
+        boxes_xyxy.float().cpu().numpy(), scores.float().cpu().numpy(), class_ids.cpu().numpy().astype(np.int64)
+    )
+
+
+class _BackboneDone(Exception):
+    """Ends a forward pass after the backbone."""
 
 
 def _maps(found: Any) -> list[Tensor]:
-    """A backbone's feature maps, each (B, C, h, w): torchvision gives a dict, YOLOX a tuple, plain ones a tensor."""
+    """List a backbone's feature maps: torchvision returns a dict, YOLOX a tuple, plain ones a tensor (B, C, h, w)."""
     if isinstance(found, Tensor):
         return [found]
     return list(found.values() if isinstance(found, Mapping) else found)
 
 
-def _looks(maps: Sequence[Tensor]) -> list[Float32Array]:
-    """The mean of each map over its pixels, float32 (D,) for each image."""
+def _means(maps: Sequence[Tensor]) -> list[Float32Array]:
+    """Average each map over its pixels: float32 (D,) for each image."""
     return list(torch.cat([one.float().mean(dim=(2, 3)) for one in maps], dim=1).cpu().numpy())
 
 
-def _in_original(found: ImageDetections, prepared: NetworkInput, look: Float32Array | None) -> ImageDetections:
-    """Boxes in network px to px of the original, clipped to it, highest score first."""
+def _in_original(found: ImageDetections, prepared: NetworkInput, embedded: Float32Array | None) -> ImageDetections:
+    """Map boxes from network px to px of the original, clipped to it, highest score first."""
     scale = np.array([prepared.scale_x, prepared.scale_y] * 2, np.float32)
     limit = np.array([prepared.width_px, prepared.height_px] * 2, np.float32)
     original = np.clip(found.boxes_xyxy / scale, 0, limit).astype(np.float32)
     order = np.argsort(-found.scores, kind="stable")
-    return ImageDetections(original, found.scores, found.class_ids, look).rows(order)
+    return ImageDetections(original, found.scores, found.class_ids, embedded).rows(order)

@@ -1,4 +1,4 @@
-"""The R-CNN family: torchvision's Faster R-CNN as it stands, the paper's ResNet-18 and ResNet-101 built with its parts.
+"""The R-CNN family: torchvision's Faster R-CNN, and the paper's ResNet-18 and ResNet-101 built from its parts.
 
 K = boxes in one image, B = images in a batch; h, w = the network's input size.
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,23 +18,24 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import FrozenBatchNorm2d, box_iou
+from torchvision.ops import FrozenBatchNorm2d
 
-from dataset_culling.detectors.torch_base import Target, TorchDetector, running_statistics, summed
-from dataset_culling.detectors.torchvision_common import usable
+from dataset_culling.detectors.torch_base import Target, TorchDetector, running_statistics, summed, to_numpy
+from dataset_culling.detectors.torchvision_common import (
+    PreparedTransform,
+    is_near,
+    torchvision_targets,
+    use_published_norms,
+)
 from dataset_culling.detectors.weights import Found, detector_state, torchvision_state
 from dataset_culling.types import ImageDetections
 
-IGNORE_IOU = 0.5
-"""Anchors and proposals that overlap a doubtful box by more than this are no background."""
-
 
 class RCNNDetector(TorchDetector):
-    """Faster R-CNN behind `TorchDetector`. Ignore boxes are honoured; label weights are in the box head's losses.
+    """Faster R-CNN as a `TorchDetector`, with ignore boxes; label weights count in the box head's losses only.
 
-    Proposals are of no class, and what the teacher doubts is mostly the class: the RPN takes every box alike.
-    Its internal resize is switched off: images come prepared, so that scoring and training see the same pixels.
+    The RPN takes every box alike, because proposals have no class and the teacher mostly doubts the class. The internal
+    resize is off: images come prepared, so that scoring and training use the same pixels.
     """
 
     replaced = ("roi_heads.box_predictor",)
@@ -44,7 +44,7 @@ class RCNNDetector(TorchDetector):
         self, name: str, module: detection.FasterRCNN, class_names: Sequence[str], *, full_side_px: int
     ) -> None:
         super().__init__(name, module, class_names, full_side_px=full_side_px)
-        module.transform.__class__ = _PreparedTransform
+        module.transform.__class__ = PreparedTransform
         module.rpn.__class__ = _IgnoringRPN
         module.roi_heads.__class__ = _IgnoringRoIHeads
 
@@ -52,24 +52,19 @@ class RCNNDetector(TorchDetector):
         """See `TorchDetector.forward`."""
         self.module.roi_heads.score_thresh = min_score  # type: ignore[union-attr]
         found = self.module(list(batch.float().div_(255)))
-        return [
-            ImageDetections(
-                image["boxes"].float().cpu().numpy(),
-                image["scores"].float().cpu().numpy(),
-                image["labels"].cpu().numpy().astype(np.int64) - 1,
-            )
-            for image in found
-        ]
+        return [to_numpy(image["boxes"], image["scores"], image["labels"] - 1) for image in found]
 
     def losses(self, batch: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """See `TorchDetector.losses`: torchvision's four, RPN and RoI, classification and regression."""
-        losses: dict[str, Tensor] = self.module(list(batch.float().div_(255)), self._wanted(targets))
+        losses: dict[str, Tensor] = self.module(
+            list(batch.float().div_(255)), torchvision_targets(targets, first_class=1)
+        )
         return losses
 
     def losses_by_image(self, batch: Tensor, targets: Sequence[Target]) -> Tensor:
-        """See `TorchDetector.losses_by_image`: the trunk sees the whole batch, RPN and box head image by image."""
+        """See `TorchDetector.losses_by_image`: the trunk runs on the whole batch, RPN and box head image by image."""
         module: Any = self.module
-        wanted = self._wanted(targets)
+        wanted = torchvision_targets(targets, first_class=1)
         found = []
         with running_statistics(module, when=True):
             images, _ = module.transform(list(batch.float().div_(255)))
@@ -82,24 +77,8 @@ class RCNNDetector(TorchDetector):
                 found.append(summed(of_heads | of_rpn))
         return torch.stack(found)
 
-    @staticmethod
-    def _wanted(targets: Sequence[Target]) -> list[dict[str, Tensor]]:
-        """The targets as torchvision takes them."""
-        wanted = []
-        for target in targets:
-            sure = ~target.ignore & usable(target.boxes_xyxy)
-            wanted.append(
-                {
-                    "boxes": target.boxes_xyxy[sure],
-                    "labels": target.class_ids[sure] + 1,
-                    "weights": target.weights[sure],
-                    "ignore_boxes": target.boxes_xyxy[target.ignore],
-                }
-            )
-        return wanted
-
     def replace_head(self, sources: Sequence[Sequence[int]]) -> None:
-        """See `TorchDetector.replace_head`; the background row is kept."""
+        """See `TorchDetector.replace_head`; keeps the background row."""
         predictor: Any = self.module.roi_heads.box_predictor  # type: ignore[union-attr]
         rows = [[0], *([old + 1 for old in olds] for olds in sources)]
         predictor.cls_score = _mapped_linear(predictor.cls_score, rows, per_class=1)
@@ -107,7 +86,7 @@ class RCNNDetector(TorchDetector):
 
 
 def _mapped_linear(old: nn.Linear, rows: Sequence[Sequence[int]], *, per_class: int) -> nn.Linear:
-    """A linear layer whose class c has the mean weights of the old classes rows[c]."""
+    """Build a linear layer whose class c has the mean weights of the old classes rows[c]."""
     new = nn.Linear(old.in_features, len(rows) * per_class).to(old.weight.device)
     weight = old.weight.detach().reshape(-1, per_class, old.in_features)
     bias = old.bias.detach().reshape(-1, per_class)
@@ -117,23 +96,14 @@ def _mapped_linear(old: nn.Linear, rows: Sequence[Sequence[int]], *, per_class: 
     return new
 
 
-class _PreparedTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """Normalises and batches, but leaves the size alone: `TorchDetector.prepare` has seen to it."""
-
-    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
-        return image, target
-
-
 class _IgnoringRPN(RegionProposalNetwork):  # type: ignore[misc]
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
     ) -> tuple[list[Tensor], list[Tensor]]:
         labels, matched = super().assign_targets_to_anchors(anchors, targets)
         for label, anchor, target in zip(labels, anchors, targets, strict=True):
-            doubtful = target["ignore_boxes"]
-            if len(doubtful):
-                near = box_iou(anchor, doubtful).amax(1) > IGNORE_IOU
-                label[near & (label == 0)] = -1.0
+            if len(target["ignore_boxes"]):
+                label[is_near(anchor, target["ignore_boxes"]) & (label == 0)] = -1.0
         return labels, matched
 
 
@@ -165,30 +135,29 @@ class _IgnoringRoIHeads(RoIHeads):  # type: ignore[misc]
         matched, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
         for label, proposal, doubtful in zip(labels, proposals, self._ignore_boxes, strict=True):
             if len(doubtful):
-                near = box_iou(proposal, doubtful).amax(1) > IGNORE_IOU
-                label[near & (label == 0)] = -1
+                label[is_near(proposal, doubtful) & (label == 0)] = -1
         return matched, labels
 
 
 def _weighted_losses(
     class_logits: Tensor, boxes: Tensor, labels: Tensor, regression: Tensor, weights: Tensor
 ) -> dict[str, Tensor]:
-    """torchvision's `fastrcnn_loss` with each of R regions counting as much as its weight.
+    """Compute torchvision's `fastrcnn_loss` with a weight for each of R regions.
 
     Args:
         class_logits: (R, classes + 1).
-        boxes: (R, 4 (classes + 1)), what the head says.
+        boxes: (R, 4 (classes + 1)), the head's output.
         labels: (R,), 0 is background.
-        regression: (R, 4), what it should say.
+        regression: (R, 4), its target.
         weights: (R,); with all 1 the losses are torchvision's.
     """
     entropy = F.cross_entropy(class_logits, labels, reduction="none")
     objects = torch.where(labels > 0)[0]
-    said = boxes.reshape(len(labels), -1, 4)[objects, labels[objects]]
-    apart = F.smooth_l1_loss(said, regression[objects], beta=1 / 9, reduction="none").sum(1)
+    predicted = boxes.reshape(len(labels), -1, 4)[objects, labels[objects]]
+    error = F.smooth_l1_loss(predicted, regression[objects], beta=1 / 9, reduction="none").sum(1)
     return {
         "loss_classifier": (entropy * weights).mean(),
-        "loss_box_reg": (apart * weights[objects]).sum() / labels.numel(),
+        "loss_box_reg": (error * weights[objects]).sum() / labels.numel(),
     }
 
 
@@ -200,44 +169,42 @@ def _build_coco(name: str, weights: str, module: detection.FasterRCNN, enum: Wei
 
 
 def build_mobilenet_v3_large_320_fpn(weights: str) -> RCNNDetector:
-    """torchvision's fasterrcnn_mobilenet_v3_large_320_fpn; weights: a name, a file, or 'none' for random ones."""
+    """Build torchvision's fasterrcnn_mobilenet_v3_large_320_fpn; weights: a name, a file, or 'none' for random ones."""
     module = detection.fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None)
     enum = detection.FasterRCNN_MobileNet_V3_Large_320_FPN_Weights
     return _build_coco("fasterrcnn_mobilenet_v3_large_320_fpn", weights, module, enum, 320)
 
 
 def build_resnet50_fpn_v2(weights: str) -> RCNNDetector:
-    """torchvision's fasterrcnn_resnet50_fpn_v2; weights: a name, a file, or 'none' for random ones."""
+    """Build torchvision's fasterrcnn_resnet50_fpn_v2; weights: a name, a file, or 'none' for random ones."""
     module = detection.fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None)
     enum = detection.FasterRCNN_ResNet50_FPN_V2_Weights
     return _build_coco("fasterrcnn_resnet50_fpn_v2", weights, module, enum, 800)
 
 
 def build_mobilenet_v3_large_fpn(weights: str) -> RCNNDetector:
-    """torchvision's fasterrcnn_mobilenet_v3_large_fpn; weights: a name, a file, or 'none' for random ones."""
+    """Build torchvision's fasterrcnn_mobilenet_v3_large_fpn; weights: a name, a file, or 'none' for random ones."""
     module = detection.fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None)
     enum = detection.FasterRCNN_MobileNet_V3_Large_FPN_Weights
     return _build_coco("fasterrcnn_mobilenet_v3_large_fpn", weights, module, enum, 800)
 
 
 def build_resnet50_fpn(weights: str) -> RCNNDetector:
-    """torchvision's fasterrcnn_resnet50_fpn; weights: a name, a file, or 'none' for random ones."""
+    """Build torchvision's fasterrcnn_resnet50_fpn; weights: a name, a file, or 'none' for random ones."""
     module = detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.eps = 1e-9  # the published weights were trained with none; torchvision sets 0 and never trains it
+    use_published_norms(module)
     enum = detection.FasterRCNN_ResNet50_FPN_Weights
     return _build_coco("fasterrcnn_resnet50_fpn", weights, module, enum, 800)
 
 
 def _build_resnet(name: str, backbone: str, weights: str, enum: WeightsEnum) -> RCNNDetector:
-    """The paper's detectors: 600 px short side, 300 proposals at inference, as jwyang's code that it trained with.
+    """Build one of the paper's detectors: 600 px short side, 300 proposals at inference, as in jwyang's code.
 
     No COCO weights are published for them in torchvision's format. IMAGENET1K_V1 gives the backbone alone.
     """
     imagenet = weights.startswith(("IMAGENET", "DEFAULT"))
     found = Found(None) if imagenet else detector_state(name, weights, None)
-    # As torchvision does: frozen norms for weights that bring their statistics. Without any, a deep network explodes.
+    # As in torchvision: frozen norms for weights with statistics. Without any, a deep network explodes.
     learns_statistics = weights == "none" or (
         found.state is not None and any(key.endswith("num_batches_tracked") for key in found.state)
     )
@@ -256,7 +223,7 @@ def _build_resnet(name: str, backbone: str, weights: str, enum: WeightsEnum) -> 
 
 
 def _load(detector: RCNNDetector, found: Found, weights: str) -> None:
-    """Give a detector the head for a file's classes, and its weights."""
+    """Replace the head for a file's classes, then load its weights."""
     if found.class_names:
         detector.replace_head([[0]] * len(found.class_names))
         detector.class_names = found.class_names
@@ -265,27 +232,15 @@ def _load(detector: RCNNDetector, found: Found, weights: str) -> None:
 
 
 def build_resnet18_fpn(weights: str) -> RCNNDetector:
-    """The paper's student; weights: a file, IMAGENET1K_V1 (backbone only), or 'none' for random ones."""
+    """Build the paper's student; weights: a file, IMAGENET1K_V1 (backbone only), or 'none' for random ones."""
     return _build_resnet("fasterrcnn_resnet18_fpn", "resnet18", weights, ResNet18_Weights)
 
 
 def build_resnet34_fpn(weights: str) -> RCNNDetector:
-    """Between the paper's two; weights: a file, IMAGENET1K_V1 (backbone only), or 'none' for random ones."""
+    """Build a size between these two; weights: a file, IMAGENET1K_V1 (backbone only), or 'none' for random ones."""
     return _build_resnet("fasterrcnn_resnet34_fpn", "resnet34", weights, ResNet34_Weights)
 
 
 def build_resnet101_fpn(weights: str) -> RCNNDetector:
-    """The paper's teacher; weights: a file, IMAGENET1K_V1 (backbone only), or 'none' for random ones."""
+    """Build the paper's teacher; weights: a file, IMAGENET1K_V1 (backbone only), or 'none' for random ones."""
     return _build_resnet("fasterrcnn_resnet101_fpn", "resnet101", weights, ResNet101_Weights)
-
-
-__all__ = [
-    "RCNNDetector",
-    "build_mobilenet_v3_large_320_fpn",
-    "build_mobilenet_v3_large_fpn",
-    "build_resnet18_fpn",
-    "build_resnet34_fpn",
-    "build_resnet50_fpn",
-    "build_resnet50_fpn_v2",
-    "build_resnet101_fpn",
-]

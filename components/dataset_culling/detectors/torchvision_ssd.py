@@ -3,8 +3,8 @@
 K = boxes in one image, B = images in a batch, A = default boxes of one image, C = classes without background;
 h, w = the network's input size.
 
-Adapted: `SsdDetector` follows torchvision's SSD for losses and post-processing (BSD-3-Clause), without its loop over
-classes, and with label weights, ignore boxes and something to learn from images without objects.
+Adapted: `SsdDetector` follows torchvision's SSD (BSD-3-Clause) for losses and post-processing, without its loop over
+classes. It adds label weights, ignore boxes and a loss for images without objects.
 
 Source:
     Liu et al., SSD: Single Shot MultiBox Detector (arXiv:1512.02325); Sandler et al., MobileNetV2 (arXiv:1801.04381,
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,28 +24,30 @@ from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
-from dataset_culling.detectors.torch_base import Target, TorchDetector, running_statistics, summed
+from dataset_culling.detectors.torch_base import Target, TorchDetector, running_statistics, summed, to_numpy
 from dataset_culling.detectors.torchvision_common import (
     COCO_IDS,
     COCO_NAMES,
-    IGNORE_IOU,
     PreparedTransform,
+    is_near,
     mapped_conv,
+    torchvision_targets,
     usable,
+    use_published_norms,
 )
 from dataset_culling.detectors.weights import detector_state, torchvision_state
 from dataset_culling.errors import WeightsError
 from dataset_culling.types import ImageDetections
 
 MAX_DETECTIONS = 100
-NUM_PUBLISHED_COLUMNS = 91  # of torchvision's COCO heads: background, 80 classes, 10 that mean nothing
+NUM_PUBLISHED_COLUMNS = 91  # of torchvision's COCO heads: background, 80 classes, 10 unused
 
 
 class SsdDetector(TorchDetector):
-    """SSD behind `TorchDetector`: label weights and ignore boxes are honoured.
+    """SSD as a `TorchDetector`, with label weights and ignore boxes.
 
-    Every image is stretched to a square, as in the published training: default boxes are shares of the image, and a
-    square of another side only makes the grids finer or coarser. `side_px` is the square's side.
+    Every image is stretched to a square of `side_px`, as in the published training. Default boxes are fractions of the
+    image, so another side only makes the grids finer or coarser.
     """
 
     module: SSD
@@ -57,8 +58,8 @@ class SsdDetector(TorchDetector):
         side = min(max(side_px or self.full_side_px, self.min_side_px), self.max_side_px)
         return side, side
 
-    def _outputs(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Class logits (B, A, 1 + C), box offsets (B, A, 4) and default boxes (A, 4) in network px; float32."""
+    def outputs(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute class logits (B, A, 1 + C), box offsets (B, A, 4) and default boxes (A, 4) in network px; float32."""
         images = self.module.transform.normalize(batch.float().div_(255))
         features = list(self.module.backbone(images).values())
         outputs = self.module.head(features)
@@ -70,7 +71,7 @@ class SsdDetector(TorchDetector):
     @torch.no_grad()
     def forward(self, batch: Tensor, *, min_score: float) -> list[ImageDetections]:
         """See `TorchDetector.forward`; one default box may give boxes of several classes, as in torchvision."""
-        logits, offsets, default_boxes = self._outputs(batch)
+        logits, offsets, default_boxes = self.outputs(batch)
         scores_BAC = logits.softmax(2)[..., 1:]
         images = []
         for scores_AC, offset in zip(scores_BAC, offsets, strict=True):
@@ -81,34 +82,29 @@ class SsdDetector(TorchDetector):
             class_ids = torch.arange(best.shape[1], device=best.device).expand_as(best)[sure]
             box, score = boxes[rows[sure]], best[sure]
             kept = batched_nms(box, score, class_ids, self.module.nms_thresh)[:MAX_DETECTIONS]
-            images.append(
-                ImageDetections(box[kept].cpu().numpy(), score[kept].cpu().numpy(), class_ids[kept].cpu().numpy())
-            )
+            images.append(to_numpy(box[kept], score[kept], class_ids[kept]))
         return images
 
     def losses(self, batch: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """See `TorchDetector.losses`: smooth L1 of offsets and cross entropy with hard negatives, three to a positive.
 
-        An image without objects gives as many negatives as one with a single match: torchvision's SSD learns nothing
-        from it.
+        An image without objects gives as many negatives as one with a single match; torchvision's SSD skips it.
         """
         with running_statistics(self.module, when=len(batch) == 1):
-            logits, offsets, default_boxes = self._outputs(batch)
+            logits, offsets, default_boxes = self.outputs(batch)
         with torch.autocast(batch.device.type, enabled=False):
             return self._losses(logits, offsets, default_boxes, targets)
 
     def losses_by_image(self, batch: Tensor, targets: Sequence[Target]) -> Tensor:
-        """See `TorchDetector.losses_by_image`: the network sees the whole batch."""
+        """See `TorchDetector.losses_by_image`: the network runs on the whole batch."""
         with running_statistics(self.module, when=True):
-            logits, offsets, default_boxes = self._outputs(batch)
+            logits, offsets, default_boxes = self.outputs(batch)
         with torch.autocast(batch.device.type, enabled=False):
-            each = [slice(row, row + 1) for row in range(len(batch))]
-            return torch.stack(
-                [
-                    summed(self._losses(logits[row], offsets[row], default_boxes, [target]))
-                    for row, target in zip(each, targets, strict=True)
-                ]
-            )
+            losses = [
+                summed(self._losses(logits[row : row + 1], offsets[row : row + 1], default_boxes, [target]))
+                for row, target in enumerate(targets)
+            ]
+        return torch.stack(losses)
 
     def _losses(
         self, logits: Tensor, offsets: Tensor, default_boxes: Tensor, targets: Sequence[Target]
@@ -121,8 +117,7 @@ class SsdDetector(TorchDetector):
             sure = ~target.ignore & usable(target.boxes_xyxy)
             truths = target.boxes_xyxy[sure].float()
             if target.ignore.any():
-                doubtful = target.boxes_xyxy[target.ignore].float()
-                may_be_negative[image] = box_iou(default_boxes, doubtful).amax(1) <= IGNORE_IOU
+                may_be_negative[image] = ~is_near(default_boxes, target.boxes_xyxy[target.ignore].float())
             if len(truths) == 0:
                 continue
             match = self.module.proposal_matcher(box_iou(truths, default_boxes))
@@ -148,7 +143,7 @@ class SsdDetector(TorchDetector):
         }
 
     def replace_head(self, sources: Sequence[Sequence[int]]) -> None:
-        """See `TorchDetector.replace_head`; the background's weights and the boxes' stay as they are."""
+        """See `TorchDetector.replace_head`; keeps the weights of background and boxes."""
         rows = [[0], *([old + 1 for old in olds] for olds in sources)]
         head = self.module.head.classification_head
         per_place = self.module.anchor_generator.num_anchors_per_location()
@@ -162,13 +157,13 @@ class SsdDetector(TorchDetector):
 
 
 class Ssd300Detector(SsdDetector):
-    """SSD300 on VGG16, whose last maps shrink to nothing on smaller squares than this."""
+    """SSD300 on VGG16, whose last maps vanish on smaller squares than this."""
 
     min_side_px = 272
 
 
 class RetinaNetDetector(TorchDetector):
-    """RetinaNet behind `TorchDetector`. Ignore boxes are honoured; label weights are not: every box counts as 1."""
+    """RetinaNet as a `TorchDetector`, with ignore boxes but without label weights: every box counts as 1."""
 
     module: RetinaNet
     background_columns = 0
@@ -185,52 +180,32 @@ class RetinaNetDetector(TorchDetector):
         """See `TorchDetector.forward`."""
         self.module.score_thresh = min_score
         found = self.module(list(batch.float().div_(255)))
-        return [
-            ImageDetections(
-                image["boxes"].float().cpu().numpy(),
-                image["scores"].float().cpu().numpy(),
-                image["labels"].cpu().numpy().astype(np.int64),
-            )
-            for image in found
-        ]
+        return [to_numpy(image["boxes"], image["scores"], image["labels"]) for image in found]
 
     def losses(self, batch: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """See `TorchDetector.losses`: torchvision's two, focal loss of classes and L1 of boxes."""
-        losses: dict[str, Tensor] = self.module(list(batch.float().div_(255)), self._wanted(targets))
+        losses: dict[str, Tensor] = self.module(
+            list(batch.float().div_(255)), torchvision_targets(targets, first_class=0)
+        )
         return losses
 
     def losses_by_image(self, batch: Tensor, targets: Sequence[Target]) -> Tensor:
-        """See `TorchDetector.losses_by_image`: the network sees the whole batch."""
+        """See `TorchDetector.losses_by_image`: the network runs on the whole batch."""
         module = self.module
         with running_statistics(module, when=True):
             images, _ = module.transform(list(batch.float().div_(255)))
             features = list(module.backbone(images.tensors).values())
             outputs = module.head(features)
         anchors = module.anchor_generator(images, features)
-        wanted = self._wanted(targets)
+        wanted = torchvision_targets(targets, first_class=0)
         found = []
         for row in range(len(batch)):
             own = {name: output[row : row + 1] for name, output in outputs.items()}
             found.append(summed(module.compute_loss([wanted[row]], own, [anchors[row]])))
         return torch.stack(found)
 
-    @staticmethod
-    def _wanted(targets: Sequence[Target]) -> list[dict[str, Tensor]]:
-        """The targets as torchvision takes them."""
-        wanted = []
-        for target in targets:
-            sure = ~target.ignore & usable(target.boxes_xyxy)
-            wanted.append(
-                {
-                    "boxes": target.boxes_xyxy[sure],
-                    "labels": target.class_ids[sure],
-                    "ignore_boxes": target.boxes_xyxy[target.ignore],
-                }
-            )
-        return wanted
-
     def replace_head(self, sources: Sequence[Sequence[int]]) -> None:
-        """See `TorchDetector.replace_head`; there is no background column, each class says yes or no."""
+        """See `TorchDetector.replace_head`; each class is binary, so there is no background column."""
         head = self.module.head.classification_head
         head.cls_logits = mapped_conv(head.cls_logits, sources, anchors=head.num_anchors)
         head.num_classes = len(sources)
@@ -246,8 +221,7 @@ class _IgnoringRetinaNet(RetinaNet):  # type: ignore[misc]
             if len(target["boxes"]):
                 match = self.proposal_matcher(box_iou(target["boxes"], anchor))
             if len(target["ignore_boxes"]):
-                near = box_iou(anchor, target["ignore_boxes"]).amax(1) > IGNORE_IOU
-                match[near & (match < 0)] = self.proposal_matcher.BETWEEN_THRESHOLDS
+                match[is_near(anchor, target["ignore_boxes"]) & (match < 0)] = self.proposal_matcher.BETWEEN_THRESHOLDS
             matches.append(match)
         losses: dict[str, Tensor] = self.head.compute_loss(targets, head_outputs, anchors, matches)
         return losses
@@ -256,10 +230,10 @@ class _IgnoringRetinaNet(RetinaNet):  # type: ignore[misc]
 def _with_weights(
     detector: SsdDetector | RetinaNetDetector, weights: str, published: type[WeightsEnum]
 ) -> SsdDetector | RetinaNetDetector:
-    """Load what `weights` means and give the head the classes that the weights have.
+    """Load weights and give the head their classes.
 
-    torchvision's published heads have 91 columns; the 80 that mean something are kept, so that a detector's head
-    always has as many columns as it has class names (and a background), also after it was saved and read.
+    torchvision's published heads have 91 columns; only the 80 used ones are kept. So a head always has one column for
+    each class name (and the background), also after saving and reading.
     """
     found = detector_state(detector.name, weights, published)
     state, names = found.state, found.class_names
@@ -282,13 +256,13 @@ def _with_weights(
 
 
 def build_ssdlite320(weights: str) -> SsdDetector:
-    """torchvision's ssdlite320_mobilenet_v3_large.
+    """Build torchvision's ssdlite320_mobilenet_v3_large.
 
     Args:
         weights: COCO_V1, a file (torchvision's or ours), or 'none' for random weights.
 
     Raises:
-        WeightsError: If they cannot be had or do not fit.
+        WeightsError: If they are missing or do not fit.
     """
     module = detection.ssdlite320_mobilenet_v3_large(
         weights=None, weights_backbone=None, num_classes=NUM_PUBLISHED_COLUMNS
@@ -299,7 +273,7 @@ def build_ssdlite320(weights: str) -> SsdDetector:
 
 
 def build_ssd300_vgg16(weights: str) -> SsdDetector:
-    """torchvision's ssd300_vgg16; weights as for `build_ssdlite320`."""
+    """Build torchvision's ssd300_vgg16; weights as for `build_ssdlite320`."""
     module = detection.ssd300_vgg16(weights=None, weights_backbone=None, num_classes=NUM_PUBLISHED_COLUMNS)
     detector = Ssd300Detector("ssd300_vgg16", module, (), full_side_px=300)
     _with_weights(detector, weights, detection.SSD300_VGG16_Weights)
@@ -307,18 +281,16 @@ def build_ssd300_vgg16(weights: str) -> SsdDetector:
 
 
 def build_retinanet_resnet50_fpn(weights: str) -> RetinaNetDetector:
-    """torchvision's retinanet_resnet50_fpn.
+    """Build torchvision's retinanet_resnet50_fpn.
 
     Args:
         weights: COCO_V1, IMAGENET1K_V1 or IMAGENET1K_V2 (backbone only), a file, or 'none' for random weights.
 
     Raises:
-        WeightsError: If they cannot be had or do not fit.
+        WeightsError: If they are missing or do not fit.
     """
     module = detection.retinanet_resnet50_fpn(weights=None, weights_backbone=None, num_classes=NUM_PUBLISHED_COLUMNS)
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.eps = 1e-9  # the published weights were trained with none; torchvision sets 0 and never trains it
+    use_published_norms(module)
     detector = RetinaNetDetector("retinanet_resnet50_fpn", module, (), full_side_px=800)
     backbone = weights in ResNet50_Weights.__members__ and weights != "DEFAULT"
     _with_weights(detector, "none" if backbone else weights, detection.RetinaNet_ResNet50_FPN_Weights)
@@ -327,6 +299,6 @@ def build_retinanet_resnet50_fpn(weights: str) -> RetinaNetDetector:
         body = module.backbone.body
         known = {key: value for key, value in state.items() if key in body.state_dict()}
         if not known:
-            raise WeightsError(f"{detector.name} ({weights}): expected a ResNet-50, found none of its layers.")
+            raise WeightsError(f"{detector.name} ({weights}): the file has no layer of a ResNet-50.")
         body.load_state_dict(known, strict=False)
     return detector

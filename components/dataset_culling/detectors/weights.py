@@ -1,6 +1,6 @@
-"""Weights from files, never by running code from them: safetensors, or a pickle of tensors read with weights_only.
+"""Weights from files: safetensors, or a pickle of tensors read with weights_only, so that no code in a file runs.
 
-Published weights are looked for in torch's own cache, and downloaded into it, once, where that is possible.
+Published weights come from torch's cache, or are downloaded into it once.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from dataset_culling.detectors.compact import Layers, layers_in
 from dataset_culling.errors import WeightsError
 
 TIMEOUT_S = 10.0
-"""Longest silence of a server before a download is given up; there is one attempt."""
+"""Longest silence of a server before the one attempt to download fails."""
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a state dict and the file's metadata (empty for .pth).
 
-    Takes .safetensors, or .pt/.pth/.ckpt that hold tensors only: a state dict, or a dict with one under 'model',
+    Reads .safetensors, or .pt/.pth/.ckpt that hold tensors only: a state dict, or a dict with one under 'model',
     'state_dict' or 'ema'.
 
     Raises:
-        WeightsError: If the file is missing, is no such file, or would need code to be run to load it.
+        WeightsError: If the file is missing, of another kind, or a pickle that runs code.
     """
     if not path.is_file():
-        raise WeightsError(f"{path}: expected a weights file, found nothing. Check the path.")
+        raise WeightsError(f"{path}: no such weights file. Check the path.")
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, framework="pt") as file:
@@ -57,12 +57,12 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             opening = file.read(2)
         if isinstance(error, pickle.UnpicklingError) and (opening == b"PK" or opening[:1] == b"\x80"):
             raise WeightsError(
-                f"{path}: expected a state dict of tensors, found a pickle that needs code to be run, which is "
-                f"refused. Save it with torch.save(model.state_dict(), ...)."
+                f"{path}: this pickle runs code when loaded, which is refused. "
+                f"Save it with torch.save(model.state_dict(), ...)."
             ) from None
         raise WeightsError(
-            f"{path}: expected .safetensors or what torch.save(model.state_dict()) writes, found another kind of file "
-            f"or a damaged one. Check the path or fetch the file again."
+            f"{path}: not .safetensors or a file of torch.save(model.state_dict()), or damaged. "
+            f"Check the path or fetch the file again."
         ) from None
     for key in ("ema", "model", "state_dict"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
@@ -72,7 +72,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return dict(loaded), {}
 
 
-# Names that older torchvision gave to layers which are now wrapped once more; most published files still use them.
+# Older torchvision's names of layers that are wrapped once more today; most published files still use them.
 _OLD_NAMES = (
     (re.compile(r"((?:inner|layer)_blocks\.\d+)\.(weight|bias)$"), r"\1.0.\2"),
     (re.compile(r"(rpn\.head\.conv)\.(weight|bias)$"), r"\1.0.0.\2"),
@@ -81,11 +81,11 @@ _OLD_RETINANET = re.compile(r"((?:classification|regression)_head\.conv)\.(\d+)\
 
 
 def current_names(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The same state dict with names as today's torchvision has them; today's names stay as they are.
+    """Rename the keys of older torchvision to today's; other keys stay.
 
     Source:
-        torchvision (BSD-3-Clause): `_load_from_state_dict` of FeaturePyramidNetwork, RPNHead and RetinaNet's heads,
-        which do this while loading. Here it is done before, so that names can be checked before anything is changed.
+        torchvision (BSD-3-Clause): `_load_from_state_dict` of FeaturePyramidNetwork, RPNHead and RetinaNet's heads.
+        Renaming before loading allows a check of all names before anything changes.
     """
     renamed = {}
     for key, value in state.items():
@@ -127,24 +127,24 @@ def load_state(module: nn.Module, state: Mapping[str, Any], *, where: str) -> No
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a detector's `weights` means."""
+    """The content of a detector's weights."""
 
     state: dict[str, Tensor] | None  # None: random weights
-    class_names: tuple[str, ...] = ()  # where the file says them
-    layers: Layers = field(default_factory=dict)  # sizes, where the file says them: see `detectors.compact`
+    class_names: tuple[str, ...] = ()  # empty if the file does not name them
+    layers: Layers = field(default_factory=dict)  # sizes of a compact network; see `detectors.compact`
 
 
 def detector_state(detector: str, weights: str, published: type[WeightsEnum] | None) -> Found:
-    """The state dict that a detector's `weights` means, with what else the file says.
+    """Find and read a detector's weights.
 
     Args:
         detector: The detector's name, for errors.
-        weights: 'none' for random weights, a file, or a name in `published`; empty: a file in the cache that is called
-            like the detector.
-        published: torchvision's weights of this detector, or None where there are none.
+        weights: 'none' for random weights, a file, or a name in `published`; empty: a file in the cache with the
+            detector's name.
+        published: torchvision's weights of this detector, if any.
 
     Raises:
-        WeightsError: If the weights cannot be had.
+        WeightsError: If the weights are missing or cannot be read.
     """
     if weights == "none":
         return Found(None)
@@ -157,7 +157,7 @@ def detector_state(detector: str, weights: str, published: type[WeightsEnum] | N
 
 
 def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """The class names in a weights file's metadata, () where it says none."""
+    """Parse the class names in a weights file's metadata; () if there are none."""
     return tuple(json.loads(metadata.get("class_names", "[]")))
 
 
@@ -168,16 +168,16 @@ def weights_path(
     names: Sequence[str] = (),
     suffixes: Sequence[str] = (".safetensors", ".pth"),
 ) -> Path:
-    """Where the file lies that `weights` means.
+    """Find the file of a detector's weights.
 
     Args:
         detector: The detector's name.
-        weights: A file; empty: a file in the cache that is called like the detector.
+        weights: A file; empty: a file in the cache with the detector's name.
         names: Of published weights, for the error.
-        suffixes: How files of this detector may end.
+        suffixes: Endings of files for this detector.
 
     Raises:
-        WeightsError: If there is no such file.
+        WeightsError: If the file is missing.
     """
     if weights:
         path = Path(weights)
@@ -192,16 +192,16 @@ def weights_path(
         cached = cache_dir() / f"{detector}{suffix}"
         if cached.is_file():
             return cached
-    raise missing_weights(detector, " or ".join(f"{detector}{suffix}" for suffix in suffixes))
+    raise _missing_weights(detector, " or ".join(f"{detector}{suffix}" for suffix in suffixes))
 
 
 def cache_dir() -> Path:
-    """Where torch keeps downloaded weights; TORCH_HOME moves it."""
+    """Return torch's folder of downloaded weights; TORCH_HOME moves it."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def torchvision_state(published: type[WeightsEnum], weights: str, *, detector: str) -> dict[str, Tensor]:
-    """A state dict that torchvision publishes, out of torch's cache or downloaded into it, checked by its hash.
+    """Read a state dict that torchvision publishes, from torch's cache or downloaded into it, and check its hash.
 
     Args:
         published: torchvision's weights of one model, a detector or a backbone.
@@ -209,7 +209,7 @@ def torchvision_state(published: type[WeightsEnum], weights: str, *, detector: s
         detector: The detector's name, for errors.
 
     Raises:
-        WeightsError: If it is neither in the cache nor to be downloaded, or its bytes are not the published ones.
+        WeightsError: If it is not in the cache and the download fails, or its hash differs.
     """
     member = published[weights]  # DEFAULT is an alias in every one of them
     name = member.url.rsplit("/", 1)[-1]
@@ -219,7 +219,7 @@ def torchvision_state(published: type[WeightsEnum], weights: str, *, detector: s
         try:
             _download(member.url, path)
         except (OSError, http.client.HTTPException) as error:
-            raise missing_weights(detector, name, reason=_reason(error)) from None
+            raise _missing_weights(detector, name, reason=_reason(error)) from None
     prefix = re.search(r"-([0-9a-f]{8,})\.", name)
     if prefix is not None:
         with path.open("rb") as file:
@@ -236,7 +236,7 @@ def torchvision_state(published: type[WeightsEnum], weights: str, *, detector: s
 
 
 def _download(url: str, path: Path) -> None:
-    """Fetch a file: one attempt, written beside and then renamed, with a bar on standard error."""
+    """Download a file in one attempt, written beside and then renamed, with a bar on standard error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
     bar = Progress(
@@ -256,7 +256,7 @@ def _download(url: str, path: Path) -> None:
                 file.write(chunk)
                 got += len(chunk)
                 bar.advance(task, len(chunk))
-            if wanted and got < wanted:  # http.client ends a body that breaks off as if it were whole
+            if wanted and got < wanted:  # http.client reports no error if a body breaks off
                 raise ConnectionError(f"the connection broke off after {got} of {wanted} bytes")
         beside.replace(path)
     finally:
@@ -264,17 +264,17 @@ def _download(url: str, path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong with a download, short and on one line."""
+    """Describe a failed download in one line."""
     inner = getattr(error, "reason", None) or error
     text = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
     return str(text).splitlines()[0]
 
 
-def missing_weights(detector: str, wanted: str, *, reason: str = "") -> WeightsError:
-    """The error that says which file is wanted and three ways to give it."""
+def _missing_weights(detector: str, wanted: str, *, reason: str = "") -> WeightsError:
+    """Make the error that names the file and three ways to provide it."""
     download = f"the download failed ({reason})" if reason else "no place to download it from"
     return WeightsError(
-        f"{detector}: expected weights ({wanted}), found none here and {download}. Three ways: put the file into "
+        f"{detector}: the weights ({wanted}) are not here and {download}. Three ways: put the file into "
         f"{cache_dir()} (or set TORCH_HOME to a folder that has it in hub/checkpoints); pass it with "
         f"--student-weights or --teacher-weights FILE; or pass s3://bucket/key there."
     )

@@ -17,9 +17,9 @@ import tempfile
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +36,7 @@ LEAST_FREE_GIB = 1.0
 GOOD_FREE_GIB = 10.0
 NEEDED_CODECS = ("h264", "hevc", "mpeg4", "mjpeg")
 TIMEOUT_S = 5.0
-STORE_URI = "CULLING_SCRATCH_URI"
+STORE_URI, RETRY_S = "CULLING_SCRATCH_URI", "CULLING_S3_RETRY_S"
 KFP_ENDPOINT = "KF_PIPELINES_ENDPOINT"
 """The variable that kfp's own client reads."""
 
@@ -75,45 +75,33 @@ class Finding:
 
 
 def doctor(*, out: Path, store: str = "", kfp: str = "", as_json: bool = False) -> None:
-    """Make every check and print what it found.
+    """Make every check and print the findings.
 
     Args:
-        out: The folder that runs are to be written to, or one that will be made.
-        store: s3://bucket/prefix to write, read and remove a small object in; empty: CULLING_SCRATCH_URI's.
+        out: The folder of runs; need not exist.
+        store: s3://bucket/prefix for a small trial object; empty: CULLING_SCRATCH_URI's.
         kfp: URL of Kubeflow Pipelines; empty: KF_PIPELINES_ENDPOINT's.
         as_json: Print JSON instead of lines.
 
     Raises:
         NotHealthy: If a check says wrong; after all have been printed.
     """
-    checks: list[Callable[[], Finding]] = [
-        check_python,
-        check_torch,
-        check_gpu,
-        check_machine,
-        check_codecs,
+    checks: tuple[Callable[[], Finding], ...] = (
+        check_python, check_torch, check_gpu, check_machine, check_codecs,
         lambda: check_disk(out),
-        lambda: check_disk(Path(tempfile.gettempdir()), name="temporary files"),
+        lambda: replace(check_disk(Path(tempfile.gettempdir())), name="temporary files"),
         check_weights,
         lambda: check_store(store or os.environ.get(STORE_URI, "")),
         lambda: check_kfp(kfp or os.environ.get(KFP_ENDPOINT, "")),
-    ]
-    findings = []
-    for check in checks:
-        finding = check()
-        findings.append(finding)
-        if not as_json:
-            click.echo(_line(finding))
-    if as_json:
-        click.echo(_as_json(findings))
-    _refuse_wrong(findings)
+    )  # fmt: skip
+    print_findings((check() for check in checks), as_json=as_json)
 
 
 def overfit_all(names: Sequence[str], *, device: str, as_json: bool = False) -> None:
     """Let students overfit eight drawn frames, one after another, and print how well.
 
     Args:
-        names: Of the table of detectors; empty: every one that learns.
+        names: Of the table of detectors; empty: all trainable ones.
         device: "cpu", "cuda" or "cuda:N".
         as_json: Print JSON instead of lines.
 
@@ -126,27 +114,40 @@ def overfit_all(names: Sequence[str], *, device: str, as_json: bool = False) -> 
         if name not in learners:
             hint = did_you_mean(name, learners)
             raise ConfigError(f"--overfit {name}: no student is called so.{hint} Known: {', '.join(learners)}.")
-    findings = []
     live = sys.stderr.isatty() and not as_json
-    for name in names or learners:
-        show = _progress_of(name) if live else lambda done, total: None
-        findings.append(check_overfit(name, device=device, progress=show))
+
+    def check(name: str) -> Finding:
+        def show(done: int, total: int) -> None:
+            if live:
+                click.echo(f"\r\033[Koverfit {name}: step {done} of at most {total}", nl=False, err=True)
+
+        finding = check_overfit(name, device=device, progress=show)
         if live:
             click.echo("\r\033[K", nl=False, err=True)
+        return finding
+
+    print_findings((check(name) for name in names or learners), as_json=as_json)
+
+
+def print_findings(findings: Iterable[Finding], *, as_json: bool = False) -> None:
+    """Print each finding as it comes, or all of them as JSON at the end.
+
+    Raises:
+        NotHealthy: If one is wrong; after all have been printed.
+    """
+    seen = []
+    for finding in findings:
+        seen.append(finding)
         if not as_json:
-            click.echo(_line(findings[-1]))
+            mark = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}[finding.verdict]
+            todo = f"\n{'':9}{'':20}  -> {finding.todo}" if finding.todo else ""
+            click.echo(f"{mark}  {finding.name:20}  {finding.found}{todo}")
     if as_json:
-        click.echo(_as_json(findings))
-    _refuse_wrong(findings)
-
-
-def _progress_of(name: str) -> Callable[[int, int], None]:
-    """Write one line over and over: which student, how far, of the most steps that it may take."""
-
-    def show(done: int, total: int) -> None:
-        click.echo(f"\r\033[Koverfit {name}: step {done} of at most {total}", nl=False, err=True)
-
-    return show
+        click.echo(json.dumps([asdict(finding) for finding in seen], indent=1))
+    if wrong := [finding.name for finding in seen if finding.verdict == "wrong"]:
+        raise NotHealthy(
+            f"doctor: expected everything to be well, found {', '.join(wrong)} wrong. Do what it says above."
+        )
 
 
 def check_overfit(
@@ -168,13 +169,9 @@ def check_overfit(
         heads = getattr(detector.module, "roi_heads", None)
         if heads is not None:
             heads.fg_bg_sampler.batch_size_per_image = min(heads.fg_bg_sampler.batch_size_per_image, REGIONS)
+        recipe = ROUND.replace(learning_rate=plan.learning_rate)
         try:
-            result = overfit(
-                detector,
-                side_px=plan.side_px,
-                recipe=ROUND.replace(learning_rate=plan.learning_rate),
-                progress=progress,
-            )
+            result = overfit(detector, side_px=plan.side_px, recipe=recipe, progress=progress)
         except TrainingDiverged as error:
             return Finding(f"overfit {name}", "wrong", str(error), "Its losses are broken.")
     start = "random weights" if weights == "none" else "its own weights"
@@ -189,7 +186,7 @@ def check_overfit(
 
 
 def check_python() -> Finding:
-    """3.11 or later, on Linux."""
+    """Require Python 3.11 or later, on Linux."""
     found = f"{platform.python_version()} at {sys.executable}"
     if sys.version_info < (3, 11):  # noqa: UP036 - the very question
         return Finding("Python", "wrong", found, "Install Python 3.11 and make the environment again: make clean run.")
@@ -199,7 +196,7 @@ def check_python() -> Finding:
 
 
 def check_torch() -> Finding:
-    """torch and torchvision are there, made for each other, and torchvision's compiled operators load."""
+    """Check that torch and torchvision fit each other, and that torchvision's compiled operators load."""
     try:
         torch_is, vision_is = (importlib.metadata.version(name) for name in ("torch", "torchvision"))
     except importlib.metadata.PackageNotFoundError as error:
@@ -221,13 +218,13 @@ def check_torch() -> Finding:
 
 
 def torch_wanted(requirements: Iterable[str]) -> str:
-    """The torch version that torchvision's metadata pins, '' where it pins none."""
+    """Find the torch version that torchvision's metadata pins; '' where it pins none."""
     pins = (re.match(r"torch\s*\(?==\s*([\w.]+)", requirement) for requirement in requirements)
     return next((pin[1] for pin in pins if pin), "")
 
 
 def check_gpu() -> Finding:
-    """Check for a CUDA device that torch can use."""
+    """Find a CUDA device that torch can use."""
     try:
         import torch
     except ImportError:
@@ -236,17 +233,16 @@ def check_gpu() -> Finding:
         seen = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
         return Finding("GPU", "ok", ", ".join(f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for gpu in seen))
     if any(Path("/dev").glob("nvidia[0-9]*")):
-        if torch.version.cuda is None:
-            return Finding(
-                "GPU", "warning", "one is here, but torch is built without CUDA", "Install torch's CUDA build."
-            )
-        todo = f"Update the driver to one that knows CUDA {torch.version.cuda}, or look at nvidia-smi."
-        return Finding("GPU", "warning", "one is here, but torch cannot use it", todo)
+        found, todo = "one is here, but torch is built without CUDA", "Install torch's CUDA build."
+        if torch.version.cuda is not None:
+            found = "one is here, but torch cannot use it"
+            todo = f"Update the driver to one that knows CUDA {torch.version.cuda}, or look at nvidia-smi."
+        return Finding("GPU", "warning", found, todo)
     return Finding("GPU", "ok", "none; everything runs on the CPU")
 
 
 def check_machine() -> Finding:
-    """Cores that this process may use, and memory."""
+    """Count the cores that this process may use, and the memory."""
     cores = len(os.sched_getaffinity(0))
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     found = f"{cores} cores, {memory_gib:.0f} GiB memory"
@@ -256,7 +252,7 @@ def check_machine() -> Finding:
 
 
 def check_codecs() -> Finding:
-    """The decoders of ordinary cameras, the encoder of simulated ones, a JPEG there and back."""
+    """Check the decoders of ordinary cameras, the encoder of simulated ones, and a JPEG there and back."""
     import av
     import numpy as np
     import simplejpeg
@@ -278,8 +274,8 @@ def check_codecs() -> Finding:
     return Finding("codecs", "ok", f"{version}: {', '.join(NEEDED_CODECS)}, jpeg")
 
 
-def check_disk(folder: Path, *, name: str = "disk") -> Finding:
-    """Room and the right to write where runs go; the nearest folder that exists is asked."""
+def check_disk(folder: Path) -> Finding:
+    """Check free space and the right to write in the nearest folder that exists."""
     there = folder.absolute()
     while not there.is_dir() and there != there.parent:
         there = there.parent
@@ -288,29 +284,24 @@ def check_disk(folder: Path, *, name: str = "disk") -> Finding:
         with tempfile.NamedTemporaryFile(dir=there, prefix=".culling-doctor-"):
             pass
     except OSError as error:
-        return Finding(name, "wrong", f"{there}: {error.strerror}", "Fix the permissions or choose another folder.")
+        return Finding("disk", "wrong", f"{there}: {error.strerror}", "Fix the permissions or choose another folder.")
     found = f"{free_gib:.0f} GiB free at {there}"
     if free_gib < LEAST_FREE_GIB:
-        return Finding(name, "wrong", f"{free_gib:.2f} GiB free at {there}", "Free space or choose another folder.")
+        return Finding("disk", "wrong", f"{free_gib:.2f} GiB free at {there}", "Free space or choose another folder.")
     if free_gib < GOOD_FREE_GIB:
-        return Finding(name, "warning", found, "A camera-day of frames takes about 10 GiB.")
-    return Finding(name, "ok", found)
+        return Finding("disk", "warning", found, "A camera-day of frames takes about 10 GiB.")
+    return Finding("disk", "ok", found)
 
 
 def check_weights() -> Finding:
     """List the detectors that start without a download."""
     here = [name for name in DETECTORS if weights_at_hand(name)]
-    found = f"at hand for {', '.join(here) or 'none'}"
     package = Path(__file__).parents[1] / "detectors" / "weights"
-    lost = [
-        name
-        for name, spec in DETECTORS.items()
-        if spec.default_weights == "embedded" and not (package / spec.file).is_file()
-    ]
-    if lost:
+    embedded = {name: package / spec.file for name, spec in DETECTORS.items() if spec.default_weights == "embedded"}
+    if lost := [name for name, file in embedded.items() if not file.is_file()]:
         todo = "Install the package again; in a checkout: git restore them, or make pretrain."
         return Finding("weights", "wrong", f"the embedded ones of {', '.join(lost)} are gone", todo)
-    return Finding("weights", "ok", found)
+    return Finding("weights", "ok", f"at hand for {', '.join(here) or 'none'}")
 
 
 def check_store(uri: str) -> Finding:
@@ -318,33 +309,46 @@ def check_store(uri: str) -> Finding:
     from dataset_culling.storage import is_remote, open_store
     from dataset_culling.storage.settings import find_keys, load_settings, split_endpoint
 
+    endpoint = ""
     try:
         settings = load_settings()
-        if not uri:
-            if not settings.endpoint:
-                return Finding("object store", "ok", "none configured; runs use folders")
-            keys = find_keys(settings)
-            _reach(*split_endpoint(settings.endpoint))
-            found = f"{settings.endpoint} answers; keys from {keys.source}"
-            return Finding("object store", "ok", found, "Pass --store s3://bucket/prefix to try them.")
-        if not is_remote(uri):
+        endpoint = settings.endpoint
+        if uri and not is_remote(uri):
             return Finding("object store", "wrong", uri, "Expected s3://bucket/prefix.")
-        probe = f"{uri.rstrip('/')}/doctor-{uuid.uuid4().hex}"
-        with _impatient():
-            store, key = open_store(probe)
-            store.put_bytes(key, b"culling doctor")
-            same = store.get_bytes(key)[0] == b"culling doctor"
-            store.delete(key)
-        if not same:
+        if uri:
+            with _short_retries():
+                store, key = open_store(f"{uri.rstrip('/')}/doctor-{uuid.uuid4().hex}")
+                store.put_bytes(key, b"culling doctor")
+                same = store.get_bytes(key)[0] == b"culling doctor"
+                store.delete(key)
+            if same:
+                return Finding("object store", "ok", f"{uri}: written, read and removed")
             return Finding("object store", "wrong", f"{uri} gives back other bytes", "Do not use this store.")
-        return Finding("object store", "ok", f"{uri}: written, read and removed")
+        if not endpoint:
+            return Finding("object store", "ok", "none configured; runs use folders")
+        keys = find_keys(settings)
+        address, secure = split_endpoint(endpoint)
+        host, _, port = address.rpartition(":") if re.search(r":\d+$", address) else (address, "", "")
+        with socket.create_connection((host.strip("[]"), int(port or (443 if secure else 80))), timeout=TIMEOUT_S):
+            found = f"{endpoint} answers; keys from {keys.source}"
+        return Finding("object store", "ok", found, "Pass --store s3://bucket/prefix to try them.")
     except CullingError as error:
         return Finding("object store", "wrong", str(error))
     except OSError as error:
-        reason = error.strerror or error
-        return Finding(
-            "object store", "wrong", f"{settings.endpoint}: {reason}", "Start it or correct CULLING_S3_ENDPOINT."
-        )
+        found, todo = f"{endpoint}: {error.strerror or error}", "Start it or correct CULLING_S3_ENDPOINT."
+        return Finding("object store", "wrong", found, todo)
+
+
+@contextmanager
+def _short_retries() -> Iterator[None]:
+    """Retry a store for seconds instead of minutes, unless the environment says how long."""
+    unset = RETRY_S not in os.environ
+    os.environ.setdefault(RETRY_S, str(TIMEOUT_S))
+    try:
+        yield
+    finally:
+        if unset:
+            os.environ.pop(RETRY_S, None)
 
 
 def check_kfp(endpoint: str) -> Finding:
@@ -357,51 +361,11 @@ def check_kfp(endpoint: str) -> Finding:
         return Finding("Kubeflow Pipelines", "wrong", f"{endpoint} is no http address", todo)
     try:
         with urllib.request.urlopen(f"{base}/apis/v2beta1/healthz", timeout=TIMEOUT_S) as answer:
-            said = json.loads(answer.read(1 << 16))
+            health = json.loads(answer.read(1 << 16))
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         return Finding("Kubeflow Pipelines", "wrong", f"{base}: {reason}", todo)
-    if not isinstance(said, dict):
+    if not isinstance(health, dict):
         return Finding("Kubeflow Pipelines", "wrong", f"{base} answers, but not as Kubeflow Pipelines does", todo)
-    return Finding(
-        "Kubeflow Pipelines", "ok", f"{base} is well, API {said.get('tag_name') or said.get('tagName', '?')}"
-    )
-
-
-def _reach(address: str, secure: bool) -> None:
-    host, _, port = address.rpartition(":") if re.search(r":\d+$", address) else (address, "", "")
-    with socket.create_connection((host.strip("[]"), int(port or (443 if secure else 80))), timeout=TIMEOUT_S):
-        pass
-
-
-class _impatient:  # noqa: N801 - used as a with statement
-    """Inside, a store that does not answer is given up after seconds, not minutes, unless the environment says when."""
-
-    _NAME = "CULLING_S3_RETRY_S"
-
-    def __enter__(self) -> None:
-        self._before = os.environ.get(self._NAME)
-        os.environ.setdefault(self._NAME, str(TIMEOUT_S))
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is None:
-            with suppress(KeyError):
-                del os.environ[self._NAME]
-
-
-def _as_json(findings: Sequence[Finding]) -> str:
-    return json.dumps([asdict(finding) for finding in findings], indent=1)
-
-
-def _line(finding: Finding) -> str:
-    mark = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}[finding.verdict]
-    todo = f"\n{'':9}{'':20}  -> {finding.todo}" if finding.todo else ""
-    return f"{mark}  {finding.name:20}  {finding.found}{todo}"
-
-
-def _refuse_wrong(findings: Sequence[Finding]) -> None:
-    wrong = [finding.name for finding in findings if finding.verdict == "wrong"]
-    if wrong:
-        raise NotHealthy(
-            f"doctor: expected everything to be well, found {', '.join(wrong)} wrong. Do what it says above."
-        )
+    version = health.get("tag_name") or health.get("tagName", "?")
+    return Finding("Kubeflow Pipelines", "ok", f"{base} is well, API {version}")

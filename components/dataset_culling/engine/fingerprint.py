@@ -16,11 +16,8 @@ def fingerprint(uri: str) -> str:
     if is_remote(uri):
         return "\n".join(f"{found.key} {found.size} {found.etag}" for found in list_prefix(uri))
     paths = [Path(found) for found in sorted(glob.glob(uri))] if glob.has_magic(uri) else [Path(uri)]
-    files = [
-        file
-        for path in paths
-        for file in (sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
-    ]
-    return "\n".join(
-        f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" if file.is_file() else str(file) for file in files
-    )
+    lines = []
+    for path in paths:
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+            lines.append(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" if file.is_file() else str(file))
+    return "\n".join(lines)

@@ -59,8 +59,8 @@ def inputs_of(run: Path, task_name: str) -> dict[str, Path]:
     places = {name: run / "tasks" / Path(*source.split(".")) for name, source in task.inputs.items()}
     inputs = {name: place for name, place in places.items() if name in spec.reads or place.is_dir()}
     for name, place in inputs.items():
-        if name in spec.reads and not (place / HEADER).is_file():
-            raise InputError(f"{run}: expected a finished run, found no {place.relative_to(run)}. Let the run end.")
+        if name in spec.reads:
+            _check_there(run, place)
         read_header(place, {**spec.reads, **spec.optional_reads}[name])
     return inputs
 
@@ -72,6 +72,10 @@ def config_of(run: Path, task_name: str, output: str) -> dict[str, Any]:
         InputError: If the output is gone.
     """
     place = run / "tasks" / task_name / output
+    _check_there(run, place)
+    return dict(read_header(place).config)
+
+
+def _check_there(run: Path, place: Path) -> None:
     if not (place / HEADER).is_file():
         raise InputError(f"{run}: expected a finished run, found no {place.relative_to(run)}. Let the run end.")
-    return dict(read_header(place).config)

@@ -20,6 +20,7 @@ from dataset_culling.detectors.table import DESCRIBED, DETECTORS
 from dataset_culling.engine.interruption import writing_to
 from dataset_culling.engine.local import RunResult, run_pipeline
 from dataset_culling.engine.simulate import scene_text, simulate_in_child, truth_path
+from dataset_culling.engine.stage_main import QUIET, VERBOSE
 from dataset_culling.errors import ConfigError, InputError
 from dataset_culling.footage.nightly import DAY, day_of, with_day
 from dataset_culling.pipeline.graph import WIRING, PipelineConfig
@@ -34,21 +35,11 @@ DEMO_SCENES = {"demo": ("demo", 1800.0, 2.0), "tiny": ("demo", 120.0, 2.0)}
 
 
 def run_job(
-    *,
-    preset: str,
-    config_file: Path | None,
-    options: Mapping[str, Any],
-    changes: Sequence[tuple[str, str]],
-    day: str = "",
-    out: Path,
-    device: str,
-    fresh: bool,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool = False,
-    publish_to: str = "",
-) -> None:
-    """Run the main job and print what came of it; see `culling run --help`.
+    *, preset: str, config_file: Path | None,
+    options: Mapping[str, Any], changes: Sequence[tuple[str, str]], day: str, out: Path,
+    device: str, fresh: bool, as_json: bool, publish_to: str, level: int,
+) -> None:  # fmt: skip
+    """Run the main job and print its results; `level` is QUIET, NORMAL or VERBOSE, for the rest see `culling run -h`.
 
     Raises:
         CullingError: As a stage or a setting raises it.
@@ -67,7 +58,7 @@ def run_job(
     if not config.registry:
         config = config.replace(registry=str((out / "registry").absolute()))
     started = time.monotonic()
-    with make_display(quiet=quiet or as_json, verbose=verbose) as display:
+    with make_display(quiet=level == QUIET or as_json, verbose=level == VERBOSE) as display:
         seconds_simulating = 0.0
         if not config.extract_frames.sources:
             config, seconds_simulating = _with_simulated_footage(config, preset, out, display)
@@ -133,9 +124,8 @@ def _with_simulated_footage(
         with writing_to(out):
             shutil.rmtree(video.parent, ignore_errors=True)
             video.parent.mkdir(parents=True)
-        simulate_in_child(
-            video, scene, duration_s, fps, log=out / "logs" / "simulate-camera.log", progress=display.progress
-        )
+        log = out / "logs" / "simulate-camera.log"
+        simulate_in_child(video, scene, duration_s, fps, log=log, progress=display.progress)
     seconds = time.monotonic() - watch
     display.end(Timing("simulate-camera", "simulate-camera", seconds, 0.0, "cpu"), skipped=skipped)
     extract = config.extract_frames.replace(sources=(str(video.absolute()),))

@@ -46,14 +46,9 @@ class RunResult:
 
 
 def run_pipeline(
-    config: PipelineConfig,
-    out: Path,
-    *,
-    display: Display,
-    device: str = "auto",
-    wiring: Sequence[TaskSpec] = WIRING,
-    given: Mapping[str, Path] | None = None,
-) -> RunResult:
+    config: PipelineConfig, out: Path, *, display: Display, device: str = "auto",
+    wiring: Sequence[TaskSpec] = WIRING, given: Mapping[str, Path] | None = None,
+) -> RunResult:  # fmt: skip
     """Run the whole graph into the directory `out`, continuing whatever is finished there.
 
     Args:
@@ -124,16 +119,9 @@ def is_finished(folder: Path, task: TaskSpec, identity: str) -> bool:
 
 
 def _run_task(
-    task: TaskSpec,
-    config: StageConfig,
-    inputs: Mapping[str, Path],
-    out: Path,
-    identity: str,
-    *,
-    device: str,
-    display: Display,
-    fork: bool,
-) -> None:
+    task: TaskSpec, config: StageConfig, inputs: Mapping[str, Path], out: Path, identity: str, *,
+    device: str, display: Display, fork: bool,
+) -> None:  # fmt: skip
     start_fork_server()  # it imports while tasks run that need no torch
     spec = STAGES[task.stage]
     folder, partial = out / "tasks" / task.name, out / "tasks" / f".{task.name}.partial"
@@ -154,8 +142,7 @@ def _run_task(
     )  # fmt: skip
     with writing_to(out):
         write_json(
-            partial / DONE,
-            {"identity": identity, "outputs": {name: digest(path) for name, path in outputs.items()}},
+            partial / DONE, {"identity": identity, "outputs": {name: digest(path) for name, path in outputs.items()}}
         )
         os.replace(partial, folder)
         shutil.rmtree(scratch.parent, ignore_errors=True)

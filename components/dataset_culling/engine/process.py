@@ -32,14 +32,9 @@ def start_fork_server() -> None:
 
 
 def run_child(
-    work: Callable[..., Any],
-    *arguments: Any,
-    log: Path,
-    task: str,
-    progress: Callable[[int, int], None],
-    fork: bool = False,
-    environment: Mapping[str, str] | None = None,
-) -> None:
+    work: Callable[..., Any], *arguments: Any, log: Path, task: str, progress: Callable[[int, int], None],
+    fork: bool = False, environment: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
     """Call `work(*arguments)` in a child of its own session; any exception here, Ctrl-C too, ends the child.
 
     Args:

@@ -34,15 +34,9 @@ def truth_path(video: Path) -> Path:
 
 
 def simulate_video(
-    path: Path,
-    scene: str,
-    duration_s: float,
-    fps: float,
-    *,
-    seed: int | None = None,
-    truth: Path | None = None,
-    day_length_s: float | None = None,
-) -> None:
+    path: Path, scene: str, duration_s: float, fps: float, *,
+    seed: int | None = None, truth: Path | None = None, day_length_s: float | None = None,
+) -> None:  # fmt: skip
     """Write a simulated video and its true boxes.
 
     Raises:
@@ -55,13 +49,9 @@ def simulate_video(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(
-            SimulatedCamera(config),
-            path,
-            fps=fps,
-            duration_s=duration_s,
-            truth_path=truth or truth_path(path),
+            SimulatedCamera(config), path, fps=fps, duration_s=duration_s, truth_path=truth or truth_path(path),
             on_progress=progress_writer(),
-        )
+        )  # fmt: skip
     except OSError as error:
         raise OutputError(
             f"{path}: expected to write a video, found {error.strerror or error}. Choose another path."
@@ -74,15 +64,9 @@ def scene_text(scene: str, duration_s: float, fps: float) -> str:
 
 
 def simulate_in_child(
-    video: Path,
-    scene: str,
-    duration_s: float,
-    fps: float,
-    *,
-    log: Path,
-    progress: Callable[[int, int], None],
-    day_length_s: float | None = None,
-) -> None:
+    video: Path, scene: str, duration_s: float, fps: float, *,
+    log: Path, progress: Callable[[int, int], None], day_length_s: float | None = None,
+) -> None:  # fmt: skip
     """Write a simulated video from a child process, while the fork server imports; see `run_child`."""
     start_fork_server()
     simulate = partial(simulate_video, day_length_s=day_length_s)

@@ -62,10 +62,7 @@ def set_up_logging(level: int, *, show_warnings: bool = False) -> None:
 
 
 def exit_code_of(work: Callable[[], Any]) -> int:
-    """Do the work; print an error as one line; return the exit code. Bugs keep their traceback.
-
-    With --verbose, errors that the user can fix show their traceback, too.
-    """
+    """Do the work; print an error as one line; return the exit code. Bugs and -v keep the traceback."""
     try:
         result = work()
         return result if isinstance(result, int) else 0
@@ -97,13 +94,9 @@ def print_error(message: str, code: int) -> int:
 
 
 def run_as_child(
-    work: Callable[..., Any],
-    arguments: Sequence[Any],
-    log: Path,
-    progress: Connection,
-    environment: Mapping[str, str],
-    cores: Iterable[int],
-) -> NoReturn:
+    work: Callable[..., Any], arguments: Sequence[Any], log: Path, progress: Connection,
+    environment: Mapping[str, str], cores: Iterable[int],
+) -> NoReturn:  # fmt: skip
     """Become a child of `engine.process.run_child`: own session, own log, the run's environment; then work and exit."""
     die_with_parent()
     os.setsid()
@@ -126,8 +119,7 @@ def run_task(
 ) -> None:
     """Run a stage by name and print its counts and notes: the work of a task's child process."""
     spec = stage_spec(stage)
-    report = run_stage(spec, stage_config(spec, config), inputs, outputs, task=task, device=device)
-    print_report(report)
+    print_report(run_stage(spec, stage_config(spec, config), inputs, outputs, task=task, device=device))
 
 
 def print_report(report: StageReport) -> None:
@@ -186,15 +178,9 @@ def choose_device(wanted: str) -> str:
 
 
 def run_stage(
-    spec: StageSpec,
-    config: StageConfig,
-    inputs: Mapping[str, Path],
-    outputs: Mapping[str, Path],
-    *,
-    task: str = "",
-    device: str = "auto",
-    progress: Callable[[int, int], None] | None = None,
-) -> StageReport:
+    spec: StageSpec, config: StageConfig, inputs: Mapping[str, Path], outputs: Mapping[str, Path], *,
+    task: str = "", device: str = "auto", progress: Callable[[int, int], None] | None = None,
+) -> StageReport:  # fmt: skip
     """Check the inputs, run the stage, verify that every declared output is there.
 
     Args:
@@ -223,15 +209,9 @@ def run_stage(
     report = spec.load()(config, inputs, outputs, context)
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     timing = Timing(
-        stage=spec.name,
-        task=task or spec.name,
-        seconds=watch.seconds(),
-        peak_rss_mib=peak_kib / 1024,
-        device=chosen,
-        counts=dict(report.counts),
-        figures=dict(report.figures),
-        notes=tuple(report.notes),
-    )
+        stage=spec.name, task=task or spec.name, seconds=watch.seconds(), peak_rss_mib=peak_kib / 1024, device=chosen,
+        counts=dict(report.counts), figures=dict(report.figures), notes=tuple(report.notes),
+    )  # fmt: skip
     for name, schema in spec.writes.items():
         read_header(outputs[name], schema)
         write_timing(outputs[name], timing)

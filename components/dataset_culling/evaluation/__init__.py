@@ -1,1 +1,1 @@
-"""How good detections are: COCO's measures, exactly and fast, and how sure one can be of them."""
+"""Accuracy of detections: COCO's figures, confidence intervals, score thresholds, the promotion rule."""

@@ -1,4 +1,4 @@
-"""Figures by hour of day: a student that is good on average may be blind at night."""
+"""Figures by hour of day, because a student that is good on average may fail at night."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HOUR_S = 3600.0
 
 
 def evaluate_by_hour(detections: Detections, truth: Detections, *, start_hour: float = 0.0) -> dict[int, Evaluation]:
-    """COCO's figures for each hour of the day that the footage holds.
+    """Compute COCO's figures for each hour of the day in the footage.
 
     Args:
         detections: Boxes of N frames.
@@ -23,7 +23,7 @@ def evaluate_by_hour(detections: Detections, truth: Detections, *, start_hour: f
         Hour (0..23) -> figures of its frames, by hour; frames of several days count together.
 
     Raises:
-        ValueError: If the two are not of the same frames and classes.
+        ValueError: If frames or classes differ.
     """
     hours = hours_of(truth.time_s, start_hour=start_hour)
     return {
@@ -36,5 +36,5 @@ def evaluate_by_hour(detections: Detections, truth: Detections, *, start_hour: f
 
 
 def hours_of(time_s: npt.NDArray[np.float64], *, start_hour: float) -> IntArray:
-    """The hour of the day, 0..23, of each time since the start of the footage, shape (N,)."""
+    """Compute the hour of the day, 0..23, of each time since the start of the footage, shape (N,)."""
     return np.floor(time_s / HOUR_S + start_hour).astype(np.int64) % 24

@@ -1,9 +1,9 @@
-"""COCO's mean average precision: pycocotools as the reference, and the same figures without its loops.
+"""COCO's mean average precision: pycocotools as the reference, and a fast NumPy backend with equal figures.
 
 N = frames, D = detections, G = truth boxes, C = classes, T = 10 IoU thresholds, A = 4 ranges of area.
 
-The fast backend is equal to the reference on every data set of our tests, the awkward ones among them (equal scores,
-ignore regions, classes without truth, more than 100 boxes of a class); `benchmarks/evaluation.py` shows both.
+Tests compare both backends, also on equal scores, ignore regions, classes without truth and more than 100 boxes of a
+class; `benchmarks/evaluation.py` times them.
 """
 
 from __future__ import annotations
@@ -35,12 +35,9 @@ MAX_DETS = 100  # of one class in one frame; the worst beyond are dropped
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Figures in 0..1; -1 where there was nothing of the kind to find, as in COCO.
+    """Figures in 0..1; as in COCO, -1 stands for a figure without truth boxes and must stay out of metrics."""
 
-    Such a -1 is no accuracy: check `num_truth_boxes`, or leave negative figures out of metrics.
-    """
-
-    map_50: float  # IoU 0.5, mean over the classes that have truth
+    map_50: float  # IoU 0.5, mean over the classes with truth
     map_50_95: float  # mean over IoU 0.5, 0.55 ... 0.95
     map_75: float
     map_small: float  # as map_50_95, objects below 32 x 32 px
@@ -50,31 +47,25 @@ class Evaluation:
     ap_50_95_by_class: Mapping[str, float]
     num_frames: int
     num_truth_boxes: int  # without ignored ones
-    num_empty_frames: int  # frames without a truth box, ignored ones included
-    false_positives_per_empty_frame: (
-        float  # detections there of at least `false_positive_score`; -1 without such frames
-    )
+    num_empty_frames: int  # frames without a truth box, not even an ignored one
+    false_positives_per_empty_frame: float  # of at least `false_positive_score`; -1 without empty frames
     false_positive_score: float
 
 
 def evaluate(
-    detections: Detections,
-    truth: Detections,
-    *,
-    backend: Backend = "numpy",
-    false_positive_score: float = 0.5,
+    detections: Detections, truth: Detections, *, backend: Backend = "numpy", false_positive_score: float = 0.5
 ) -> Evaluation:
-    """COCO's figures of detections against truth.
+    """Compute COCO's figures of detections against truth.
 
     Args:
         detections: Boxes of N frames with scores.
-        truth: Boxes of the same N frames, taken as true. Ignored ones are COCO's crowds: regions in which detections
-            count neither as right nor as wrong.
-        backend: numpy (fast) or pycocotools (the reference); they agree.
-        false_positive_score: On frames without any truth box, detections that score this much are counted.
+        truth: Boxes of the same N frames, taken as true. Ignored ones are COCO's crowds: detections in these
+            regions count neither as right nor as wrong.
+        backend: numpy (fast) or pycocotools (the reference).
+        false_positive_score: Least score of a detection that counts as false on a frame without truth boxes.
 
     Raises:
-        ValueError: If the two are not of the same frames and classes, or a frame was not looked at.
+        ValueError: If frames or classes differ, or a frame was not scored.
 
     Source:
         Lin et al., Microsoft COCO, ECCV 2014; pycocotools COCOeval, iouType bbox, default parameters.
@@ -114,18 +105,18 @@ def _require_comparable(detections: Detections, truth: Detections) -> None:
         )
     for boxes in (detections, truth):
         if not boxes.scored.all():
-            raise ValueError(f"frame {boxes.frame_ids[~boxes.scored][0]} was not looked at")
+            raise ValueError(f"frame {boxes.frame_ids[~boxes.scored][0]} was not scored")
 
 
 def _mean(values: Any) -> float:
-    """Mean of what is there; COCO marks by -1 what there was none of."""
+    """Average the figures that exist; COCO marks others by -1."""
     known = np.asarray(values)[np.asarray(values) > -1]
     return float(known.mean()) if known.size else -1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Detections matched with truth under every threshold and area range: what accumulating needs."""
+    """Detections matched with truth under every threshold and area range."""
 
     frame: IntArray  # (D,) row of each detection's frame; detections are by frame, class and score
     class_ids: IntArray  # (D,)
@@ -142,8 +133,8 @@ def match_all(
 ) -> Matching:
     """Match detections with truth within frame and class, for every IoU threshold and area range.
 
-    Most pairs are alone: their detection overlaps one truth box, which no other detection overlaps. What becomes of
-    them under a threshold is plain; only the others are matched again for each threshold and range.
+    Most pairs are alone: their detection overlaps one truth box, which no other detection overlaps. Their match under
+    a threshold is obvious; only the others are matched again for each threshold and range.
     """
     num_classes = len(truth.class_names)
     det_keys = detections.frame_rows() * num_classes + detections.class_ids
@@ -195,7 +186,7 @@ def match_all(
 
 
 def _ap_table(detections: Detections, truth: Detections) -> Float64Array:
-    """AP by class, area range and IoU threshold, shape (C, A, T); -1 where there is nothing to find."""
+    """Compute AP by class, area range and IoU threshold, shape (C, A, T); -1 without truth."""
     found = match_all(detections, truth)
     num_areas, num_ious, _ = found.hit.shape
     table = np.full((len(truth.class_names), num_areas, num_ious), -1.0)
@@ -212,7 +203,7 @@ def _ap_table(detections: Detections, truth: Detections) -> Float64Array:
 
 
 def _ap_table_pycocotools(detections: Detections, truth: Detections) -> Float64Array:
-    """The same table by pycocotools itself, which prints; nothing is let out."""
+    """Compute the same table by pycocotools, and suppress its printing."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -233,7 +224,7 @@ def _ap_table_pycocotools(detections: Detections, truth: Detections) -> Float64A
 
 
 def coco_dict(boxes: Detections, crowd: BoolArray) -> dict[str, Any]:
-    """Boxes as the object pycocotools works on; frame ids are image ids, class k is category k + 1."""
+    """Build pycocotools' data set; frame ids are image ids, class k is category k + 1."""
     xyxy = boxes.boxes_xyxy.astype(np.float64)
     wide, high = xyxy[:, 2] - xyxy[:, 0], xyxy[:, 3] - xyxy[:, 1]
     columns = zip(

@@ -1,14 +1,14 @@
-"""Evaluations as flat metrics; what there is nothing of (COCO's -1) is left out.
+"""Evaluations as flat metrics, without figures that have no truth boxes (COCO's -1).
 
 map_50_S map_50_95_S map_small_S map_medium_S map_large_S ap_50_CLASS_S    0..1; S: raw, trained, champion, with
-                                       `_truth` where the true boxes, not the teacher's, are what is compared with
-false_positives_per_empty_frame_S      boxes of at least 0.5 on frames where nothing is
-hour_07_map_50_S                       frames of one hour of the day (UTC), where the footage's clock is known
+                                       `_truth` if compared with the true boxes, not with the teacher's
+false_positives_per_empty_frame_S      boxes of at least 0.5 on frames without objects
+hour_07_map_50_S                       frames of one hour of the day (UTC), if the footage's clock is known
 elapsed_hour_00_map_50_S               else of one hour since the footage began
-low_95_map_50_S high_95_map_50_S       where 95 of 100 such footages would lie: block bootstrap
-objects_class_CLASS objects_hour_07     true boxes of a class and of an hour, so that a figure of few can be told
+low_95_map_50_S high_95_map_50_S       95 % interval by block bootstrap
+objects_class_CLASS objects_hour_07    true boxes of a class and of an hour, to recognise figures of few objects
 gain_map_50 low_95_gain_map_50 high_95_gain_map_50    trained less raw, drawn together; `gain_over_champion_...`
-score_threshold_CLASS                  from which score on the trained student's boxes are worth acting upon
+score_threshold_CLASS                  least score of the trained student's boxes in serving
 frame_height_px frame_width_px         the camera's frames, or most of them
 """
 
@@ -27,25 +27,23 @@ from dataset_culling.evaluation.interval import (
     num_blocks,
     suggest_block_s,
 )
+from dataset_culling.evaluation.promotion_rule import GAINS
 from dataset_culling.evaluation.thresholds import best_scores
 from dataset_culling.types import Detections, IntArray
 
-CONFIDENCE = 0.95
-GAINS = {"raw": "gain_map_50", "champion": "gain_over_champion_map_50"}
-"""Whom the trained student is compared with -> what the difference is called."""
 _SEED = 0  # of the draws; every figure gets the same ones
 
 
 def quality(found: Detections, truth: Detections, name: str, *, start_utc: str) -> dict[str, float]:
-    """How good detections are, on the whole and by hour.
+    """Evaluate detections on all frames and by hour.
 
     Args:
         found: Boxes of N frames.
         truth: Boxes of the same frames, taken as true.
         name: S in the names above.
-        start_utc: Wall clock at the start of the footage, ISO 8601; "" where nothing tells it.
+        start_utc: Wall clock at the start of the footage, ISO 8601; "" if unknown.
     """
-    figures = {**_figures(evaluate(found, truth), name)}
+    figures = _figures(evaluate(found, truth), name)
     prefix, start_hour = _clock(start_utc)
     for hour, result in evaluate_by_hour(found, truth, start_hour=start_hour).items():
         if result.map_50 >= 0:
@@ -54,11 +52,11 @@ def quality(found: Detections, truth: Detections, name: str, *, start_utc: str) 
 
 
 def objects(truth: Detections, *, start_utc: str) -> dict[str, float]:
-    """How many true boxes there are of each class, and in each hour; ignored ones do not count.
+    """Count the true boxes of each class and in each hour, without ignored ones.
 
     Args:
         truth: Boxes of N frames, taken as true.
-        start_utc: Wall clock at the start of the footage, ISO 8601; "" where nothing tells it.
+        start_utc: Wall clock at the start of the footage, ISO 8601; "" if unknown.
     """
     sure = truth.keep_boxes(~truth.ignore)
     by_class = np.bincount(sure.class_ids, minlength=len(truth.class_names))
@@ -71,7 +69,7 @@ def objects(truth: Detections, *, start_utc: str) -> dict[str, float]:
 
 
 def _clock(start_utc: str) -> tuple[str, float]:
-    """What hours are called, and the time of day at which the footage starts, in hours."""
+    """Return the metrics' word for hours, and the time of day at which the footage starts, in hours."""
     if not start_utc:
         return "elapsed_hour", 0.0
     start = datetime.datetime.fromisoformat(start_utc)
@@ -92,26 +90,26 @@ def _figures(result: Evaluation, name: str) -> dict[str, float]:
 
 
 def metric_name(label: str) -> str:
-    """A class name as part of a metric's name: lower case, underscores."""
+    """Turn a class name into a part of a metric's name: lower case, underscores."""
     return "".join(letter if letter.isalnum() else "_" for letter in label.lower())
 
 
 def threshold_metric(label: str) -> str:
-    """Under which name the score threshold of a class stands among the metrics."""
+    """Return the metric's name of a class's score threshold."""
     return f"score_threshold_{metric_name(label)}"
 
 
 def for_serving(
     found: Detections, labels: Detections, height_px: IntArray, width_px: IntArray, *, floor: float
 ) -> dict[str, float]:
-    """What whoever serves the model must know: the frames' usual size, and each class's score threshold.
+    """Compute the figures that serving needs: the frames' usual size, and each class's score threshold.
 
     Args:
         found: The trained student's boxes on N held-out frames.
         labels: The teacher's on the same frames.
         height_px: Height of each frame, shape (N,).
         width_px: Width of each frame, shape (N,).
-        floor: The score below which no boxes were kept.
+        floor: Least score of the kept boxes.
     """
     sizes, counts = np.unique(np.stack([height_px, width_px]), axis=1, return_counts=True)
     height, width = sizes[:, counts.argmax()]
@@ -124,50 +122,35 @@ def for_serving(
 
 
 def intervals(found: dict[str, Detections], truth: Detections, *, resamples: int, suffix: str = "") -> dict[str, float]:
-    """The gains of training, and how sure they and mAP@50 are; no intervals where the footage is too short to say.
+    """Compute the gains of training, and intervals of gains and mAP@50 if the footage is long enough.
 
     Args:
-        found: S -> boxes of N frames; raw and trained are there, champion may be.
+        found: S -> boxes of N frames; raw and trained are required, champion is optional.
         truth: Boxes of the same frames, taken as true.
         resamples: Draws; 0: none.
         suffix: Appended to every name.
     """
-    return _gains(found, truth, suffix) | _intervals(found, truth, resamples, suffix)
-
-
-def _gains(found: dict[str, Detections], truth: Detections, suffix: str) -> dict[str, float]:
+    figures: dict[str, float] = {}
     score = {name: evaluate(boxes, truth).map_50 for name, boxes in found.items()}
-    if min(score.values()) < 0:  # nothing to find
-        return {}
-    return {f"{name}{suffix}": score["trained"] - score[before] for before, name in GAINS.items() if before in score}
-
-
-def _intervals(found: dict[str, Detections], truth: Detections, resamples: int, suffix: str) -> dict[str, float]:
+    if min(score.values()) >= 0:  # below: there are no objects
+        for before, name in GAINS.items():
+            if before in score:
+                figures[f"{name}{suffix}"] = score["trained"] - score[before]
     block_s = suggest_block_s(truth.time_s)
     if resamples == 0 or len(truth) == 0 or num_blocks(truth, block_s) < 2 or not np.any(~truth.ignore):
-        return {}
-    figures: dict[str, float] = {}
+        return figures
 
     def put(name: str, interval: Interval) -> None:
         figures[f"low_95_{name}"], figures[f"high_95_{name}"] = interval.low, interval.high
 
     for name, boxes in found.items():
         rng = np.random.default_rng(_SEED)
-        put(
-            f"map_50_{name}{suffix}",
-            map_50_interval(boxes, truth, block_s=block_s, rng=rng, resamples=resamples, confidence=CONFIDENCE),
-        )
+        put(f"map_50_{name}{suffix}", map_50_interval(boxes, truth, block_s=block_s, rng=rng, resamples=resamples))
     for before, name in GAINS.items():
         if before in found:
             rng = np.random.default_rng(_SEED)
             gain = map_50_gain_interval(
-                found[before],
-                found["trained"],
-                truth,
-                block_s=block_s,
-                rng=rng,
-                resamples=resamples,
-                confidence=CONFIDENCE,
+                found[before], found["trained"], truth, block_s=block_s, rng=rng, resamples=resamples
             )
             figures[f"{name}{suffix}"] = gain.value
             put(f"{name}{suffix}", gain)

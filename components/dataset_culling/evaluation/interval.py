@@ -1,4 +1,4 @@
-"""How sure a mAP is: block bootstrap. Neighbouring frames of a video are nearly the same, so blocks of time are drawn.
+"""Confidence intervals of mAP by block bootstrap: neighbouring frames are nearly equal, so blocks of time are drawn.
 
 N = frames, B = blocks, R = resamples, C = classes.
 """
@@ -20,7 +20,7 @@ SUGGESTED_BLOCKS = 20
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and where it would lie, were the footage drawn again."""
+    """A figure and its percentile interval over resampled footage."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Interval:
 
 
 def suggest_block_s(time_s: Float64Array) -> float:
-    """A block length that cuts the footage into about 20 blocks; 1 second for a single frame."""
+    """Suggest a block length that cuts the footage into about 20 blocks; 1 second for a single frame."""
     span = float(np.ptp(time_s)) if len(time_s) else 0.0
     return span / SUGGESTED_BLOCKS if span > 0 else 1.0
 
@@ -44,18 +44,18 @@ def map_50_interval(
     resamples: int = 200,
     confidence: float = 0.95,
 ) -> Interval:
-    """mAP at IoU 0.5 with its percentile interval.
+    """Compute mAP at IoU 0.5 with its percentile interval.
 
     Args:
         detections: Boxes of N frames.
         truth: Boxes of the same frames, taken as true.
         block_s: Seconds of footage drawn together; frames further apart than this count as independent.
         rng: Draws the blocks.
-        resamples: R, how often.
+        resamples: R.
         confidence: Share of resamples inside the interval.
 
     Raises:
-        ValueError: If there are fewer than two blocks, or a number is out of range.
+        ValueError: With fewer than two blocks, or a number out of range.
 
     Source:
         Kuensch, The jackknife and the bootstrap for general stationary observations, Annals of Statistics 1989 (here
@@ -75,9 +75,9 @@ def map_50_gain_interval(
     resamples: int = 200,
     confidence: float = 0.95,
 ) -> Interval:
-    """How much better `after` is than `before`: both on the same draws, which is far sharper than two intervals.
+    """Compute the gain of `after` over `before` on the same draws, which is far sharper than two intervals.
 
-    Args and errors as for `map_50_interval`.
+    Arguments and errors as for `map_50_interval`.
     """
     old, new = _resampled([before, after], truth, block_s=block_s, rng=rng, resamples=resamples)
     return _interval(new - old, num_blocks(truth, block_s), confidence)
@@ -91,7 +91,7 @@ def _interval(values: Float64Array, blocks: int, confidence: float) -> Interval:
 
 
 def _blocks(truth: Detections, block_s: float) -> IntArray:
-    """Block of each frame, shape (N,), numbered without holes."""
+    """Number the block of each frame, shape (N,), without gaps."""
     if block_s <= 0:
         raise ValueError(f"block_s must be above 0, got {block_s}")
     since = truth.time_s - (truth.time_s.min() if len(truth) else 0.0)
@@ -99,14 +99,14 @@ def _blocks(truth: Detections, block_s: float) -> IntArray:
 
 
 def num_blocks(truth: Detections, block_s: float) -> int:
-    """Into how many blocks of `block_s` seconds the frames fall; below two, no interval can be told."""
+    """Count the blocks of `block_s` seconds; an interval needs at least two."""
     return int(_blocks(truth, block_s).max()) + 1
 
 
 def _resampled(
     sets: list[Detections], truth: Detections, *, block_s: float, rng: np.random.Generator, resamples: int
 ) -> list[Float64Array]:
-    """mAP at IoU 0.5 of each set, shape (1 + R,): the footage as it is, then R draws."""
+    """Compute mAP at IoU 0.5 of each set, shape (1 + R,): for the footage itself, then for R draws."""
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
     blocks = _blocks(truth, block_s)
@@ -123,7 +123,7 @@ def _resampled(
 
 
 def _weighted_map(found: Matching, weight: IntArray, num_classes: int) -> float:
-    """mAP when frame n is there `weight[n]` times; 0 where no truth was drawn."""
+    """Compute mAP with frame n repeated `weight[n]` times; 0 if no truth was drawn."""
     values = []
     for k in range(num_classes):
         mine = (found.truth_class_ids == k) & ~found.truth_ignored[0]

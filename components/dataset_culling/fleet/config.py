@@ -6,7 +6,6 @@ manifests/examples/cameras.yaml is an annotated one. `defaults` is laid under ev
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from dataset_culling.fleet.schedule import DAY_S
 from dataset_culling.kubeflow.parameters import pipeline_arguments
 from dataset_culling.pipeline.graph import PipelineConfig
 from dataset_culling.pipeline.presets import preset_names, read_preset
+from dataset_culling.storage.atomic import replacing
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,47}$"
 DAY_FIELD = "{day}"
@@ -290,19 +290,16 @@ def set_paused(path: Path, names: tuple[str, ...], paused: bool) -> list[str]:
             separator = ", " if row.fa.flow_style() else f"\n{' ' * column}"
             edited = f"paused: {word}{separator}{lines[line][column:]}"
         lines[line] = lines[line][:column] + edited
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_text("".join(lines), encoding="utf-8")
-        now = {name: each.camera.paused for name, each in read_fleet(beside).cameras.items()}
-        if now != {name: paused if name in names else each.camera.paused for name, each in fleet.cameras.items()}:
-            raise ConfigError("another camera would change")
-        beside.replace(path)
+        with replacing(path) as part:
+            part.write_text("".join(lines), encoding="utf-8")
+            now = {name: each.camera.paused for name, each in read_fleet(part).cameras.items()}
+            if now != {name: paused if name in names else each.camera.paused for name, each in fleet.cameras.items()}:
+                raise ConfigError("another camera would change")
     except ConfigError:  # an anchor stands where the value was expected
         raise ConfigError(f"{path}: 'paused: {word}' cannot be written in place. Write it by hand.") from None
     except OSError as error:
         raise OutputError(
             f"{path}: cannot write 'paused: {word}': {error.strerror}. Write it where the file comes from."
         ) from None
-    finally:
-        beside.unlink(missing_ok=True)
     return changed

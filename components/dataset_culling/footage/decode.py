@@ -22,8 +22,8 @@ import simplejpeg
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from dataset_culling.errors import FootageError
-from dataset_culling.footage.find import VideoPath
 from dataset_culling.footage.index import NO_TIME, PacketIndex, ReadErrors, packets_of
+from dataset_culling.footage.paths import VideoPath
 from dataset_culling.footage.probe import open_video, quarter_turn, shown_size, video_stream
 from dataset_culling.footage.sample import Run
 from dataset_culling.types import IntArray

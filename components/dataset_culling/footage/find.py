@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from dataset_culling.errors import FootageError
+from dataset_culling.footage.paths import RemoteVideo, VideoPath
 from dataset_culling.storage import Stat, is_remote, list_prefix
 
 if TYPE_CHECKING:
@@ -28,26 +29,6 @@ MODIFICATION_TIMES = "start times from modification times"
 """Note of `order_by_time` for the weakest source of times: good enough for an order, not for a wall clock."""
 
 _MTIME_SLACK_S = 5.0  # recorders close a file seconds after its last frame
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteVideo:
-    """A video in an object store, read by byte ranges and never copied as a whole."""
-
-    uri: str
-    num_bytes: int
-    etag: str
-
-    @property
-    def name(self) -> str:
-        """The last part of the URI."""
-        return self.uri.rsplit("/", 1)[-1]
-
-    def __str__(self) -> str:
-        return self.uri
-
-
-VideoPath = Path | RemoteVideo
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from dataset_culling.footage.find import VideoPath
+from dataset_culling.footage.paths import VideoPath
 from dataset_culling.footage.probe import open_video, video_stream
 from dataset_culling.types import BoolArray, IntArray
 

@@ -10,7 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dataset_culling.errors import ConfigError, FootageError
-from dataset_culling.footage.find import RemoteVideo, find_sources
+from dataset_culling.footage.find import find_sources
+from dataset_culling.footage.paths import RemoteVideo
 
 DAY = "{day}"
 """In a source: the day, as 2026-11-20."""

@@ -11,7 +11,7 @@ import av
 from av.codec.hwaccel import HWAccel
 
 from dataset_culling.errors import FootageError
-from dataset_culling.footage.find import RemoteVideo, VideoPath
+from dataset_culling.footage.paths import RemoteVideo, VideoPath
 from dataset_culling.storage import open_object
 
 _NO_VIDEO_FORMATS = ("tty", "image2", "gif")  # FFmpeg also opens text and stills as video

@@ -27,7 +27,7 @@ import numpy as np
 from dataset_culling.artifacts.detection_log import SCHEMA
 from dataset_culling.artifacts.frames import FrameTable
 from dataset_culling.errors import InputError
-from dataset_culling.stages.score_frames.config import ScoreFramesConfig
+from dataset_culling.inference.log_config import LogConfig
 from dataset_culling.storage import is_remote, open_object
 from dataset_culling.types import ClassMap, ImageDetections
 
@@ -72,7 +72,7 @@ class Logged:
     num_bad_lines: int = 0
 
 
-def read_logged(config: ScoreFramesConfig, table: FrameTable, classes: ClassMap) -> Logged:
+def read_logged(config: LogConfig, table: FrameTable, classes: ClassMap) -> Logged:
     """The boxes of the frames that the log has a record of.
 
     Args:
@@ -203,7 +203,7 @@ def _check_boxes(boxes: Iterable[list[float]], scores: Iterable[float]) -> None:
             raise ValueError(f"a score of {score:g}, not of 0 to 1")
 
 
-def _whose(config: ScoreFramesConfig, records: list[Record]) -> Looker:
+def _whose(config: LogConfig, records: list[Record]) -> Looker:
     """The one whose boxes count."""
     lookers = {record.looker.name: record.looker for record in records}
     counts = Counter(record.looker.name for record in records)
@@ -230,7 +230,7 @@ def _whose(config: ScoreFramesConfig, records: list[Record]) -> Looker:
     return fitting[0]
 
 
-def _check_thresholds(config: ScoreFramesConfig, looker: Looker, classes: ClassMap) -> None:
+def _check_thresholds(config: LogConfig, looker: Looker, classes: ClassMap) -> None:
     """Doubtful boxes are what culling lives on; a log without them would pass for a student that has no doubts."""
     sources = {source for theirs in classes.sources.values() for source in theirs}
     floors = {name: score for name, score in looker.thresholds.items() if name in sources}
@@ -244,9 +244,7 @@ def _check_thresholds(config: ScoreFramesConfig, looker: Looker, classes: ClassM
         )
 
 
-def _join(
-    config: ScoreFramesConfig, table: FrameTable, classes: ClassMap, records: list[Record], found: Logged
-) -> None:
+def _join(config: LogConfig, table: FrameTable, classes: ClassMap, records: list[Record], found: Logged) -> None:
     """Give each frame its nearest record, if that is near enough."""
     shifts = {id(record.looker): _shift_s(config, table, record) for record in records}
     times = np.array([record.time_s + shifts[id(record.looker)] for record in records])
@@ -278,7 +276,7 @@ def _join(
         )
 
 
-def _shift_s(config: ScoreFramesConfig, table: FrameTable, record: Record) -> float:
+def _shift_s(config: LogConfig, table: FrameTable, record: Record) -> float:
     """Compute the offset that makes the log's times count from the start of the footage."""
     ours = datetime.datetime.fromisoformat(table.start_utc) if table.start_utc else None
     if record.clock:
@@ -298,7 +296,7 @@ def _aware(moment: datetime.datetime) -> datetime.datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
-def _scale(config: ScoreFramesConfig, record: Record, width_px: int, height_px: int) -> float:
+def _scale(config: LogConfig, record: Record, width_px: int, height_px: int) -> float:
     """From px of the log's picture to px of the frame."""
     logged_width = record.width_px or float(config.logged_width_px) or float(width_px)
     if record.height_px and abs(logged_width / record.height_px * height_px / width_px - 1) > SAME_SHAPE:

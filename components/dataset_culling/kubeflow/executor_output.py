@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dataset_culling.errors import ConfigError, OutputError
+from dataset_culling.storage.atomic import replacing
 
 PAGES: Mapping[str, tuple[str, str]] = {"page": ("report", "report.html")}
 """KFP output -> the stage's output and the file in it that is copied there. The UI shows a file, never a directory."""
@@ -49,9 +49,8 @@ def write_executor_output(
                 shutil.copyfile(outputs[source] / file, _sibling(outputs[source], known[source], known[page]))
                 listed[page] = _entry(known[page], {})
         output_file.parent.mkdir(parents=True, exist_ok=True)
-        beside = output_file.with_name(f".{output_file.name}.{os.getpid()}.tmp")
-        beside.write_text(json.dumps({"parameterValues": {}, "artifacts": listed}, sort_keys=True), encoding="utf-8")
-        beside.replace(output_file)
+        with replacing(output_file) as part:
+            part.write_text(json.dumps({"parameterValues": {}, "artifacts": listed}, sort_keys=True), encoding="utf-8")
     except OSError as error:
         raise OutputError(
             f"{error.filename or output_file}: expected to write KFP's metadata, found {error.strerror or error}. "

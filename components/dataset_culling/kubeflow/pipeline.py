@@ -5,7 +5,6 @@ Its tasks and edges are WIRING, its form is FORM. This module compiles it, and e
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -31,6 +30,7 @@ from dataset_culling.kubeflow.components import (
 from dataset_culling.kubeflow.parameters import CLUSTER_DEFAULTS, descriptions, pipeline_arguments, section_name
 from dataset_culling.kubeflow.resources import Profile, load_profile, place
 from dataset_culling.pipeline.graph import STAGES, WIRING
+from dataset_culling.storage.atomic import replacing
 from dataset_culling.strategies.table import STRATEGIES
 
 REQUIRED = ("camera", "footage")
@@ -114,22 +114,19 @@ def _compile(component: Any, path: Path, choices: Mapping[str, Sequence[str]]) -
     KFP's own opening comment lists the keys of dicts in an order that changes from process to process. Of it stays
     what KFP reads back: the description, in the third line.
     """
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.yaml")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        compiler.Compiler().compile(component, str(beside))
-        documents = [document for document in yaml.safe_load_all(beside.read_text(encoding="utf-8")) if document]
-        for name, literals in choices.items():
-            documents[0]["root"]["inputDefinitions"]["parameters"][name]["literals"] = list(literals)
-        written = yaml.safe_dump_all(documents, sort_keys=True, width=120, allow_unicode=True)
-        summary = component.component_spec.description.splitlines()[0]
-        heading = f"{NOTE}# Name: {component.name}\n# Description: {summary}\n"
-        beside.write_text(heading + written, encoding="utf-8")
-        beside.replace(path)
+        with replacing(path, suffix=".yaml") as part:
+            compiler.Compiler().compile(component, str(part))
+            documents = [document for document in yaml.safe_load_all(part.read_text(encoding="utf-8")) if document]
+            for name, literals in choices.items():
+                documents[0]["root"]["inputDefinitions"]["parameters"][name]["literals"] = list(literals)
+            written = yaml.safe_dump_all(documents, sort_keys=True, width=120, allow_unicode=True)
+            summary = component.component_spec.description.splitlines()[0]
+            heading = f"{NOTE}# Name: {component.name}\n# Description: {summary}\n"
+            part.write_text(heading + written, encoding="utf-8")
     except OSError as error:
         raise OutputError(
             f"{error.filename or path}: expected to write the pipeline, found {error.strerror or error}. "
             f"Choose another path."
         ) from error
-    finally:
-        beside.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,141 +54,59 @@ class StageSpec:
         return loaded
 
 
-def _stage(
-    name: str,
-    summary: str,
-    config: type[StageConfig],
-    reads: Mapping[str, str],
-    writes: Mapping[str, str],
-    optional_reads: Mapping[str, str] | None = None,
-) -> StageSpec:
-    module = f"dataset_culling.stages.{name.replace('-', '_')}.stage:run"
-    return StageSpec(name, summary, config, reads, writes, module, optional_reads or {})
+_KINDS = {
+    "pool": "frames/1", "heldout": "frames/1", "frames": "frames/1", "detections": "detections/1",
+    "raw": "detections/1", "trained": "detections/1", "selection": "selection/1", "kept": "selection/1",
+    "labels": "labels/1", "heldout_labels": "labels/1", "resolution": "resolution/1", "model": "model/1",
+    "control": "control/1", "metrics": "metrics/1", "decision": "decision/1", "night": "night/1", "report": "report/1",
+    "replay": "replay/1", "replay_frames": "frames/1", "replay_labels": "labels/1",
+}  # fmt: skip
+"""Name of an input or output -> artifact kind; a name has the same kind in every stage."""
 
-
-_REPLAY = {"replay": "replay/1", "replay_frames": "frames/1", "replay_labels": "labels/1"}
+_REPLAY = "replay replay_frames replay_labels"
 """Inputs from earlier nights: optional for every stage that reads them, and given all together or not at all."""
 
+
+def _stage(
+    name: str, summary: str, config: type[StageConfig], *, reads: str = "", writes: str, optional: str = ""
+) -> StageSpec:
+    ports = [{port: _KINDS[port] for port in names.split()} for names in (reads, writes, optional)]
+    module = f"dataset_culling.stages.{name.replace('-', '_')}.stage:run"
+    return StageSpec(name, summary, config, ports[0], ports[1], module, ports[2])
+
+
 _ALL = (
-    _stage(
-        "extract-frames",
-        "Sample the footage and cut it by time into a pool to learn from and held-out frames.",
-        ExtractFramesConfig,
-        {},
-        {"pool": "frames/1", "heldout": "frames/1"},
-    ),
-    _stage(
-        "recall-replay",
-        "Fetch what earlier nights of the camera left behind, and its human check set.",
-        RecallReplayConfig,
-        {"pool": "frames/1", "heldout": "frames/1"},
-        {"replay": "replay/1", "frames": "frames/1", "labels": "labels/1"},
-    ),
-    _stage(
-        "score-frames",
-        "Run the raw student on every frame.",
-        ScoreFramesConfig,
-        {"frames": "frames/1"},
-        {"detections": "detections/1"},
-    ),
-    _stage(
-        "cull-confidence",
-        "Keep the frames with the student's least confident detections.",
-        CullConfidenceConfig,
-        {"detections": "detections/1"},
-        {"selection": "selection/1"},
-    ),
-    _stage(
-        "label-frames",
-        "Label the selected frames, or all of them, with the teacher.",
-        LabelFramesConfig,
-        {"frames": "frames/1"},
-        {"labels": "labels/1"},
-        optional_reads={"selection": "selection/1", "detections": "detections/1"},
-    ),
-    _stage(
-        "cull-precision",
-        "Keep the frames where student and teacher agree least.",
-        CullPrecisionConfig,
-        {"detections": "detections/1", "labels": "labels/1", "selection": "selection/1"},
-        {"kept": "selection/1"},
-    ),
-    _stage(
-        "choose-resolution",
-        "Find the smallest image size that keeps the student's confidence (optResolution).",
-        ChooseResolutionConfig,
-        {"frames": "frames/1", "selection": "selection/1", "labels": "labels/1"},
-        {"resolution": "resolution/1"},
-    ),
-    _stage(
-        "train-student",
-        "Train the student on the culled frames with the teacher's labels.",
-        TrainStudentConfig,
-        {"frames": "frames/1", "labels": "labels/1", "selection": "selection/1", "resolution": "resolution/1"},
-        {"model": "model/1"},
-        optional_reads=_REPLAY,
-    ),
-    _stage(
-        "train-control",
-        "Train a student on as many random frames, to measure what culling was worth.",
-        TrainControlConfig,
-        {"frames": "frames/1", "selection": "selection/1", "resolution": "resolution/1"},
-        {"control": "control/1"},
-        optional_reads={"detections": "detections/1", **_REPLAY},
-    ),
-    _stage(
-        "evaluate-student",
-        "Evaluate the raw and the trained student, and the control arm's, on the held-out frames.",
-        EvaluateStudentConfig,
-        {"frames": "frames/1", "labels": "labels/1", "model": "model/1"},
-        {"metrics": "metrics/1", "raw": "detections/1", "trained": "detections/1"},
-        optional_reads={"control": "control/1", **_REPLAY},
-    ),
-    _stage(
-        "promote-student",
-        "Publish the trained student, and make it the champion where it is better.",
-        PromoteStudentConfig,
-        {"model": "model/1", "metrics": "metrics/1"},
-        {"decision": "decision/1"},
-        optional_reads={"frames": "frames/1", "labels": "labels/1", "trained": "detections/1", **_REPLAY},
-    ),
-    _stage(
-        "keep-night",
-        "Keep a few of tonight's labelled frames for later nights.",
-        KeepNightConfig,
-        {
-            "frames": "frames/1",
-            "labels": "labels/1",
-            "kept": "selection/1",
-            "heldout": "frames/1",
-            "heldout_labels": "labels/1",
-            "decision": "decision/1",
-        },
-        {"night": "night/1"},
-    ),
-    _stage(
-        "render-report",
-        "Render the report page and its summary.",
-        RenderReportConfig,
-        {
-            "pool": "frames/1",
-            "heldout": "frames/1",
-            "detections": "detections/1",
-            "selection": "selection/1",
-            "labels": "labels/1",
-            "kept": "selection/1",
-            "resolution": "resolution/1",
-            "model": "model/1",
-            "control": "control/1",
-            "heldout_labels": "labels/1",
-            "metrics": "metrics/1",
-            "raw": "detections/1",
-            "trained": "detections/1",
-            "decision": "decision/1",
-        },
-        {"report": "report/1"},
-    ),
-)
+    _stage("extract-frames", "Sample the footage and cut it by time into a pool to learn from and held-out frames.",
+           ExtractFramesConfig, writes="pool heldout"),
+    _stage("recall-replay", "Fetch what earlier nights of the camera left behind, and its human check set.",
+           RecallReplayConfig, reads="pool heldout", writes="replay frames labels"),
+    _stage("score-frames", "Run the raw student on every frame.",
+           ScoreFramesConfig, reads="frames", writes="detections"),
+    _stage("cull-confidence", "Keep the frames with the student's least confident detections.",
+           CullConfidenceConfig, reads="detections", writes="selection"),
+    _stage("label-frames", "Label the selected frames, or all of them, with the teacher.",
+           LabelFramesConfig, reads="frames", writes="labels", optional="selection detections"),
+    _stage("cull-precision", "Keep the frames where student and teacher agree least.",
+           CullPrecisionConfig, reads="detections labels selection", writes="kept"),
+    _stage("choose-resolution", "Find the smallest image size that keeps the student's confidence (optResolution).",
+           ChooseResolutionConfig, reads="frames selection labels", writes="resolution"),
+    _stage("train-student", "Train the student on the culled frames with the teacher's labels.",
+           TrainStudentConfig, reads="frames labels selection resolution", writes="model", optional=_REPLAY),
+    _stage("train-control", "Train a student on as many random frames, to measure what culling was worth.",
+           TrainControlConfig, reads="frames selection resolution", writes="control", optional=f"detections {_REPLAY}"),
+    _stage("evaluate-student",
+           "Evaluate the raw and the trained student, and the control arm's, on the held-out frames.",
+           EvaluateStudentConfig, reads="frames labels model", writes="metrics raw trained",
+           optional=f"control {_REPLAY}"),
+    _stage("promote-student", "Publish the trained student, and make it the champion where it is better.",
+           PromoteStudentConfig, reads="model metrics", writes="decision", optional=f"frames labels trained {_REPLAY}"),
+    _stage("keep-night", "Keep a few of tonight's labelled frames for later nights.",
+           KeepNightConfig, reads="frames labels kept heldout heldout_labels decision", writes="night"),
+    _stage("render-report", "Render the report page and its summary.",
+           RenderReportConfig, writes="report",
+           reads="pool heldout detections selection labels kept resolution model control heldout_labels metrics raw "
+                 "trained decision"),
+)  # fmt: skip
 STAGES: Mapping[str, StageSpec] = {spec.name: spec for spec in _ALL}
 
 
@@ -202,136 +120,39 @@ class TaskSpec:
     inputs: Mapping[str, str]
 
 
-_RECALLED = {
-    "replay": "recall-replay.replay",
-    "replay_frames": "recall-replay.frames",
-    "replay_labels": "recall-replay.labels",
-}
+_SOURCES = {
+    "pool": "extract-frames.pool", "heldout": "extract-frames.heldout", "replay": "recall-replay.replay",
+    "replay_frames": "recall-replay.frames", "replay_labels": "recall-replay.labels",
+    "detections": "score-frames.detections", "selection": "cull-confidence.selection",
+    "labels": "label-selection.labels", "kept": "cull-precision.kept", "resolution": "choose-resolution.resolution",
+    "model": "train-student.model", "control": "train-control.control", "heldout_labels": "label-heldout.labels",
+    "metrics": "evaluate-student.metrics", "raw": "evaluate-student.raw", "trained": "evaluate-student.trained",
+    "decision": "promote-student.decision",
+}  # fmt: skip
+"""Artifact of a run -> the "task.output" that writes it."""
+
+
+def _task(name: str, display_name: str, inputs: str = "", *, stage: str = "") -> TaskSpec:
+    """Make a task; `inputs` are artifacts of the run, written INPUT=ARTIFACT where the stage names one otherwise."""
+    pairs = [(port, artifact or port) for port, _, artifact in (part.partition("=") for part in inputs.split())]
+    return TaskSpec(name, stage or name, display_name, {port: _SOURCES[artifact] for port, artifact in pairs})
+
 
 WIRING: tuple[TaskSpec, ...] = (
-    TaskSpec("extract-frames", "extract-frames", "Frame extraction", {}),
-    TaskSpec(
-        "recall-replay",
-        "recall-replay",
-        "Earlier nights",
-        {"pool": "extract-frames.pool", "heldout": "extract-frames.heldout"},
-    ),
-    TaskSpec("score-frames", "score-frames", "Student scoring", {"frames": "extract-frames.pool"}),
-    TaskSpec("cull-confidence", "cull-confidence", "Confidence cull", {"detections": "score-frames.detections"}),
-    TaskSpec(
-        "label-selection",
-        "label-frames",
-        "Teacher labeling",
-        {
-            "frames": "extract-frames.pool",
-            "selection": "cull-confidence.selection",
-            "detections": "score-frames.detections",
-        },
-    ),
-    TaskSpec(
-        "cull-precision",
-        "cull-precision",
-        "Precision cull",
-        {
-            "detections": "score-frames.detections",
-            "labels": "label-selection.labels",
-            "selection": "cull-confidence.selection",
-        },
-    ),
-    TaskSpec(
-        "choose-resolution",
-        "choose-resolution",
-        "optResolution",
-        {
-            "frames": "extract-frames.pool",
-            "selection": "cull-precision.kept",
-            "labels": "label-selection.labels",
-        },
-    ),
-    TaskSpec(
-        "train-student",
-        "train-student",
-        "Student training",
-        {
-            "frames": "extract-frames.pool",
-            "labels": "label-selection.labels",
-            "selection": "cull-precision.kept",
-            "resolution": "choose-resolution.resolution",
-            **_RECALLED,
-        },
-    ),
-    TaskSpec(
-        "train-control",
-        "train-control",
-        "Control arm",
-        {
-            "frames": "extract-frames.pool",
-            "selection": "cull-precision.kept",
-            "resolution": "choose-resolution.resolution",
-            "detections": "score-frames.detections",
-            **_RECALLED,
-        },
-    ),
-    TaskSpec("label-heldout", "label-frames", "Teacher labeling (held-out)", {"frames": "extract-frames.heldout"}),
-    TaskSpec(
-        "evaluate-student",
-        "evaluate-student",
-        "Evaluation",
-        {
-            "frames": "extract-frames.heldout",
-            "labels": "label-heldout.labels",
-            "model": "train-student.model",
-            "control": "train-control.control",
-            **_RECALLED,
-        },
-    ),
-    TaskSpec(
-        "promote-student",
-        "promote-student",
-        "Promotion",
-        {
-            "model": "train-student.model",
-            "metrics": "evaluate-student.metrics",
-            "frames": "extract-frames.heldout",
-            "labels": "label-heldout.labels",
-            "trained": "evaluate-student.trained",
-            **_RECALLED,
-        },
-    ),
-    TaskSpec(
-        "keep-night",
-        "keep-night",
-        "Keeping the night",
-        {
-            "frames": "extract-frames.pool",
-            "labels": "label-selection.labels",
-            "kept": "cull-precision.kept",
-            "heldout": "extract-frames.heldout",
-            "heldout_labels": "label-heldout.labels",
-            "decision": "promote-student.decision",
-        },
-    ),
-    TaskSpec(
-        "render-report",
-        "render-report",
-        "Report",
-        {
-            "pool": "extract-frames.pool",
-            "heldout": "extract-frames.heldout",
-            "detections": "score-frames.detections",
-            "selection": "cull-confidence.selection",
-            "labels": "label-selection.labels",
-            "kept": "cull-precision.kept",
-            "resolution": "choose-resolution.resolution",
-            "model": "train-student.model",
-            "control": "train-control.control",
-            "heldout_labels": "label-heldout.labels",
-            "metrics": "evaluate-student.metrics",
-            "raw": "evaluate-student.raw",
-            "trained": "evaluate-student.trained",
-            "decision": "promote-student.decision",
-        },
-    ),
+    _task("extract-frames", "Frame extraction"),
+    _task("recall-replay", "Earlier nights", "pool heldout"),
+    _task("score-frames", "Student scoring", "frames=pool"),
+    _task("cull-confidence", "Confidence cull", "detections"),
+    _task("label-selection", "Teacher labeling", "frames=pool selection detections", stage="label-frames"),
+    _task("cull-precision", "Precision cull", "detections labels selection"),
+    _task("choose-resolution", "optResolution", "frames=pool selection=kept labels"),
+    _task("train-student", "Student training", f"frames=pool labels selection=kept resolution {_REPLAY}"),
+    _task("train-control", "Control arm", f"frames=pool selection=kept resolution detections {_REPLAY}"),
+    _task("label-heldout", "Teacher labeling (held-out)", "frames=heldout", stage="label-frames"),
+    _task("evaluate-student", "Evaluation", f"frames=heldout labels=heldout_labels model control {_REPLAY}"),
+    _task("promote-student", "Promotion", f"model metrics frames=heldout labels=heldout_labels trained {_REPLAY}"),
+    _task("keep-night", "Keeping the night", "frames=pool labels kept heldout heldout_labels decision"),
+    _task("render-report", "Report", " ".join(STAGES["render-report"].reads)),
 )
 """In an order in which every task comes after those it reads from."""
 
@@ -379,9 +200,6 @@ class PipelineConfig(StageConfig):
             shared["labelling"] = LabelingConfig.model_validate(self.stage_config("label-frames").model_dump())
             shared["training"] = TrainingConfig.model_validate(self.stage_config("train-student").model_dump())
         return section.replace(**shared) if shared else section
-
-
-Externals = Callable[[StageConfig], tuple[str, ...]]
 
 
 def external_inputs(config: StageConfig) -> tuple[str, ...]:

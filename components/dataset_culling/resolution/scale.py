@@ -1,4 +1,4 @@
-"""optResolution: the smallest image that still serves, by the student's doubt or by the teacher's labels.
+"""optResolution: the smallest image that is good enough, by the confidence loss or by the teacher's labels.
 
 N = culled frames, S = scales (of width and height alike; the full size is 1), B = buckets of frames.
 """
@@ -17,7 +17,7 @@ from dataset_culling.types import Detections, FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True)
 class ScaleChoice:
-    """The chosen scale and what was seen on the way; `changes` are relative (see `relative_change`)."""
+    """The chosen scale, and the scales tried with their changes (see `relative_change`)."""
 
     scale: float
     scales: tuple[float, ...]
@@ -25,7 +25,7 @@ class ScaleChoice:
 
 
 def squared_change(full_loss: FloatArray, loss: FloatArray) -> float:
-    """What the paper prints as MSE: sum over frames of (Lconf_FR - Lconf)^2. It is no mean: it grows with N.
+    """Compute what the paper prints as MSE: the sum over frames of (Lconf_FR - Lconf)^2, which grows with N.
 
     Args:
         full_loss: Confidence loss of each frame at full size, shape (N,).
@@ -43,26 +43,21 @@ def squared_change(full_loss: FloatArray, loss: FloatArray) -> float:
 
 
 def mean_squared_change(full_loss: FloatArray, loss: FloatArray) -> float:
-    """The same as a mean over the N frames; 0 without frames. Its size still follows the number of boxes in a frame."""
+    """Compute the mean over the N frames instead; 0 without frames. It grows with the number of boxes in a frame."""
     return squared_change(full_loss, loss) / max(len(full_loss), 1)
 
 
 def relative_change(full_loss: FloatArray, loss: FloatArray) -> float:
-    """The paper's sum as a share of the summed squares at full size, so that one threshold fits any N and any scene.
+    """Divide `squared_change` by the summed squares at full size, so that one threshold fits any N and any scene.
 
-    Args:
-        full_loss: Confidence loss of each frame at full size, shape (N,).
-        loss: The same at another size, shape (N,).
-
-    Returns:
-        0 where nothing changed; 0 also where there was nothing to be unsure of at either size.
+    Returns 0 if nothing changed, also if all losses are 0.
     """
     change, size = squared_change(full_loss, loss), float(np.sum(np.asarray(full_loss, np.float64) ** 2))
     return change / size if size > 0 else (0.0 if change == 0 else float(np.finfo(np.float64).max))
 
 
 def scale_steps(factor: float, *, down: int, up: int = 0) -> list[float]:
-    """Scales factor^-up ... 1 ... factor^down, falling.
+    """List the scales factor^-up ... 1 ... factor^down, falling.
 
     Raises:
         ValueError: If `factor` does not lie between 0 and 1, or a number of steps is negative.
@@ -82,11 +77,11 @@ def choose_scale(
     Args:
         evaluate: Confidence losses of the culled frames at a scale, shape (N,); called only for scales that are tried.
         scales: Falling, the full one first.
-        threshold: Largest `relative_change` that is put up with.
+        threshold: Largest accepted `relative_change`.
         whole_curve: Measure every scale; the choice is the same.
 
     Raises:
-        ValueError: If there is no scale, or they do not fall.
+        ValueError: If `scales` is empty or does not fall.
 
     Source:
         Yoshioka et al., Dataset Culling, ICIP 2019 (arXiv:1902.00173), section 2.2. The relative threshold is ours: the
@@ -107,10 +102,10 @@ def choose_scale(
 
 
 def choose_scale_by_ap(scales: Sequence[float], ap: FloatArray, *, tolerance: float = 0.01) -> float:
-    """The smallest scale whose agreement with the teacher is within `tolerance` of the best one's.
+    """Choose the smallest scale whose agreement with the teacher is within `tolerance` of the best one's.
 
-    It looks both ways: `scales` may hold ones above 1, and a smaller image may well be better (big objects fit the
-    network's receptive field, noise is averaged away).
+    `scales` may hold ones above 1, and a smaller image may be better (big objects fit the network's receptive field,
+    noise is averaged away).
 
     Args:
         scales: Falling, any number above and below 1.
@@ -118,7 +113,7 @@ def choose_scale_by_ap(scales: Sequence[float], ap: FloatArray, *, tolerance: fl
         tolerance: AP given up for speed, 0..1.
 
     Raises:
-        ValueError: If shapes differ, scales do not fall, or an AP is none (COCO's -1, NaN).
+        ValueError: If shapes differ, scales do not fall, or an AP is undefined (COCO's -1, NaN).
 
     Source:
         Chin et al., AdaScale, MLSys 2019: detection can be better at a lower resolution.
@@ -135,17 +130,17 @@ def choose_scale_by_ap(scales: Sequence[float], ap: FloatArray, *, tolerance: fl
 def sides_to_try(
     full_side_px: int, factor: float, allowed: Callable[[int], int], *, down: int, up: int = 0
 ) -> dict[float, int]:
-    """Network sides around the full one, in steps of `factor`, as far as the detector's limits let them differ.
+    """List network sides around the full one, in steps of `factor`, within the detector's limits.
 
     Args:
         full_side_px: Short side at scale 1.
-        factor: Each side is this much of the next larger one, between 0 and 1.
-        allowed: A wanted short side -> the one that the detector would take.
+        factor: Ratio of each side to the next larger one, between 0 and 1.
+        allowed: Maps a short side to the one that the detector would use.
         down: Most steps below the full side.
         up: Most steps above it.
 
     Returns:
-        Scale -> side, scales falling; the full side has scale 1. Sides that the limits make equal are there once.
+        Scale -> side, scales falling; the full side has scale 1. Sides made equal by the limits appear once.
 
     Raises:
         ValueError: If `factor` does not lie between 0 and 1, or a number of steps is negative.
@@ -153,7 +148,7 @@ def sides_to_try(
     sides = {full_side_px}
     for scale in scale_steps(factor, down=down, up=up):
         side = allowed(max(1, round(full_side_px * scale)))
-        # A limit can push a side to the other side of the full one: that is no step in the direction asked for.
+        # A limit can push a side across the full one, which is no step in the requested direction.
         if (scale < 1 and side < full_side_px) or (scale > 1 and side > full_side_px):
             sides.add(side)
     return {1.0 if s == full_side_px else round(s / full_side_px, 6): s for s in sorted(sides, reverse=True)}
@@ -162,13 +157,13 @@ def sides_to_try(
 def choose_scale_per_bucket(
     losses: FloatArray, scales: Sequence[float], bucket: IntArray, *, threshold: float
 ) -> dict[int, float]:
-    """One scale for each bucket of frames (day and night, near and far), by the rule of `choose_scale`.
+    """Choose a scale for each bucket of frames (day and night, near and far), by the rule of `choose_scale`.
 
     Args:
         losses: Confidence losses of every frame at every scale, shape (S, N); the full scale first.
         scales: Falling, the full one first, shape (S,).
         bucket: Bucket of each frame, shape (N,).
-        threshold: Largest `relative_change` that is put up with.
+        threshold: Largest accepted `relative_change`.
 
     Returns:
         Bucket -> scale.
@@ -192,10 +187,7 @@ def choose_scale_per_bucket(
 
 
 def hour_buckets(time_s: FloatArray) -> tuple[IntArray, list[str]]:
-    """Frames by hour of the day, counted from the footage's start.
-
-    Args:
-        time_s: Seconds from the start of the footage, shape (N,).
+    """Group frames by hour of the day, counted from the footage's start.
 
     Returns:
         Bucket of each frame, shape (N,), and the 24 buckets' names.
@@ -205,7 +197,7 @@ def hour_buckets(time_s: FloatArray) -> tuple[IntArray, list[str]]:
 
 
 def size_buckets(detections: Detections, *, min_score: float) -> tuple[IntArray, list[str]]:
-    """Frames by how large their objects are: by the median over a frame's boxes of the square root of their area.
+    """Group frames by the size of their objects: the median over a frame's boxes of the square root of their area.
 
     Args:
         detections: The student's boxes at full size, N frames.

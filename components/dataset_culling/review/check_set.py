@@ -30,7 +30,7 @@ MOST_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """An annotator's labels, checked."""
+    """Checked labels of an annotator."""
 
     coco: Mapping[str, Any]
     files: tuple[Path, ...]  # in the order of coco["images"]
@@ -53,22 +53,20 @@ def set_check(registry: Registry, camera: str, labels: Path, images: Path) -> Ni
     read = read_labelled(labels, images)
     with tempfile.TemporaryDirectory(prefix="culling-check-") as name:
         folder = Path(name)
-        width_px, height_px = [], []
+        sizes = []
         with FrameWriter(folder / "frames", origin=ORIGIN) as writer:
             for number, file in enumerate(read.files, start=1):
-                image = _read_image(file)
-                data = file.read_bytes()
-                writer.add_jpeg(
-                    number, float(number), data if data.startswith(_JPEG) else encode_jpeg(image, quality=95)
-                )
-                height_px.append(image.shape[0])
-                width_px.append(image.shape[1])
-        ids = {int(image["id"]): number for number, image in enumerate(read.coco["images"], start=1)}
-        images_of_ours = [{**image, "time_s": float(ids[int(image["id"])])} for image in read.coco["images"]]
+                image, data = _read_image(file), file.read_bytes()
+                jpeg = data if data.startswith(_JPEG) else encode_jpeg(image, quality=95)
+                writer.add_jpeg(number, float(number), jpeg)
+                sizes.append(image.shape[:2])
+        height_px, width_px = np.array(sizes).T
+        ids = {image["id"]: number for number, image in enumerate(read.coco["images"], start=1)}
+        timed = [{**image, "time_s": float(ids[image["id"]])} for image in read.coco["images"]]
         # What a person left is true, however sure of it the teacher was that proposed it.
         certain = [{**one, "score": 1.0} for one in read.coco["annotations"]]
-        boxes = from_coco_json({**read.coco, "images": images_of_ours, "annotations": certain}, frame_ids=ids)
-        write_labels(folder / "labels", boxes, np.array(width_px), np.array(height_px), ORIGIN)
+        boxes = from_coco_json({**read.coco, "images": timed, "annotations": certain}, frame_ids=ids)
+        write_labels(folder / "labels", boxes, width_px, height_px, ORIGIN)
         return Nights(registry).set_check(camera, folder / "frames", folder / "labels", class_names=read.class_names)
 
 
@@ -94,18 +92,15 @@ def read_labelled(labels: Path, images: Path) -> Labelled:
         raise InputError(f"{labels}: expected labelled images, but it lists none.")
     problems = _problems(labels, images, found, categories, boxes)
     if problems:
-        shown = problems[:MOST_LINES]
-        for line in shown:
-            click.echo(line, err=True)
-        more = f" ({len(problems) - len(shown)} more are not listed)" if len(problems) > len(shown) else ""
+        click.echo("\n".join(problems[:MOST_LINES]), err=True)
+        hidden = len(problems) - MOST_LINES
+        more = f" ({hidden} more are not listed)" if hidden > 0 else ""
         raise InputError(
             f"{labels}: expected labels that fit the images in {images}, found {len(problems)} problems, listed "
             f"above{more}. Correct them; nothing was changed."
         )
     return Labelled(
-        {**coco, "images": found},
-        tuple(images / one["file_name"] for one in found),
-        tuple(categories.values()),
+        {**coco, "images": found}, tuple(images / one["file_name"] for one in found), tuple(categories.values())
     )
 
 
@@ -127,41 +122,35 @@ def _read_coco(labels: Path) -> dict[str, Any]:
 
 
 def _problems(
-    labels: Path,
-    images: Path,
-    found: Sequence[Mapping[str, Any]],
-    categories: Mapping[Any, str],
+    labels: Path, images: Path, found: Sequence[Mapping[str, Any]], categories: Mapping[Any, str],
     boxes: Sequence[tuple[int, Any, list[float], Any]],
-) -> Sequence[str]:
-    """Each thing that is wrong, as a line."""
+) -> Sequence[str]:  # fmt: skip
+    """List the problems of the labels, a line each."""
     lines: list[str] = []
     sizes: dict[int, tuple[int, int]] = {}
     names: set[str] = set()
     for one in found:
-        file = images / one["file_name"]
+        name = one["file_name"]
         if one["id"] in sizes:
-            lines.append(f"{labels}: image id {one['id']} is there twice ({one['file_name']})")
+            lines.append(f"{labels}: image id {one['id']} is there twice ({name})")
             continue
         sizes[one["id"]] = (0, 0)
-        if one["file_name"] in names:
-            lines.append(f"{labels}: image {one['file_name']} is listed twice")
-            continue
-        names.add(one["file_name"])
-        if not file.is_file():
-            lines.append(f"{labels}: image {one['file_name']} is not in {images}")
-            continue
-        try:
-            image = _read_image(file)
-        except InputError as error:
-            lines.append(str(error))
-            continue
-        sizes[one["id"]] = (image.shape[1], image.shape[0])
-        said = (int(one.get("width", image.shape[1])), int(one.get("height", image.shape[0])))
-        if said != sizes[one["id"]]:
-            lines.append(
-                f"{labels}: image {one['file_name']} is said to be {said[0]}x{said[1]} px, the file is "
-                f"{image.shape[1]}x{image.shape[0]}"
-            )
+        if name in names:
+            lines.append(f"{labels}: image {name} is listed twice")
+        elif not (images / name).is_file():
+            lines.append(f"{labels}: image {name} is not in {images}")
+        else:
+            try:
+                height, width = _read_image(images / name).shape[:2]
+            except InputError as error:
+                lines.append(str(error))
+            else:
+                sizes[one["id"]] = (width, height)
+                said = (int(one.get("width", width)), int(one.get("height", height)))
+                if said != (width, height):
+                    size = f"{said[0]}x{said[1]} px, the file is {width}x{height}"
+                    lines.append(f"{labels}: image {name} is said to be {size}")
+        names.add(name)
     for image_id, category, box, number in boxes:
         if image_id not in sizes:
             lines.append(f"{labels}: annotation {number} names image {image_id}, which is not listed")

@@ -80,12 +80,12 @@ def doubt_of(
 
 
 def spread_over_time(time_s: FloatArray, prefer: FloatArray, count: int) -> IntArray:
-    """At most `count` frames, evenly over time: of each slice the one preferred, then again until there are enough.
+    """Choose at most `count` frames evenly over time: the preferred one of each slice, then again until enough.
 
     Args:
         time_s: Seconds of each frame, shape (N,), ascending.
-        prefer: Which of a slice's frames to take first, shape (N,); larger first, of equal ones the earlier.
-        count: Most frames, and into how many slices of equal length the time from the first frame to the last is cut.
+        prefer: Preference of each frame, shape (N,); larger first, of equal ones the earlier.
+        count: Most frames, and number of slices of equal length between the first frame and the last.
 
     Returns:
         Rows, ascending, shape (K,) with K = min(count, N).
@@ -99,7 +99,7 @@ def spread_over_time(time_s: FloatArray, prefer: FloatArray, count: int) -> IntA
         raise ValueError(f"count must be at least 1, got {count}")
     if len(time_s) <= count:
         return np.arange(len(time_s), dtype=np.int64)
-    piece = _slices(time_s, count)
+    piece = _slices(time_s, count)[0]
     order = np.lexsort((np.arange(len(time_s)), -prefer, piece))
     first = np.searchsorted(piece[order], piece[order], side="left")
     turn = np.empty(len(order), np.int64)  # how many of its slice go before a frame
@@ -116,21 +116,15 @@ def spread_over_time(time_s: FloatArray, prefer: FloatArray, count: int) -> IntA
 
 def nearness_to_middle(time_s: FloatArray, count: int) -> Float64Array:
     """Score frames by time alone, for `spread_over_time`: 0 in the middle of a frame's slice, less away from it."""
-    start, length = _span(time_s)
-    middle = start + (_slices(time_s, count) + 0.5) * length / count
+    slices, start, length = _slices(time_s, count)
+    middle = start + (slices + 0.5) * length / count
     near: Float64Array = -np.abs(time_s - middle)
     return near
 
 
-def _slices(time_s: FloatArray, count: int) -> IntArray:
-    start, length = _span(time_s)
+def _slices(time_s: FloatArray, count: int) -> tuple[IntArray, float, float]:
+    """Each frame's slice, the start of the first slice in s and the length of all slices in s."""
+    start, length = (float(time_s[0]), float(time_s[-1] - time_s[0])) if len(time_s) else (0.0, 0.0)
     if length == 0:
-        return np.zeros(len(time_s), np.int64)
-    slices: IntArray = np.minimum((time_s - start) / length * count, count - 1).astype(np.int64)
-    return slices
-
-
-def _span(time_s: FloatArray) -> tuple[float, float]:
-    if len(time_s) == 0:
-        return 0.0, 0.0
-    return float(time_s[0]), float(time_s[-1] - time_s[0])
+        return np.zeros(len(time_s), np.int64), start, length
+    return np.minimum((time_s - start) / length * count, count - 1).astype(np.int64), start, length

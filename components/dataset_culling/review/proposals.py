@@ -96,19 +96,17 @@ def propose(run: Path, to: str, *, frames: int, pick: Pick = "even") -> Proposed
     if len(labels) == 0:
         raise InputError(f"{run / FRAMES}: it holds no held-out frames. Use longer footage.")
     trust, student = read_box_trust(run / LABELS), _student(run, labels)
-    thresholds = Thresholds.of(labels.class_names, _metrics(run))
+    metrics = read_metrics(run / METRICS) if (run / METRICS / HEADER).is_file() else {}
+    thresholds = Thresholds.of(labels.class_names, metrics)
     doubt = doubt_of(labels, trust=trust, student=student, min_scores=thresholds.scores)
     prefer = nearness_to_middle(labels.time_s, frames) if pick == "even" else doubt.of_frames
     rows = spread_over_time(labels.time_s, prefer, frames)
     rows = rows[np.lexsort((rows, -doubt.of_frames[rows]))]
     coco = proposal_coco(labels, doubt, rows, table.width_px, table.height_px)
     boxes = coco["annotations"]
-    known = ["score", "ignore mark"]
-    known += ["trust"] if trust is not None else []
-    known += ["student"] if student is not None else []
-    proposed = Proposed(
-        folder, len(rows), len(labels), len(boxes), sum(box["attributes"]["doubtful"] for box in boxes), tuple(known)
-    )
+    known = ("score", "ignore mark", *(["trust"] * (trust is not None)), *(["student"] * (student is not None)))
+    num_doubtful = sum(box["attributes"]["doubtful"] for box in boxes)
+    proposed = Proposed(folder, len(rows), len(labels), len(boxes), num_doubtful, known)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         shutil.rmtree(beside, ignore_errors=True)
@@ -132,23 +130,21 @@ def propose(run: Path, to: str, *, frames: int, pick: Pick = "even") -> Proposed
 def proposal_coco(
     labels: Detections, doubt: Doubt, rows: IntArray, width_px: IntArray, height_px: IntArray
 ) -> dict[str, Any]:
-    """The teacher's boxes on some frames as a COCO ground-truth object, most doubtful first among frames and boxes.
+    """Convert the teacher's boxes on some frames to a COCO ground-truth object, most doubtful first.
 
-    Boxes are clipped to their frame; one that lies outside of it is left out. None is an ignore region: a doubtful one
-    is a question, and what a person leaves is true.
+    Boxes are clipped to their frame; those outside it are left out. No box is an ignore region: what the annotator
+    leaves counts as true.
 
     Args:
         labels: Boxes of N frames.
-        doubt: Of the same boxes.
-        rows: The frames, most doubtful first, shape (K,).
+        doubt: Doubt of the same boxes.
+        rows: Frames, most doubtful first, shape (K,).
         width_px: Width of each frame, shape (N,).
         height_px: Height of each frame, shape (N,).
     """
     row_of_box = labels.frame_rows()
-    right, below = width_px[row_of_box].astype(np.float32), height_px[row_of_box].astype(np.float32)
-    clipped = labels.boxes_xyxy.copy()
-    clipped[:, 0::2] = np.clip(clipped[:, 0::2], 0, right[:, None])
-    clipped[:, 1::2] = np.clip(clipped[:, 1::2], 0, below[:, None])
+    corner = np.stack([width_px, height_px] * 2, axis=1)[row_of_box].astype(np.float32)
+    clipped = np.clip(labels.boxes_xyxy, 0, corner)
     coco = coco_json(replace(labels, boxes_xyxy=clipped), width_px, height_px)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -164,15 +160,11 @@ def proposal_coco(
             if min(one["bbox"][2:]) < LEAST_PX:
                 continue
             score = round(one["score"], 3)
+            kept = {key: one[key] for key in ("image_id", "category_id", "bbox", "area")}
+            attributes = {"doubtful": bool(doubt.doubtful[box]), "score": score}
+            number = len(annotations) + 1
             annotations.append(
-                {
-                    **{key: one[key] for key in ("image_id", "category_id", "bbox", "area")},
-                    "id": len(annotations) + 1,
-                    "iscrowd": 0,
-                    "segmentation": [],
-                    "score": score,
-                    "attributes": {"doubtful": bool(doubt.doubtful[box]), "score": score},
-                }
+                {**kept, "id": number, "iscrowd": 0, "segmentation": [], "score": score, "attributes": attributes}
             )
     return {"info": {}, "images": images, "annotations": annotations, "categories": coco["categories"]}
 
@@ -184,10 +176,6 @@ def _student(run: Path, labels: Detections) -> Detections | None:
     found = read_detections(run / STUDENT)
     same = found.class_names == labels.class_names and np.array_equal(found.frame_ids, labels.frame_ids)
     return found if same else None
-
-
-def _metrics(run: Path) -> dict[str, float]:
-    return read_metrics(run / METRICS) if (run / METRICS / HEADER).is_file() else {}
 
 
 def _empty_folder(to: str) -> Path:

@@ -13,15 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset_culling import __version__
-from dataset_culling.artifacts.bundle import (
-    CARD,
-    BundleProvenance,
-    BundleSpec,
-    is_bundle,
-    load_bundle,
-    read_bundle,
-    write_bundle,
-)
+from dataset_culling.artifacts import bundle
+from dataset_culling.artifacts.bundle import CARD, BundleProvenance, BundleSpec
 from dataset_culling.artifacts.detection_log import LoggedModel
 from dataset_culling.artifacts.header import HEADER, digest, read_header
 from dataset_culling.artifacts.metrics import SCHEMA as METRICS_SCHEMA
@@ -85,9 +78,8 @@ class TrainedModel:
         """The detector, with its weights."""
         from dataset_culling.detectors.table import load_trainable
 
-        return load_trainable(
-            DetectorRef(name=self.card.detector, weights=str(weights_file(self.folder))), device=device
-        )
+        ref = DetectorRef(name=self.card.detector, weights=str(weights_file(self.folder)))
+        return load_trainable(ref, device=device)
 
     def frame_size(self) -> Size | None:
         """Of the camera's frames, where the evaluation noted it."""
@@ -95,15 +87,12 @@ class TrainedModel:
         return (sides[0], sides[1]) if all(sides) else None
 
 
-# -- where models lie
-
-
 @contextmanager
-def registered_model(shelf: Registry, camera: str, version: int = 0) -> Iterator[TrainedModel]:
-    """A version of a camera, fetched into a folder that is gone afterwards.
+def registered_model(registry: Registry, camera: str, version: int = 0) -> Iterator[TrainedModel]:
+    """Fetch a version of a camera into a temporary folder.
 
     Args:
-        shelf: The registry.
+        registry: The registry.
         camera: The camera.
         version: 0: the champion.
 
@@ -111,23 +100,23 @@ def registered_model(shelf: Registry, camera: str, version: int = 0) -> Iterator
         ConfigError: If the camera has no champion.
         StoreError: If the version does not exist, or the store does not return it.
     """
-    number = version or shelf.champion(camera).version
+    number = version or registry.champion(camera).version
     if not number:
-        has = ", ".join(str(each.version) for each in shelf.versions(camera))
+        has = ", ".join(str(each.version) for each in registry.versions(camera))
         if has:
             raise ConfigError(f"camera '{camera}' has no champion. Name a version: {has}.")
-        known = ", ".join(shelf.cameras()) or "none"
+        known = ", ".join(registry.cameras()) or "none"
         raise ConfigError(
             f"camera '{camera}': expected one with models in the registry, found {known}. Check its place."
         )
-    found = shelf.version(camera, number)
+    found = registry.version(camera, number)
     with tempfile.TemporaryDirectory(prefix="culling-serving-") as folder:
-        model = shelf.fetch_model(camera, number, Path(folder) / "model")
+        model = registry.fetch_model(camera, number, Path(folder) / "model")
         yield TrainedModel(model, read_model_card(model), found.model_digest, found.metrics, camera, number)
 
 
 def model_in_folder(folder: Path) -> TrainedModel:
-    """A model/1 directory; its figures where it lies in a run that has judged this very model.
+    """Read a model/1 directory, and its metrics if it lies in a run that evaluated this model.
 
     Raises:
         ArtifactError: If it is not a model, or damaged.
@@ -164,9 +153,6 @@ def split_name(text: str) -> tuple[str, str, int] | None:
     return found["registry"], found["camera"], int(found["version"] or 0)
 
 
-# -- the detector that serves it
-
-
 @dataclass(frozen=True, slots=True)
 class Served:
     """A model ready to run on frames."""
@@ -182,13 +168,13 @@ class Served:
 
 
 def serve(name: str, device: str, *, sizes: Sequence[Size], num_frames: int) -> Served:
-    """The detector that a name stands for, on what runs it quickest here.
+    """Load the detector that a name stands for, in its quickest runtime here.
 
     Args:
         name: A bundle's folder or card, a model/1 directory (both also s3://), REGISTRY#CAMERA or ...@VERSION.
         device: auto, cpu, cuda or cuda:N.
-        sizes: Sizes of the frames that it will look at.
-        num_frames: How many there are: a student is exported to OpenVINO where that pays.
+        sizes: Sizes of the frames.
+        num_frames: Number of frames: a student is exported to OpenVINO where that pays.
 
     Raises:
         ConfigError: If a bundle is to run on a GPU, or there is no such device or camera.
@@ -205,8 +191,8 @@ def serve(name: str, device: str, *, sizes: Sequence[Size], num_frames: int) -> 
         folder = fetch(name, cache / name.split("://", 1)[1])
     else:
         folder = Path(name)
-    if is_bundle(folder):
-        return _serve_bundle(folder, read_bundle(folder), device, sizes)
+    if bundle.is_bundle(folder):
+        return _serve_bundle(folder, bundle.read_bundle(folder), device, sizes)
     if (folder / HEADER).is_file():
         return _serve_model(model_in_folder(folder), device, sizes, num_frames)
     what = "a folder without either" if folder.is_dir() else "a file" if folder.exists() else "nothing"
@@ -231,7 +217,7 @@ def _serve_bundle(folder: Path, spec: BundleSpec, device: str, sizes: Sequence[S
     quick = find_spec("openvino") is not None
     made = spec.provenance
     return Served(
-        detector=load_bundle(folder, spec, runner="openvino" if quick else "onnx"),
+        detector=bundle.load_bundle(folder, spec, runner="openvino" if quick else "onnx"),
         runner="OpenVINO" if quick else "onnxruntime",
         model=LoggedModel(made.detector, made.model_digest, made.camera, made.version),
         thresholds=Thresholds(spec.score_thresholds, spec.untuned),
@@ -271,9 +257,6 @@ def _serve_model(model: TrainedModel, device: str, sizes: Sequence[Size], num_fr
     )
 
 
-# -- bundles
-
-
 def export_model(model: TrainedModel, to: Path, size: Size | None) -> tuple[BundleSpec, Thresholds]:
     """Write a model as a bundle.
 
@@ -291,23 +274,14 @@ def export_model(model: TrainedModel, to: Path, size: Size | None) -> tuple[Bund
         name = f"{model.camera}, version {model.version}" if model.camera else model.folder
         raise ConfigError(f"{name}: the model's figures lack the size of its frames. Give --frame-size WIDTHxHEIGHT.")
     thresholds = Thresholds.of(model.card.class_names, model.metrics)
-    spec = write_bundle(
-        to,
-        model.load(),
-        height_px=wanted[0],
-        width_px=wanted[1],
-        score_thresholds=thresholds.scores,
-        untuned=thresholds.untuned,
-        provenance=BundleProvenance(
-            detector=model.card.detector,
-            side_px=model.card.side_px,
-            model_digest=model.digest,
-            camera=model.camera,
-            version=model.version,
-            code_version=__version__,
-        ),
-        min_score=MIN_SCORE,
-    )
+    made = BundleProvenance(
+        detector=model.card.detector, side_px=model.card.side_px, model_digest=model.digest, camera=model.camera,
+        version=model.version, code_version=__version__,
+    )  # fmt: skip
+    spec = bundle.write_bundle(
+        to, model.load(), height_px=wanted[0], width_px=wanted[1], score_thresholds=thresholds.scores,
+        untuned=thresholds.untuned, provenance=made, min_score=MIN_SCORE,
+    )  # fmt: skip
     return spec, thresholds
 
 

@@ -40,7 +40,7 @@ class DrawnVideo:
         Raises:
             OutputError: If it cannot be written.
         """
-        with _told(self._path):
+        with _write_errors(self._path):
             if self._stream is None:
                 self._begin(*image.shape[:2])
             frame = av.VideoFrame.from_ndarray(_fitted(image, self._stream.height, self._stream.width), format="rgb24")
@@ -54,7 +54,7 @@ class DrawnVideo:
         Raises:
             OutputError: If it cannot be written.
         """
-        with _told(self._path):
+        with _write_errors(self._path):
             if self._stream is not None:
                 self._container.mux(self._stream.encode())
             self._container.close()
@@ -100,7 +100,7 @@ def draw_video(path: Path, *, frames_per_second: float) -> Iterator[DrawnVideo]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:

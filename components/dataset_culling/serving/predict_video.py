@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,74 +54,52 @@ class Predicted:
     seconds: float = 0.0  # from the first frame to the last file, without loading the model
     seconds_ready: float = 0.0  # loading the model and indexing the video
 
-    @property
-    def frames_per_s(self) -> float:
-        """Frames per second of work."""
-        return self.num_frames / max(self.seconds, 1e-9)
-
-    @property
-    def x_real_time(self) -> float:
-        """Seconds of footage per second of work."""
-        return self.footage_s / max(self.seconds, 1e-9)
-
     def lines(self) -> Iterator[str]:
-        """Return lines of text."""
+        """Yield lines of text."""
+        values = self.values()
         yield from (str(file) for file in self.files)
         yield f"boxes: {', '.join(f'{name} {count:,}' for name, count in self.boxes.items())}"
         yield (
-            f"{self.num_frames:,} frames of {self.footage_s:.1f} s in {self.seconds:.1f} s: {self.frames_per_s:.1f} "
-            f"frames/s, {self.x_real_time:.1f} x real time ({self.served.detector.name} by {self.served.runner}; "
-            f"{self.seconds_ready:.1f} s to get ready)"
+            f"{self.num_frames:,} frames of {self.footage_s:.1f} s in {self.seconds:.1f} s: "
+            f"{values['frames_per_s']:.1f} frames/s, {values['x_real_time']:.1f} x real time "
+            f"({self.served.detector.name} by {self.served.runner}; {self.seconds_ready:.1f} s to get ready)"
         )
         yield from (f"note: {note}" for note in self.notes)
 
     def values(self) -> dict[str, Any]:
         """Return values for JSON."""
+        model, worked_s = self.served.model, max(self.seconds, 1e-9)
         return {
-            "files": [str(file) for file in self.files],
-            "detector": self.served.detector.name,
-            "runner": self.served.runner,
-            "model_digest": self.served.model.model_digest,
-            "camera": self.served.model.camera,
-            "version": self.served.model.version,
-            "frames": self.num_frames,
-            "damaged_frames": self.num_damaged,
-            "boxes": self.boxes,
-            "footage_s": self.footage_s,
-            "seconds": self.seconds,
-            "seconds_ready": self.seconds_ready,
-            "frames_per_s": self.frames_per_s,
-            "x_real_time": self.x_real_time,
-            "notes": self.notes,
-        }
+            "files": [str(file) for file in self.files], "detector": self.served.detector.name,
+            "runner": self.served.runner, "model_digest": model.model_digest, "camera": model.camera,
+            "version": model.version, "frames": self.num_frames, "damaged_frames": self.num_damaged,
+            "boxes": self.boxes, "footage_s": self.footage_s, "seconds": self.seconds,
+            "seconds_ready": self.seconds_ready, "frames_per_s": self.num_frames / worked_s,
+            "x_real_time": self.footage_s / worked_s, "notes": self.notes,
+        }  # fmt: skip
 
 
-def predict_video(
-    model: str,
-    videos: Sequence[str],
-    *,
-    out: Path,
-    draw: bool = True,
-    frames_per_second: float = 0.0,
-    formats: Sequence[str] = tuple(FORMATS),
-    threshold: float | None = None,
-    batch_size: int = 8,
-    device: str = "auto",
-    quiet: bool = True,
-) -> Predicted:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions:
+    """Options of `predict_video`."""
+
+    out: Path  # folder of the results; files of these names are replaced, and those not asked for are removed
+    draw: bool = True  # write a video with the boxes
+    frames_per_second: float = 0.0  # frames per second of footage; 0: all
+    formats: Sequence[str] = tuple(FORMATS)
+    threshold: float | None = None  # least score for every class; None: the model's own
+    batch_size: int = 8
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    quiet: bool = True  # show no progress
+
+
+def predict_video(model: str, videos: Sequence[str], options: PredictOptions) -> Predicted:
     """Run a model on a video and write its boxes. Memory does not grow with the video, but for its packet index.
 
     Args:
-        model: See `serving.serve`.
+        model: See `serving.bundle.serve`.
         videos: Files, folders, globs, s3:// prefixes.
-        out: Folder of the results; files of these names are replaced, and those not asked for are removed.
-        draw: Whether to write a video with the boxes.
-        frames_per_second: Frames to run on per second of footage; 0: all.
-        formats: Keys of `detection_log.FORMATS`.
-        threshold: Least score for every class; None: the model's own.
-        batch_size: Frames in a batch.
-        device: auto, cpu, cuda or cuda:N.
-        quiet: Show no progress.
+        options: The options.
 
     Raises:
         ConfigError: If an option does not fit the model.
@@ -131,20 +108,21 @@ def predict_video(
         OutputError: If the results cannot be written.
     """
     watch = Stopwatch()
-    how = ExtractFramesConfig()
+    extraction = ExtractFramesConfig()
     footage = read_footage(
         find_sources(videos),
-        name_time=re.compile(how.name_time_pattern),
-        zone=how.name_time_zone,
+        name_time=re.compile(extraction.name_time_pattern),
+        zone=extraction.name_time_zone,
         workers=len(os.sched_getaffinity(0)),
     )
-    samples = choose(footage.segments, frames_per_second=frames_per_second or EVERY_FRAME, keyframe_slack_s=0.0)
+    rate = options.frames_per_second
+    samples = choose(footage.segments, frames_per_second=rate or EVERY_FRAME, keyframe_slack_s=0.0)
     sizes = sorted({(segment.info.height_px, segment.info.width_px) for segment in footage.segments})
-    served = serve(model, device, sizes=sizes, num_frames=len(samples))
-    thresholds = _thresholds(model, served, threshold)
-    names = [FORMATS[name][0] for name in formats] + ([VIDEO_FILE] if draw else [])
+    served = serve(model, options.device, sizes=sizes, num_frames=len(samples))
+    thresholds = _thresholds(model, served, options.threshold)
+    files = [FORMATS[name][0] for name in options.formats] + ([VIDEO_FILE] if options.draw else [])
     every = [file for file, _ in FORMATS.values()] + [VIDEO_FILE]
-    done = Predicted(served, tuple(out / name for name in names), notes=[*footage.notes, *served.notes])
+    done = Predicted(served, tuple(options.out / file for file in files), notes=[*footage.notes, *served.notes])
     if note := thresholds.note():
         done.notes.append(note)
     header = LogHeader(
@@ -153,28 +131,38 @@ def predict_video(
         score_thresholds=dict(thresholds.scores),
         side_px=min(served.detector.network_size(*sizes[0], served.side_px)),
         start_utc=utc_text(footage.start) if footage.start else "",
-        frames_per_second=frames_per_second,
+        frames_per_second=rate,
         sources=tuple(str(segment.info.path) for segment in footage.segments),
         made_by=f"dataset-culling {__version__}",
     )
     done.seconds_ready = watch.seconds()
     watch = Stopwatch()
-    shown_per_s = frames_per_second or _native_rate(footage)
-    with (
-        appearing_together(out, names, stale=[name for name in every if name not in names]) as paths,
-        ExitStack() as stack,
-    ):
+    native = footage.segments[0].frame_s  # of the first file
+    shown_per_s = rate or (1 / native if native else 1.0)
+    stale = [file for file in every if file not in files]
+    with appearing_together(options.out, files, stale=stale) as paths, ExitStack() as stack:
         writers: list[LogWriter] = []
-        for name, path in zip(formats, paths, strict=False):
+        for name, path in zip(options.formats, paths, strict=False):
             file = stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
             writers.append(stack.enter_context(closing(FORMATS[name][1](file, header))))
-        video = stack.enter_context(draw_video(paths[-1], frames_per_second=shown_per_s)) if draw else None
-        progress = stack.enter_context(show_progress("looking", quiet=quiet))
-        _look(footage, samples, served, thresholds, batch_size, writers, video, progress, done)
+        video = stack.enter_context(draw_video(paths[-1], frames_per_second=shown_per_s)) if options.draw else None
+        progress = stack.enter_context(show_progress("looking", quiet=options.quiet))
+        # Closed before the video is: its thread may still draw.
+        predictions = stack.enter_context(
+            closing(_predictions(footage, samples, served, thresholds, options.batch_size, video, done))
+        )
+        for batch, boxes in predictions:
+            for frame, found in zip(batch, boxes, strict=True):
+                for writer in writers:
+                    writer.add(frame.with_boxes(found))
+            progress(done.num_frames + done.num_damaged, len(samples))
         for writer in writers:
             writer.finish()
     done.seconds = watch.seconds()
-    done.footage_s = _shown_s(footage)
+    # Footage with pictures, each stretch counted once.
+    twice = sum(end - start for start, end in overlaps(footage.segments))
+    paused = sum(end - start for segment in footage.segments for start, end in segment.pauses)
+    done.footage_s = max(footage.recorded_s - twice - paused, 0.0)
     if done.num_damaged:
         done.notes.append(f"{done.num_damaged:,} damaged frames were left out")
     return done
@@ -218,18 +206,11 @@ class _Frame:
         )
 
 
-def _look(
-    footage: Footage,
-    samples: Samples,
-    served: Served,
-    thresholds: Thresholds,
-    batch_size: int,
-    writers: Sequence[LogWriter],
-    video: DrawnVideo | None,
-    progress: Callable[[int, int], None],
-    done: Predicted,
-) -> None:
-    """Decode, look, write; pictures are drawn and encoded in a thread while the network looks at the next ones.
+def _predictions(
+    footage: Footage, samples: Samples, served: Served, thresholds: Thresholds, batch_size: int,
+    video: DrawnVideo | None, done: Predicted,
+) -> Generator[tuple[list[_Frame], list[ImageDetections]], None, None]:  # fmt: skip
+    """Run the network on the frames, batch by batch; a thread draws and encodes a batch while the next one is computed.
 
     Raises:
         FootageError: If no frame can be decoded.
@@ -237,23 +218,24 @@ def _look(
     names = served.detector.class_names
     least = np.array([thresholds.scores[name] for name in names], np.float32)
     counts = np.zeros(len(names), np.int64)
-    with _behind() as behind:
-        for batch in _batches(_frames(footage, samples, done), batch_size):
+    drawing: Future[None] | None = None
+    frames = _frames(footage, samples, done)
+    with ThreadPoolExecutor(1, thread_name_prefix="draw") as drawer:
+        while batch := list(itertools.islice(frames, batch_size)):
+            images = [frame.image for frame in batch]
             boxes = served.detector.predict(
-                [frame.image for frame in batch],
-                side_px=served.side_px,
-                min_score=float(least.min()),
-                batch_size=batch_size,
+                images, side_px=served.side_px, min_score=float(least.min()), batch_size=batch_size
             )
             boxes = [found.rows(found.scores >= least[found.class_ids]) for found in boxes]
-            for frame, found in zip(batch, boxes, strict=True):
-                for writer in writers:
-                    writer.add(frame.with_boxes(found))
-                counts += np.bincount(found.class_ids, minlength=len(names))
+            counts += sum(np.bincount(found.class_ids, minlength=len(names)) for found in boxes)
             if video is not None:
-                behind(functools.partial(_draw, video, batch, boxes, names))
+                if drawing is not None:
+                    drawing.result()  # one batch at a time, so that none pile up
+                drawing = drawer.submit(_draw, video, batch, boxes, names)
             done.num_frames += len(batch)
-            progress(done.num_frames + done.num_damaged, len(samples))
+            yield batch, boxes
+        if drawing is not None:
+            drawing.result()
     if not done.num_frames:
         raise FootageError(
             f"{footage.segments[0].info.path}: expected frames that can be decoded, found {done.num_damaged} damaged "
@@ -277,41 +259,6 @@ def _frames(footage: Footage, samples: Samples, done: Predicted) -> Iterator[_Fr
         number += 1
 
 
-def _batches(frames: Iterator[_Frame], size: int) -> Iterator[list[_Frame]]:
-    while batch := list(itertools.islice(frames, size)):
-        yield batch
-
-
 def _draw(video: DrawnVideo, batch: Sequence[_Frame], boxes: Sequence[ImageDetections], names: Sequence[str]) -> None:
     for frame, found in zip(batch, boxes, strict=True):
         video.add(draw_boxes(frame.image, found, names), frame.time_s)
-
-
-@contextmanager
-def _behind() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Does work in a thread, one piece after another: a new one is taken when the last is done, so none pile up."""
-    last: Future[None] | None = None
-
-    def work(piece: Callable[[], None]) -> None:
-        nonlocal last
-        if last is not None:
-            last.result()
-        last = pool.submit(piece)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:
-        yield work
-        if last is not None:
-            last.result()
-
-
-def _native_rate(footage: Footage) -> float:
-    """Frames per second as recorded, of the first file."""
-    frame_s = footage.segments[0].frame_s
-    return 1 / frame_s if frame_s else 1.0
-
-
-def _shown_s(footage: Footage) -> float:
-    """Seconds of footage that there are pictures of, each counted once."""
-    twice = sum(end - start for start, end in overlaps(footage.segments))
-    paused = sum(end - start for segment in footage.segments for start, end in segment.pauses)
-    return max(footage.recorded_s - twice - paused, 0.0)

@@ -47,8 +47,12 @@ def replacing(path: Path, *, suffix: str = PARTIAL) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
+def writing(path: Path, *, advice: str = "Free space or choose another folder.") -> Iterator[IO[bytes]]:
     """Yield an open file that replaces the file `path` on a clean exit. Makes its folder.
+
+    Args:
+        path: The file.
+        advice: End of the error message.
 
     Raises:
         OutputError: If it cannot be written; OSErrors of the block count as that.
@@ -58,9 +62,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         with replacing(path) as part, part.open("w+b") as file:
             yield file
     except OSError as error:
-        raise OutputError(
-            f"{path}: expected to write a file, found {error.strerror or error}. Free space or choose another folder."
-        ) from error
+        raise OutputError(f"{path}: expected to write a file, found {error.strerror or error}. {advice}") from error
 
 
 @contextmanager

@@ -10,7 +10,6 @@ Therefore `Bucket`, its `http_client`, signs and retries all requests, and also 
 from __future__ import annotations
 
 import base64
-import datetime
 import hashlib
 import io
 import itertools
@@ -26,6 +25,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from threading import Event, Lock
@@ -62,6 +62,8 @@ LOG = logging.getLogger(__name__)
 
 _SLICE = 128 * 1024
 """Bytes given to a socket at once: its time limit is for one send, and a slow link takes minutes for a part."""
+_RANGE = 8 << 20
+"""Least bytes of one request on the way down."""
 _REPEATS = 3
 """Tries after which damaged bytes, an object that keeps changing or a lost upload count as a failure."""
 _SHA256 = "x-amz-meta-sha256"
@@ -86,8 +88,7 @@ class Bucket(urllib3.PoolManager):  # type: ignore[misc] # urllib3 is untyped he
         host, secure = split_endpoint(self.endpoint)
         find_keys(settings)  # missing keys are an error at once
         self.minio = Minio(host, secure=secure, region=settings.region, http_client=self)
-        self._urls = BaseURL(self.endpoint, settings.region)
-        self._ahead, self._clock_set_s = datetime.timedelta(0), -math.inf
+        self._urls, self._ahead, self._clock_set_s = BaseURL(self.endpoint, settings.region), timedelta(0), -math.inf
 
     def uri(self, key: str) -> str:
         """s3://bucket/key."""
@@ -307,7 +308,7 @@ class S3Store:
             tree = parse_xml(self._client.ask("GET", "", "list uploads", query=query).data)
             for upload in tree.iter("Upload"):
                 key, upload_id = upload.findtext("Key") or "", upload.findtext("UploadId") or ""
-                begun = datetime.datetime.fromisoformat(upload.findtext("Initiated") or "1970-01-01T00:00:00Z")
+                begun = datetime.fromisoformat(upload.findtext("Initiated") or "1970-01-01T00:00:00Z")
                 if key.startswith(prefix) and time.time() - begun.timestamp() > older_than_s:
                     self._abort(key, upload_id)
                     swept += 1
@@ -342,11 +343,12 @@ class S3Store:
         if not wanted and re.fullmatch("[0-9a-f]{32}", etag) and "x-amz-server-side-encryption" not in answer.headers:
             wanted, digest = etag, _md5()
 
-        def read(start: int, stop: Event) -> bytes:
-            return bytes(self._range(key, start, min(self._part_bytes, size - start), etag, stop).data)
+        range_bytes, seen = max(self._part_bytes, _RANGE), 0
 
-        seen = 0
-        with closing(self._in_parallel(read, range(len(first), size, self._part_bytes))) as others:
+        def read(start: int, stop: Event) -> bytes:
+            return bytes(self._range(key, start, min(range_bytes, size - start), etag, stop).data)
+
+        with closing(self._in_parallel(read, range(len(first), size, range_bytes))) as others:
             for data in itertools.chain([first], others):
                 file.write(data)
                 digest.update(data)

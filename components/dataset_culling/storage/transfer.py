@@ -106,7 +106,7 @@ def write_page(out: str | Path, html: str) -> None:
         store, key = open_store(str(out))
         store.put_bytes(key, html.encode())
         return
-    with writing(Path(out)) as file:
+    with writing(Path(out), advice="Choose another --out.") as file:
         file.write(html.encode())
 
 

@@ -1,1 +1,1 @@
-"""How frames are chosen: one folder each (code and method card), one table. Pure numpy, no input or output."""
+"""Strategies choose frames; one folder each, with code and method card. `table.py` lists them."""

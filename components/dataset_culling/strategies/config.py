@@ -1,4 +1,4 @@
-"""What every cull is asked: which strategy, how many frames, how far apart, by what chance, with what options."""
+"""The options of every cull: strategy, budget, spacing, seed, and the options of each strategy."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from dataset_culling.types import Selection
 
 
 class CullConfig(StageConfig):
-    """The knobs that both culls share."""
+    """Options that both culls share."""
 
     strategy: str = Field(description=f"How frames are chosen: {', '.join(STRATEGIES)}.")
     budget: int = Field(ge=1, description="Most frames to keep.")
     min_gap_s: float = Field(0.0, ge=0, description="Least seconds between two kept frames; 0 turns spacing off.")
-    seed: int = Field(0, ge=0, description="For strategies that draw lots.")
+    seed: int = Field(0, ge=0, description="Seed of strategies that choose at random.")
     options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="Strategy name -> its own options, e.g. {confidence: {q: 3, b: 0.5}}. Those of strategies that are "
-        "not asked for are checked and otherwise left alone.",
+        description="Strategy name -> its own options, e.g. {confidence: {q: 4, aggregation: mean}}. Those of other "
+        "strategies are checked and not used.",
     )
 
     @model_validator(mode="after")
@@ -37,11 +37,7 @@ class CullConfig(StageConfig):
 
     def choose(self, pool: CullInput) -> Selection:
         """Choose frames as configured; see `table.choose_frames`."""
+        options = self.options.get(self.strategy)
         return choose_frames(
-            self.strategy,
-            pool,
-            budget=self.budget,
-            min_gap_s=self.min_gap_s,
-            seed=self.seed,
-            options=self.options.get(self.strategy),
+            self.strategy, pool, budget=self.budget, min_gap_s=self.min_gap_s, seed=self.seed, options=options
         )

@@ -17,9 +17,9 @@ from dataset_culling.errors import ConfigError
 class Candidate:
     """A detector to try."""
 
-    name: str  # as a person names it
+    name: str  # NAME or NAME=WEIGHTS
     ref: DetectorRef
-    is_teacher: bool  # whether the run's labels are its own
+    is_teacher: bool  # it made the run's labels
 
 
 def teacher_of_labels(run: Path) -> DetectorRef:
@@ -33,25 +33,21 @@ def teacher_of_labels(run: Path) -> DetectorRef:
 
 
 def candidates_of(
-    names: Sequence[str],
-    student: DetectorRef,
-    teacher: DetectorRef,
-    *,
-    option: str = "--candidate",
-    trained: bool = True,
-) -> tuple[list[Candidate], dict[str, str]]:
+    names: Sequence[str], student: DetectorRef, teacher: DetectorRef, *,
+    option: str = "--candidate", trained: bool = True,
+) -> tuple[list[Candidate], dict[str, str]]:  # fmt: skip
     """List the candidates, and those left out with the reason.
 
     Args:
-        names: NAME or NAME=WEIGHTS; none: the run's student and all others whose weights are at hand.
-        student: The run's; it keeps its weights where it is named without any.
-        teacher: Whose labels the run has.
-        option: What a person types before a name.
-        trained: Whether they are trained before they are judged; else those whose weights are only a start are left
-            out, unless the run or a name asks for them.
+        names: NAME or NAME=WEIGHTS; empty: the run's student and all others whose weights are at hand.
+        student: The run's student; it keeps its weights where it is named without any.
+        teacher: The detector that labelled the run's frames.
+        option: Command-line option before a name.
+        trained: Whether they are trained before they are judged; if not, weights that are only a start are left out,
+            unless the run or a name asks for them.
 
     Raises:
-        ConfigError: If a name is no student's, or comes twice.
+        ConfigError: If a name is not a trainable detector, or comes twice.
     """
     left_out: dict[str, str] = {}
     if not names:
@@ -93,7 +89,7 @@ def _weights_meant(ref: DetectorRef) -> str:
 
 
 def by_reason(left_out: Mapping[str, str]) -> list[str]:
-    """A line for each reason, with all who are left out for it."""
+    """Format a line for each reason, with the names left out for it."""
     names: dict[str, list[str]] = {}
     for name, reason in left_out.items():
         names.setdefault(reason, []).append(name)

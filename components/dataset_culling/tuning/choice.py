@@ -40,7 +40,7 @@ def pareto_front(latency_ms: Float64Array, quality: Float64Array) -> BoolArray:
         quality: Shape (N,); more is better.
 
     Returns:
-        Shape (N,). Students equal in both are all on it or all off it.
+        Shape (N,).
 
     Raises:
         ValueError: If shapes differ or a figure is not finite.
@@ -53,15 +53,15 @@ def pareto_front(latency_ms: Float64Array, quality: Float64Array) -> BoolArray:
 
 
 def choose_student(latency_ms: Float64Array, quality: Float64Array, rule: ChoiceRule) -> int:
-    """The student that the rule takes; of equals the better, then the quicker, then the first.
+    """Choose a student by the rule; of equals the better, then the quicker, then the first.
 
     Args:
-        latency_ms: Of each student, shape (N,), at least one.
+        latency_ms: Latency of each student, shape (N,), at least one.
         quality: mAP@50 of each, 0..1, shape (N,).
-        rule: What is wanted.
+        rule: The rule.
 
     Returns:
-        Its row. It always lies on the front of the students within the budget.
+        Its row, which lies on the front of the students within the budget.
 
     Raises:
         ValueError: If no student is given, shapes differ or a figure is not finite.

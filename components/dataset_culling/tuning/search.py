@@ -12,8 +12,9 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -27,10 +28,8 @@ from dataset_culling.artifacts.labels import read_labels
 from dataset_culling.config import parse_config
 from dataset_culling.detectors.base import Detector, DetectorRef, Precision, free_memory, ran_out_of_memory
 from dataset_culling.detectors.table import DETECTORS, files_of, weights_at_hand
-from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.engine.fingerprint import fingerprint
 from dataset_culling.engine.finished import TRAINING, check_classes, config_of, inputs_of
-from dataset_culling.engine.stage_main import choose_device
 from dataset_culling.errors import ConfigError, CullingError, InputError, WeightsError
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.inference.detect import ScanLog, local_file, scan
@@ -45,22 +44,11 @@ from dataset_culling.training.fit import fit_student
 from dataset_culling.training.loop import TrainingDiverged
 from dataset_culling.training.subset_files import source_of
 from dataset_culling.tuning.candidates import Candidate
-from dataset_culling.tuning.results import (
-    CSV,
-    JSON,
-    SVG,
-    Facts,
-    Row,
-    StudentsConfig,
-    choose,
-    lines,
-    read_rows,
-    write_rows,
-)
+from dataset_culling.tuning.results import JSON, Facts, Results, Row, StudentsConfig, read_rows
 from dataset_culling.types import ClassMap, Detections, ImageArray, parse_classes
 
 WARM_UP, ROUNDS = 10, 60
-"""Images that are looked at before the clock counts, and those that count."""
+"""Images before the clock counts, and images that count."""
 TIMED_FRAMES = 12
 """Different frames that are timed in turn: an R-CNN takes longer where it sees more."""
 
@@ -69,6 +57,8 @@ TIMED_FRAMES = 12
 class Ground:
     """Training, evaluation and timing data shared by all candidates."""
 
+    run: Path
+    config: StudentsConfig
     training: TrainStudentConfig
     material: Material
     evaluation: EvaluateStudentConfig
@@ -79,48 +69,32 @@ class Ground:
     facts: Facts
 
 
-def print_students(
-    run: Path,
-    config: StudentsConfig,
-    training: TrainStudentConfig,
-    candidates: Sequence[Candidate],
-    left_out: dict[str, str],
-    *,
-    out: Path,
-    again: bool,
-    device: str,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Try every candidate that was not tried yet, write what came of it, print it; see `culling students --help`.
+def search_students(
+    ground: Ground, candidates: Sequence[Candidate], left_out: dict[str, str], out: Path, *, again: bool, quiet: bool
+) -> Results:
+    """Try every candidate without a row in `out`, and write the results there after each.
 
     Args:
-        run: A finished one.
-        config: The options.
-        training: How each is trained.
-        candidates: Who is tried.
-        left_out: Who is not, with the reason; those that turn out to fail are added.
+        ground: The run's data, and how each is trained and timed.
+        candidates: Detectors to try.
+        left_out: Detectors not tried -> reason; candidates that fail are added.
         out: Folder of the files.
-        again: Try also what was tried before.
-        device: As a person names it.
-        as_json: Print the JSON file instead of the table.
-        quiet: No progress.
+        again: Try also those that have a row.
+        quiet: Show no progress.
 
     Raises:
-        ConfigError: If a setting is wrong, or no student is within the budget.
         InputError: If no candidate could be tried.
         OutputError: If the files cannot be written.
     """
-    ground = read_ground(run, training, config, device=choose_device(device))
     wanted = {key_of(ground.facts.key, candidate): candidate for candidate in candidates}
     earlier = {row.key: row for row in read_rows(out / JSON)}
     check_writable(out)  # before the first training, not after it
-    rows: list[Row] = []
+    results = Results(ground.run, ground.config, ground.facts, (), left_out)
     for key, candidate in wanted.items():
         row = None if again else earlier.get(key)
         if row is None:
             try:
-                row = try_candidate(candidate, ground, config, key=key, quiet=quiet)
+                row = try_candidate(candidate, ground, key=key, quiet=quiet)
             except (WeightsError, ConfigError, TrainingDiverged) as error:
                 left_out[candidate.name] = str(error)
             except (MemoryError, RuntimeError) as error:
@@ -133,24 +107,19 @@ def print_students(
         if row is None:
             free_memory()  # here, where no traceback holds on to what was allocated
             continue
-        rows.append(row)
         earlier.pop(key, None)
         # Those that follow may have been tried before: what stops this now must not lose them.
-        write_rows(out, run, rows, ground.facts, config, left_out, earlier=tuple(earlier.values()))
-    if not rows:
+        results = replace(results, rows=(*results.rows, row), earlier=tuple(earlier.values()))
+        results.write(out)
+    if not results.rows:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise InputError(f"{run}: no candidate can be tried ({reasons})")
-    chosen = write_rows(out, run, rows, ground.facts, config, left_out, earlier=tuple(earlier.values()))
-    if as_json:
-        click.echo((out / JSON).read_text(encoding="utf-8"), nl=False)
-    else:
-        click.echo("\n".join(lines(rows, ground.facts, config, left_out, chosen)))
-        click.echo(f"all of it: {out / CSV}, {out / JSON}, {out / SVG}")
-    choose(rows, config)  # says what is wrong with the budget
+        raise InputError(f"{ground.run}: no candidate can be tried ({reasons})")
+    results.write(out)  # the last candidates may have been left out
+    return results
 
 
 def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig, *, device: str) -> Ground:
-    """All that the candidates share: the culled set, the held-out frames with labels, true boxes where known.
+    """Read what the candidates share: the culled set, the held-out frames with labels, true boxes where known.
 
     Raises:
         InputError: If an artifact is gone, no frame was kept, or there is nothing on the held-out frames.
@@ -162,12 +131,8 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
     notes: list[str] = []
     if source_of(training.recipe):  # for as many epochs as that training had, and for one student
         notes.append("recipe.techniques.recorded_subsets is left out: every candidate trains on all frames")
-    recipe = training.recipe.replace(
-        subset_replay="",
-        epochs=config.epochs,
-        seed=config.seed,
-        early_stop_share=0.0,  # so few epochs need no early stop, and all train on all
-    )
+    # So few epochs need no early stop, and all train on all.
+    recipe = training.recipe.replace(subset_replay="", epochs=config.epochs, seed=config.seed, early_stop_share=0.0)
     training = training.replace(recipe=recipe, start="base", checkpoints="")
     inputs = inputs_of(run, TRAINING)
     heldout_inputs = inputs_of(run, "evaluate-student")
@@ -181,9 +146,8 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
     if evaluation.truth:
         try:
             table = heldout.table
-            truth = read_truth(
-                local_file(evaluation.truth), parse_classes(training.classes), table.time_s, table.frame_ids
-            )
+            file, classes = local_file(evaluation.truth), parse_classes(training.classes)
+            truth = read_truth(file, classes, table.time_s, table.frame_ids)
         except CullingError as error:
             notes.append(f"no accuracy: {error}")
     if config.judge == "truth" and truth is None:
@@ -204,16 +168,10 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
     key = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
     material = read_material(training, inputs)
     facts = Facts(
-        side_px=material.side_px,
-        frames=len(material.samples),
-        heldout_frames=len(heldout),
-        rounds=ROUNDS,
-        knows_truth=truth is not None,
-        engine=engine,
-        notes=tuple(notes),
-        key=key,
-    )
-    return Ground(training, material, evaluation, heldout, labels, truth, device, facts)
+        side_px=material.side_px, frames=len(material.samples), heldout_frames=len(heldout), rounds=ROUNDS,
+        knows_truth=truth is not None, engine=engine, notes=tuple(notes), key=key,
+    )  # fmt: skip
+    return Ground(run, config, training, material, evaluation, heldout, labels, truth, device, facts)
 
 
 def key_of(ground_key: str, candidate: Candidate) -> str:
@@ -259,42 +217,46 @@ def _processor() -> str:
     return next(named, "") or platform.machine()
 
 
-def try_candidate(candidate: Candidate, ground: Ground, config: StudentsConfig, *, key: str, quiet: bool) -> Row:
-    """Train a candidate, look at the held-out frames with it, time it.
+def try_candidate(candidate: Candidate, ground: Ground, *, key: str, quiet: bool) -> Row:
+    """Train a candidate, run it on the held-out frames, time it.
 
     Raises:
         WeightsError: If its weights cannot be had.
         ConfigError: If it has none of the camera's classes, or cannot be trained or exported as configured.
         TrainingDiverged: If its loss is not finite.
     """
-    training, material = ground.training, ground.material
-    side_px = material.side_px
-    with click.progressbar(length=100, label=f"{candidate.name}: training", hidden=quiet, file=sys.stderr) as bar:
-
-        def told(done: int, total: int) -> None:
-            bar.update(100 * done // max(total, 1) - bar.pos)
-
-        learning = training.replace(student=candidate.ref)
-        taught = fit_student(learning, material.samples, side_px=side_px, device=ground.device, progress=told)
+    side_px, heldout, evaluation = ground.material.side_px, ground.heldout, ground.evaluation
+    learning = ground.training.replace(student=candidate.ref)
+    with _bar(f"{candidate.name}: training", quiet) as progress:
+        taught = fit_student(
+            learning, ground.material.samples, side_px=side_px, device=ground.device, progress=progress
+        )
     student = taught.student
-    log = ScanLog()
     same = ClassMap({name: (name,) for name in student.class_names})
-    with click.progressbar(length=len(ground.heldout), label=f"{candidate.name}: judging", hidden=quiet,
-                           file=sys.stderr) as bar:  # fmt: skip
+    with _bar(f"{candidate.name}: judging", quiet) as progress:
         found = scan(
-            ground.heldout, ground.heldout.table.frame_ids, student, same,
-            side_px=side_px, min_score=ground.evaluation.min_score, batch_size=ground.evaluation.batch_size, log=log,
-            precision=ground.evaluation.precision, progress=lambda done, _: bar.update(done - bar.pos),
+            heldout, heldout.table.frame_ids, student, same, side_px=side_px, min_score=evaluation.min_score,
+            batch_size=evaluation.batch_size, log=ScanLog(), precision=evaluation.precision, progress=progress,
         )  # fmt: skip
     agreement = evaluate(found, ground.labels)
     accuracy = evaluate(found, ground.truth) if ground.truth is not None else None
-    height_px, width_px = _usual_size(ground.heldout)
+    # Frames of the usual size, spread over the held-out ones, are timed.
+    sizes = np.stack([heldout.table.height_px, heldout.table.width_px])
+    found_sizes, counts = np.unique(sizes, axis=1, return_counts=True)
+    usual = found_sizes[:, counts.argmax()]
+    height_px, width_px = int(usual[0]), int(usual[1])
+    rows = np.flatnonzero((sizes == usual[:, None]).all(axis=0))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, TIMED_FRAMES).astype(np.int64))]
+    images = [heldout.image(int(heldout.table.frame_ids[row])) for row in rows]
+    served: Detector = student
+    if ground.config.engine == "openvino":
+        from dataset_culling.detectors.accelerated import AcceleratedDetector
+
+        served = AcceleratedDetector(
+            student, height_px=height_px, width_px=width_px, side_px=side_px, min_score=evaluation.min_score
+        )
     median_ms, p90_ms = latency_of(
-        _served(student, config.engine, height_px, width_px, side_px, ground.evaluation.min_score),
-        _timed_images(ground.heldout),
-        side_px=side_px,
-        min_score=ground.evaluation.min_score,
-        precision=ground.evaluation.precision,
+        served, images, side_px=side_px, min_score=evaluation.min_score, precision=evaluation.precision
     )
     input_height, input_width = student.network_size(height_px, width_px, side_px)
     return Row(
@@ -302,8 +264,8 @@ def try_candidate(candidate: Candidate, ground: Ground, config: StudentsConfig, 
         is_teacher=candidate.is_teacher,
         map_50_agreement=float(agreement.map_50),
         map_50_95_agreement=float(agreement.map_50_95),
-        map_50_truth=_there(accuracy.map_50 if accuracy is not None else -1),
-        map_50_95_truth=_there(accuracy.map_50_95 if accuracy is not None else -1),
+        map_50_truth=_known(accuracy.map_50 if accuracy is not None else -1),
+        map_50_95_truth=_known(accuracy.map_50_95 if accuracy is not None else -1),
         latency_ms=median_ms,
         latency_p90_ms=p90_ms,
         gflops=student.gflops(height_px, width_px, side_px),
@@ -316,50 +278,32 @@ def try_candidate(candidate: Candidate, ground: Ground, config: StudentsConfig, 
     )
 
 
-def _there(value: float) -> float | None:
+@contextmanager
+def _bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    with click.progressbar(length=100, label=label, hidden=quiet, file=sys.stderr) as bar:
+        yield lambda done, total: bar.update(100 * done // max(total, 1) - bar.pos)
+
+
+def _known(value: float) -> float | None:
     return float(value) if value >= 0 else None
 
 
-def _served(
-    student: TorchDetector, engine: str, height_px: int, width_px: int, side_px: int, min_score: float
-) -> Detector:
-    if engine == "torch":
-        return student
-    from dataset_culling.detectors.accelerated import AcceleratedDetector
-
-    return AcceleratedDetector(student, height_px=height_px, width_px=width_px, side_px=side_px, min_score=min_score)
-
-
-def _usual_size(frames: FrameReader) -> tuple[int, int]:
-    sizes = np.stack([frames.table.height_px, frames.table.width_px])
-    found, counts = np.unique(sizes, axis=1, return_counts=True)
-    height_px, width_px = (int(side) for side in found[:, counts.argmax()])
-    return height_px, width_px
-
-
-def _timed_images(frames: FrameReader) -> list[ImageArray]:
-    """Frames of the usual size, spread over the held-out ones."""
-    height_px, width_px = _usual_size(frames)
-    usual = np.flatnonzero((frames.table.height_px == height_px) & (frames.table.width_px == width_px))
-    rows = usual[np.unique(np.linspace(0, len(usual) - 1, TIMED_FRAMES).astype(np.int64))]
-    return [frames.image(int(frames.table.frame_ids[row])) for row in rows]
-
-
 def latency_of(
-    detector: Detector, images: Sequence[ImageArray], *, side_px: int, min_score: float, precision: Precision = "auto"
+    detector: Detector, images: Sequence[ImageArray], *, side_px: int, min_score: float, precision: Precision
 ) -> tuple[float, float]:
-    """Milliseconds from an image at the network's size to its boxes, one image at a time; decoding and resizing are not
-    in it, copying to a GPU and back is.
+    """Measure a detector's milliseconds from an image at the network's size to its boxes, one image at a time.
+
+    Decoding and resizing are not in it, copying to a GPU and back is.
 
     Args:
         detector: As it would be served.
         images: Shown in turn, at least one.
         side_px: Short side of the network's input.
-        min_score: Boxes scoring less are dropped.
-        precision: What it computes in.
+        min_score: Least score of a box.
+        precision: Number format of the network.
 
     Returns:
-        The median of `ROUNDS` looks after `WARM_UP`, and the 90th percentile.
+        The median of `ROUNDS` images after `WARM_UP`, and the 90th percentile.
     """
     detector.ready(precision)
     inputs = [[detector.prepare(image, side_px=side_px)] for image in images]

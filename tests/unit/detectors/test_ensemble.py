@@ -100,9 +100,9 @@ def test_load_detector__an_ensemble_takes_names_that_all_members_know(described)
     [
         ({"members": [{"name": "tiny"}]}, "", "members"),
         ({"classes": ["unicorn"]}, "", "unicorn"),
-        ({}, "file.pth", "expected no weights for an ensemble"),
+        ({}, "file.pth", "an ensemble takes no weights"),
         ({"members": [{"name": "tiny"}, {"name": "tiny", "weights": "s3://b/k"}]}, "", "Fetch it"),
-        ({"members": [{"name": "tiny"}, {"name": "two_teachers.yaml"}]}, "", "List its own"),
+        ({"members": [{"name": "tiny"}, {"name": "two_teachers.yaml"}]}, "", "List its members instead"),
     ],
 )
 def test_load_detector__a_wrong_ensemble_is_explained(described, changes, weights, words):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dataset_culling.detectors.base import DetectorRef
-from dataset_culling.detectors.export import _network, export_onnx
+from dataset_culling.detectors.export import export_module, export_onnx
 from dataset_culling.detectors.exported import load_exported
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.types import parse_classes
@@ -40,7 +40,7 @@ def test_export_onnx__the_network_gives_the_same_numbers(name, tmp_path):
     prepared = exported.prepare(street(256, 320))
     (answers,) = exported._runtime.run(iter([exported._tensor(prepared)]))
     with torch.no_grad():
-        wanted = _network(detector, 0.05)[0].eval()(torch.from_numpy(exported._tensor(prepared)))
+        wanted = export_module(detector, 0.05)[0].eval()(torch.from_numpy(exported._tensor(prepared)))
     for mine, theirs in zip((wanted,) if torch.is_tensor(wanted) else wanted, answers.values(), strict=True):
         if mine.is_floating_point():  # not the best of classes that an untrained head finds equal
             np.testing.assert_allclose(theirs, mine.numpy(), atol=1e-3, rtol=1e-3)

@@ -11,9 +11,10 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
+from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.ensemble import EnsembleSpec
-from dataset_culling.detectors.exported import DESCRIBED, ExportedDetectorSpec, load_exported
-from dataset_culling.detectors.table import DETECTORS
+from dataset_culling.detectors.exported import ExportedDetectorSpec, load_exported
+from dataset_culling.detectors.table import DESCRIBED, DETECTORS, load_detector
 from dataset_culling.detectors.torchvision_common import COCO_NAMES
 from dataset_culling.errors import ConfigError, WeightsError
 
@@ -219,15 +220,15 @@ def test_predict__no_images_and_several(build):
     assert detector.gflops(720, 1280) == 0
 
 
-# -- what is wrong is said in one line
+# -- errors, in one line
 
 
 def test_load_exported__missing_network_names_both(build, tmp_path):
     description = build({"out": np.zeros((1, 8, 7))}, {"layout": "yolox", "strides": [16]})
     (tmp_path / "net.onnx").unlink()
-    with pytest.raises(WeightsError, match=r"net\.onnx: expected the network that net\.yaml describes, found nothing"):
+    with pytest.raises(WeightsError, match=r"net\.onnx: the network that net\.yaml describes is missing"):
         load_exported(description)
-    with pytest.raises(WeightsError, match=r"other\.onnx: expected the network"):
+    with pytest.raises(WeightsError, match=r"other\.onnx: the network"):
         load_exported(description, weights=str(tmp_path / "other.onnx"))
 
 
@@ -242,11 +243,13 @@ def test_load_exported__weights_replace_the_file(build, tmp_path):
     [
         pytest.param({"layout": "boxes_scores_labels", **THREE, "scores": "score"}, {},
                      r"has no output called 'score'.* Did you mean 'scores'\? It has: boxes, scores", id="name"),
-        pytest.param({"layout": "yolo"}, {}, r"output\.boxes: wanted one of boxes, scores, labels", id="no name"),
+        pytest.param({"layout": "yolo"}, {}, r"output\.boxes is missing\. Set it to one of boxes, scores, labels",
+                     id="no name"),
         pytest.param({"layout": "boxes_scores_labels", "boxes": "boxes"}, {},
                      "needs the names of the outputs scores and labels", id="incomplete"),
         pytest.param({"layout": "boxes_scores_labels", **THREE}, {"input": {"width_px": 32}},
-                     r"wanted shape \[1, 3, 32, 64\] by the network, found \[1, 3, 32, 32\]", id="input size"),
+                     r"the network takes shape \[1, 3, 32, 64\], the description says \[1, 3, 32, 32\]",
+                     id="input size"),
         pytest.param({"layout": "boxes_scores_labels", **THREE}, {"input": {"name": "picture"}},
                      "expected an input called 'picture', found image", id="input name"),
         pytest.param({"layout": "boxes_scores_labels", **THREE}, {"nms": 0.5}, "'nms' is no known key", id="typo"),
@@ -292,7 +295,7 @@ def test_load_exported__no_network_in_the_file(build, tmp_path, format_, name):
 def test_load_exported__openvino_needs_its_second_file(build, tmp_path):
     description = build({"out": np.zeros((1, 8, 7))}, {"layout": "yolox", "strides": [16]}, format="openvino")
     (tmp_path / "net.xml").write_text("<net/>")
-    with pytest.raises(WeightsError, match=r"net\.bin: expected the network's weights, found nothing"):
+    with pytest.raises(WeightsError, match=r"net\.bin: the network's weights are missing"):
         load_exported(description, weights=str(tmp_path / "net.xml"))
 
 
@@ -317,7 +320,7 @@ def test_described__every_shipped_description_is_valid():
         if spec.output.layout == "yolox":
             assert spec.class_names == COCO_NAMES
         with pytest.raises(WeightsError, match=r"Put .* beside the description"):
-            load_exported(Path(path.name))  # found by its bare name; its network is not shipped
+            load_detector(DetectorRef(name=path.name))  # found by its bare name; its network is not shipped
 
 
 # -- real networks on a real frame
@@ -342,7 +345,7 @@ def test_load_exported__sees_real_vehicles(description, network, class_name, min
     video.set(cv2.CAP_PROP_POS_FRAMES, 200)
     ok, frame = video.read()
     assert ok
-    detector = load_exported(Path(description), weights=str(path))
+    detector = load_detector(DetectorRef(name=description, weights=str(path)))
     image = np.ascontiguousarray(frame[:, :, ::-1])
     first, second = detector.predict([image, image], min_score=min_score)
     np.testing.assert_array_equal(first.boxes_xyxy, second.boxes_xyxy)

@@ -136,7 +136,7 @@ def test_losses__images_without_objects_teach_what_background_is(ssdlite):
 def test_losses__doubtful_boxes_are_neither_object_nor_background(ssdlite):
     """With a doubtful box on every default box nothing is left to be background."""
     batch = photos(1, 128)
-    *_, default_boxes = ssdlite._outputs(batch)
+    *_, default_boxes = ssdlite.outputs(batch)
     everywhere = target(*map(tuple, default_boxes.tolist()), ignore=len(default_boxes))
     losses = ssdlite.losses(batch, [everywhere])
     assert sum(loss.item() for loss in losses.values()) == 0

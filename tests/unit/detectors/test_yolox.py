@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from dataset_culling.boxes import iou_matrix
-from dataset_culling.detectors import yolox
 from dataset_culling.detectors.simota import assign
 from dataset_culling.detectors.torch_base import Target
-from dataset_culling.detectors.yolox import YOLOX, YoloxDetector, build_yolox_nano, decode, onnx_state
+from dataset_culling.detectors.yolox import YoloxDetector, build_yolox_nano, convolutions_in_order, onnx_state
+from dataset_culling.detectors.yolox_network import STRIDES, YOLOX, BaseConv, decode
 from dataset_culling.errors import WeightsError
 from dataset_culling.training.data import Sample
 from dataset_culling.training.loop import train
@@ -128,7 +128,7 @@ class FreeNumbers(nn.Module):
     def __init__(self, num_images: int, num_classes: int, side_px: int) -> None:
         super().__init__()
         self.raw = nn.ParameterList(
-            torch.zeros(num_images, 5 + num_classes, side_px // stride, side_px // stride) for stride in yolox.STRIDES
+            torch.zeros(num_images, 5 + num_classes, side_px // stride, side_px // stride) for stride in STRIDES
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -356,9 +356,9 @@ def _write_folded(module: YOLOX, path: Path, *, with_bias: bool = True) -> None:
     import onnx
     from onnx import helper, numpy_helper
 
-    norms = {part.conv: part.bn for part in module.modules() if isinstance(part, yolox.BaseConv)}
+    norms = {part.conv: part.bn for part in module.modules() if isinstance(part, BaseConv)}
     nodes, arrays = [], []
-    for row, part in enumerate(yolox._convolutions_in_order(module)):
+    for row, part in enumerate(convolutions_in_order(module)):
         weight, norm = part.weight.detach(), norms.get(part)
         if norm is None:
             assert part.bias is not None
@@ -385,7 +385,7 @@ def test_onnx_state__folded_export_says_the_same(tmp_path):
 
 def test_onnx_state__what_does_not_fit_is_explained(tmp_path, monkeypatch):
     _write_folded(small(), tmp_path / "small.onnx", with_bias=False)
-    with pytest.raises(WeightsError, match="convolution without bias"):
+    with pytest.raises(WeightsError, match="a convolution has no bias"):
         onnx_state(tmp_path / "small.onnx", small(), detector="small")
     deeper = YOLOX(2, base=8, depth=2, depthwise=True)
     with pytest.raises(WeightsError, match=r"expected \d+ convolutions of deeper, found \d+"):
@@ -394,7 +394,7 @@ def test_onnx_state__what_does_not_fit_is_explained(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"text\.onnx: expected an ONNX file"):
         onnx_state(tmp_path / "text.onnx", small(), detector="small")
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    with pytest.raises(WeightsError, match="expected the Python package onnx"):
+    with pytest.raises(WeightsError, match="the Python package onnx, which reads this file, is missing"):
         onnx_state(tmp_path / "small.onnx", small(), detector="small")
 
 

@@ -16,7 +16,6 @@ from conftest import culling
 from dataset_culling.engine.doctor import (
     Finding,
     NotHealthy,
-    _refuse_wrong,
     check_codecs,
     check_disk,
     check_kfp,
@@ -25,6 +24,7 @@ from dataset_culling.engine.doctor import (
     check_torch,
     check_weights,
     overfit_all,
+    print_findings,
     torch_wanted,
 )
 from dataset_culling.errors import ConfigError
@@ -160,9 +160,9 @@ def test_check_store__an_endpoint_without_keys(monkeypatch):
 
 def test_doctor__one_wrong_thing_is_exit_code_3():
     findings = [Finding("a", "ok", ""), Finding("b", "warning", "", "x"), Finding("c", "wrong", "", "y")]
-    _refuse_wrong(findings[:2])
+    print_findings(findings[:2])
     with pytest.raises(NotHealthy, match="found c wrong") as error:
-        _refuse_wrong(findings)
+        print_findings(findings)
     assert error.value.exit_code == 3
 
 

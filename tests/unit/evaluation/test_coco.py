@@ -84,7 +84,7 @@ def test_evaluate__refuses_what_does_not_belong_together(backend):
         evaluate(two, scored([0.5]), backend=backend)
     with pytest.raises(ValueError, match="same classes"):
         evaluate(two, dataclasses.replace(two, class_names=("a", "b")), backend=backend)
-    with pytest.raises(ValueError, match="frame 1 was not looked at"):
+    with pytest.raises(ValueError, match="frame 1 was not scored"):
         evaluate(dataclasses.replace(two, scored=np.array([True, False])), two, backend=backend)
 
 

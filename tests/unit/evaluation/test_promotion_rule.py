@@ -1,4 +1,4 @@
-"""The promotion gate on figures written by hand: what passes, what stops a candidate, what is told but not judged."""
+"""The promotion gate on figures written by hand: checks that pass, that fail, and that are reported only."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def failed(found: Verdict) -> list[str]:
     ("trained", "reference", "min_gain", "better", "saying"),
     [
         pytest.param(0.7, 0.5, 0.0, True, "0.500 for it: a gain of +0.200", id="better"),
-        pytest.param(0.5, 0.5, 0.0, False, "a gain of +0.000, where more than none is wanted", id="no gain"),
-        pytest.param(0.52, 0.5, 0.05, False, "at least 0.050 is wanted", id="too small"),
+        pytest.param(0.5, 0.5, 0.0, False, "a gain of +0.000, where more than 0 is required", id="no gain"),
+        pytest.param(0.52, 0.5, 0.05, False, "at least 0.050 is required", id="too small"),
         pytest.param(0.71, 0.70, 0.01, True, "a gain of +0.010", id="just enough, in binary a little less"),
         pytest.param(0.7, 0.8, 0.0, False, "a gain of -0.100", id="worse"),
         pytest.param(0.7, None, 0.0, False, "was not measured on these frames", id="unknown"),

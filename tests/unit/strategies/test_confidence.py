@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 from builders import footage, frame, random_truth, scored, shuffled_boxes
 from dataset_culling.errors import ConfigError
 from dataset_culling.strategies.base import CullInput
-from dataset_culling.strategies.confidence import ConfidenceConfig, confidence_loss, frame_loss, select
+from dataset_culling.strategies.confidence import select
+from dataset_culling.strategies.confidence_loss import ConfidenceConfig, confidence_loss, frame_loss
 from dataset_culling.strategies.table import choose_frames, parse_options
 
 BY_HAND = {  # score: as printed; as the released code has it (base 10, Q = 4)
@@ -82,34 +83,36 @@ def test_confidence_loss__refuses_what_is_no_probability(bad):
 )
 def test_frame_loss__the_talks_frame_an_empty_one_and_a_lonely_box(aggregation, losses):
     frames = scored([0.49, 0.69, 0.79, 1.0, 0.19], [], [0.5])  # 0.19 scores below the floor of 0.2
-    assert frame_loss(frames, aggregation=aggregation) == pytest.approx(losses, abs=1e-5)
+    assert frame_loss(frames, ConfidenceConfig(aggregation=aggregation)) == pytest.approx(losses, abs=1e-5)
 
 
 def test_frame_loss__floors():
     frames = footage(frame((0, 0.5, 0, 0, 10, 30), (0, 0.5, 0, 0, 30, 9), (0, 0.2, 0, 0, 40, 40)))
     assert frame_loss(frames) == pytest.approx(2 * 1.850950 + 1.905530, abs=1e-5)
-    assert frame_loss(frames, min_side_px=10) == pytest.approx(1.850950 + 1.905530, abs=1e-5)
-    assert frame_loss(frames, min_side_px=10, min_score=0.3) == pytest.approx(1.850950, abs=1e-5)
-    assert frame_loss(frames, min_score=0.6).tolist() == [0.0]
+    assert frame_loss(frames, ConfidenceConfig(min_side_px=10)) == pytest.approx(1.850950 + 1.905530, abs=1e-5)
+    assert frame_loss(frames, ConfidenceConfig(min_side_px=10, min_score=0.3)) == pytest.approx(1.850950, abs=1e-5)
+    assert frame_loss(frames, ConfidenceConfig(min_score=0.6)).tolist() == [0.0]
 
 
 def test_frame_loss__class_weights():
     frames = footage(frame((0, 0.5, 0, 0, 9, 9), (1, 0.5, 0, 0, 9, 9)), frame((1, 0.5, 0, 0, 9, 9)))
-    assert frame_loss(frames, class_weights={"car": 3}) == pytest.approx([4 * 1.850950, 3 * 1.850950], abs=1e-5)
+    assert frame_loss(frames, ConfidenceConfig(class_weights={"car": 3})) == pytest.approx(
+        [4 * 1.850950, 3 * 1.850950], abs=1e-5
+    )
     with pytest.raises(ValueError, match="class_weights names bus, known classes are person, car"):
-        frame_loss(frames, class_weights={"bus": 1})
+        frame_loss(frames, ConfidenceConfig(class_weights={"bus": 1}))
 
 
 def test_frame_loss__per_class_divides_by_the_spread_over_frames():
     # person: losses 0.5 and 1 (two sure boxes) -> spread 0.25 -> 2 and 4; car: 0 and 0.5 -> spread 0.25 -> 0 and 2.
     sure = (1.0, 0, 0, 9, 9)
     frames = footage(frame((0, *sure)), frame((0, *sure), (0, *sure), (1, *sure)))
-    assert frame_loss(frames, per_class=True) == pytest.approx([2, 6])
+    assert frame_loss(frames, ConfidenceConfig(per_class=True)) == pytest.approx([2, 6])
 
 
-def test_frame_loss__a_frame_not_looked_at_is_an_error_not_an_empty_one():
+def test_frame_loss__a_frame_not_scored_is_an_error_not_an_empty_one():
     frames = dataclasses.replace(scored([0.5], []), scored=np.array([True, False]))
-    with pytest.raises(ValueError, match=r"frame 1 was not looked at \(1 of 2 were not\)"):
+    with pytest.raises(ValueError, match=r"frame 1 was not scored \(1 of 2 were not\)"):
         frame_loss(frames)
 
 
@@ -118,17 +121,23 @@ def test_frame_loss__the_order_of_boxes_changes_no_bit(seed):
     rng = np.random.default_rng(seed)
     frames = random_truth(rng, 10)
     for aggregation in ("sum", "mean", "max"):
-        losses = frame_loss(frames, aggregation=aggregation)
-        assert np.array_equal(losses, frame_loss(shuffled_boxes(rng, frames), aggregation=aggregation))
+        losses = frame_loss(frames, ConfidenceConfig(aggregation=aggregation))
+        assert np.array_equal(
+            losses, frame_loss(shuffled_boxes(rng, frames), ConfidenceConfig(aggregation=aggregation))
+        )
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-2, 2))
 def test_frame_loss__b_counts_boxes_in_a_sum_and_ranks_nothing_in_a_mean(seed, b):
     frames = random_truth(np.random.default_rng(seed), 10)
     count = np.bincount(frames.frame_rows()[frames.scores >= np.float32(0.2)], minlength=10)
-    assert frame_loss(frames, b=b) == pytest.approx(frame_loss(frames, b=0) + b * count, abs=1e-9)
-    mean = frame_loss(frames, b=0, aggregation="mean")
-    assert frame_loss(frames, b=b, aggregation="mean") == pytest.approx(mean + b * (count > 0), abs=1e-9)
+    assert frame_loss(frames, ConfidenceConfig(b=b)) == pytest.approx(
+        frame_loss(frames, ConfidenceConfig(b=0)) + b * count, abs=1e-9
+    )
+    mean = frame_loss(frames, ConfidenceConfig(b=0, aggregation="mean"))
+    assert frame_loss(frames, ConfidenceConfig(b=b, aggregation="mean")) == pytest.approx(
+        mean + b * (count > 0), abs=1e-9
+    )
 
 
 def test_presets__released_and_what_overrides_it():

@@ -94,8 +94,8 @@ def test_quotas__empty_random_and_rare():
     )
     reasons = dict(zip(chosen.frame_ids.tolist(), chosen.reasons, strict=True))
     assert reasons[30] == "rare class car"
-    assert sum(reason == "empty, drawn by lot" for reason in reasons.values()) == 2
-    assert sum(reason == "drawn by lot" for reason in reasons.values()) == 2
+    assert sum(reason == "empty, random" for reason in reasons.values()) == 2
+    assert sum(reason == "random" for reason in reasons.values()) == 2
     assert len(chosen) == 10
 
 
@@ -121,7 +121,7 @@ def test_hardness__as_asked():
     pool = CullInput(student, teacher)
     assert kept(pool, 1) == kept(pool, 1, hardness="precision") == [1]
     assert kept(pool, 1, hardness="confidence") == [0]
-    with pytest.raises(ValueError, match="there are none"):
+    with pytest.raises(ValueError, match="the pool has none"):
         kept(CullInput(student), 1, hardness="precision")
 
 
@@ -150,5 +150,5 @@ def test_cull_input__refuses_what_does_not_belong_together():
         dataclasses.replace(two, features=np.zeros((3, 4)))
     with pytest.raises(ValueError, match="same frames, got 2 and 1"):
         CullInput(two, footage(person(0)))
-    with pytest.raises(ValueError, match="frame 1 was not looked at"):
+    with pytest.raises(ValueError, match="frame 1 was not scored"):
         CullInput(dataclasses.replace(two, scored=np.array([True, False])))

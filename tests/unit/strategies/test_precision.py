@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from builders import footage, frame, random_truth, seen_badly, shuffled_boxes
 from dataset_culling.strategies.base import CullInput
-from dataset_culling.strategies.precision import PrecisionConfig, compare, per_image_ap, precision_loss, select
+from dataset_culling.strategies.precision import select
+from dataset_culling.strategies.precision_loss import PrecisionConfig, compare, per_image_ap, precision_loss
 from dataset_culling.types import Detections, ImageDetections
 
 PERSON, CAR = 0, 1
@@ -67,7 +68,7 @@ def test_c__rows_are_joined_by_frame_id_and_a_mismatch_is_an_error(measure):
         compare(student, footage(boxes(0), boxes(), frame_ids=[4, 8]))
     with pytest.raises(ValueError, match="same classes, got person, car and car, person"):
         compare(student, footage(boxes(0), boxes(), frame_ids=[4, 7], class_names=["car", "person"]))
-    with pytest.raises(ValueError, match="frame 7 was not looked at"):
+    with pytest.raises(ValueError, match="frame 7 was not scored"):
         compare(student, dataclasses.replace(student, scored=np.array([True, False])))
     assert loss_of(student, student, measure) == pytest.approx([0, 0], abs=1e-12)
 

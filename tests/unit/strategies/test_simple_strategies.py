@@ -8,7 +8,7 @@ import pytest
 from builders import scored
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.strategies.entropy import box_entropy
-from dataset_culling.strategies.least_confidence import box_unsureness
+from dataset_culling.strategies.least_confidence import box_uncertainty
 from dataset_culling.strategies.margin import box_closeness
 from dataset_culling.strategies.table import choose_frames
 
@@ -19,8 +19,8 @@ def test_box_entropy__in_bits():
     assert box_entropy(SCORES) == pytest.approx([0, 0.811278, 1, 0.468996, 0], abs=1e-6)
 
 
-def test_box_unsureness():
-    assert box_unsureness(SCORES) == pytest.approx([1, 0.75, 0.5, 0.1, 0])
+def test_box_uncertainty():
+    assert box_uncertainty(SCORES) == pytest.approx([1, 0.75, 0.5, 0.1, 0])
 
 
 def test_box_closeness():

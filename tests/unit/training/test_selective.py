@@ -159,8 +159,7 @@ def test_train__images_are_counted_and_the_batch_is_cut():
 def test_train__until_it_starts_training_is_the_plain_one():
     chosen, whole = student(), student()
     record, plain = (
-        train(one, Squares(8), on(enabled=enabled, interrupt=0))
-        for one, enabled in ((chosen, True), (whole, False))
+        train(one, Squares(8), on(enabled=enabled, interrupt=0)) for one, enabled in ((chosen, True), (whole, False))
     )
     assert record.losses[:2] == plain.losses[:2]
     assert record.losses[2] != plain.losses[2]

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from dataset_culling.config import StageConfig
 from dataset_culling.detectors.base import DetectorRef
+from dataset_culling.strategies.confidence_loss import B, Q
 
 
 class ChooseResolutionConfig(StageConfig):
@@ -44,8 +45,8 @@ class ChooseResolutionConfig(StageConfig):
         description="stop: end at the first size over the threshold; curve: measure them all, as judge ap always does; "
         "off: full size.",
     )
-    q: float = Field(3.0, ge=0, description="Q of the confidence loss.")
-    b: float = Field(0.5, description="b of the confidence loss.")
+    q: float = Field(Q, ge=0, description="Q of the confidence loss.")
+    b: float = Field(B, description="b of the confidence loss.")
     min_score: float = Field(0.2, ge=0, le=1, description="Boxes scoring less do not count.")
     batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")
     max_frames: int = Field(

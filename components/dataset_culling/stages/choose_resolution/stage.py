@@ -34,7 +34,7 @@ from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageRepo
 from dataset_culling.stages.choose_resolution.config import ChooseResolutionConfig
 from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.strategies.base import Float64Array
-from dataset_culling.strategies.confidence import frame_loss
+from dataset_culling.strategies.confidence_loss import ConfidenceConfig, frame_loss
 from dataset_culling.types import Detections, IntArray, Selection, parse_classes
 
 
@@ -62,6 +62,8 @@ def run(config: ChooseResolutionConfig, inputs: Inputs, outputs: Outputs, contex
     log = ScanLog()
     watch = Stopwatch()
 
+    loss_config = _loss_config(config)
+
     def losses_at(scale: float) -> Float64Array:
         done = len(found) * len(frame_ids)
         found[scale] = scan(
@@ -69,7 +71,7 @@ def run(config: ChooseResolutionConfig, inputs: Inputs, outputs: Outputs, contex
             batch_size=config.batch_size, log=log,
             progress=lambda now, _: context.progress(done + now, len(sides) * len(frame_ids)),
         )  # fmt: skip
-        return frame_loss(found[scale], q=config.q, b=config.b, min_score=config.min_score)
+        return frame_loss(found[scale], loss_config)
 
     if config.judge == "ap":
         losses = {scale: losses_at(scale) for scale in sides}
@@ -120,6 +122,10 @@ def run(config: ChooseResolutionConfig, inputs: Inputs, outputs: Outputs, contex
     )
 
 
+def _loss_config(config: ChooseResolutionConfig) -> ConfidenceConfig:
+    return ConfidenceConfig(q=config.q, b=config.b, min_score=config.min_score)
+
+
 def frames_to_judge(config: ChooseResolutionConfig, culled: Selection, labels: Detections) -> IntArray:
     """Ids of the frames that sizes are tried on, ascending, shape (N,), N at most `max_frames`.
 
@@ -150,9 +156,7 @@ def choices_per_bucket(
         bucket, names = size_buckets(found[1.0], min_score=config.min_score)
     scales = list(found)
     if config.judge == "loss":
-        losses = np.stack(
-            [frame_loss(boxes, q=config.q, b=config.b, min_score=config.min_score) for boxes in found.values()]
-        )
+        losses = np.stack([frame_loss(boxes, _loss_config(config)) for boxes in found.values()])
         chosen = choose_scale_per_bucket(losses, scales, bucket, threshold=config.threshold)
     else:
         chosen = {}

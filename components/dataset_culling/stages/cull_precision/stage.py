@@ -14,7 +14,7 @@ from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageRepo
 from dataset_culling.stages.cull_precision.config import CullPrecisionConfig
 from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.strategies.base import CullInput
-from dataset_culling.strategies.precision import PrecisionConfig, per_image_ap
+from dataset_culling.strategies.precision_loss import PrecisionConfig, per_image_ap
 from dataset_culling.types import Detections, IntArray
 
 

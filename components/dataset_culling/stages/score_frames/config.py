@@ -6,18 +6,17 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dataset_culling.config import StageConfig
 from dataset_culling.detectors.base import Backend, DetectorRef, Precision
+from dataset_culling.inference.log_config import LogConfig
 
 
-class ScoreFramesConfig(StageConfig):
+class ScoreFramesConfig(LogConfig):
     """The raw student looks at every frame."""
 
     student: DetectorRef = Field(DetectorRef(name="tiny"), description="The student, untrained on this camera.")
     classes: tuple[str, ...] = Field(
         ("person", "car"), min_length=1, description="The camera's classes: NAME, or NAME=THEIRS+THEIRS."
     )
-    min_score: float = Field(0.05, ge=0, le=1, description="Boxes scoring less are not kept.")
     features: bool = Field(
         False,
         description="Whether to keep what each frame looks like to the student, for the strategy coverage; it costs no "
@@ -37,30 +36,6 @@ class ScoreFramesConfig(StageConfig):
     precision: Precision = Field(
         "auto",
         description="What the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",
-    )
-    logged: str = Field(
-        "",
-        description="What the deployed student saw on the camera, as JSON lines: a file or s3://bucket/key. Frames "
-        "with a record are not looked at again. Empty: all are.",
-    )
-    logged_model: str = Field(
-        "",
-        description="Whose boxes count: the first letters of a model/1's digest, CAMERA@VERSION, or for Frigate's log "
-        "the camera's name there. Empty: the only one in the log.",
-    )
-    logged_min_score: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="Least score in a log that does not say: Frigate's objects.filters.LABEL.min_score.",
-    )
-    logged_width_px: int = Field(
-        0,
-        ge=0,
-        description="Width of the pictures in a log that does not say (Frigate's detect.width); 0: the frames'.",
-    )
-    logged_tolerance_s: float = Field(
-        0.02, ge=0, le=1, description="A record belongs to a frame that is no further away in time than this."
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Coverage: hard frames that are unlike each other, from every hour, with a few by rule. See README.md beside this.
+"""Coverage: hard frames that differ from each other, from every hour, plus a few quotas. See README.md.
 
 N = frames, K = candidates, D = length of an embedding, C = classes.
 """
@@ -16,8 +16,8 @@ from dataset_culling.boxes import box_areas_px2, sort_boxes
 from dataset_culling.config import StageConfig
 from dataset_culling.ranking import Spacing
 from dataset_culling.strategies.base import CullInput, Float64Array, selection_of
-from dataset_culling.strategies.confidence import ConfidenceConfig, loss_of
-from dataset_culling.strategies.precision import PrecisionConfig, compare, precision_loss
+from dataset_culling.strategies.confidence_loss import ConfidenceConfig, frame_loss
+from dataset_culling.strategies.precision_loss import PrecisionConfig, compare, precision_loss
 from dataset_culling.types import BoolArray, Detections, FloatArray, IntArray, Selection
 
 DAY_S = 86_400.0
@@ -26,24 +26,25 @@ SIZE_STEPS_PX = (32.0, 96.0)  # COCO's bounds of small, medium, large
 
 
 class CoverageConfig(StageConfig):
-    """What makes a frame hard, which frames are not believed, and how the budget is shared out."""
+    """Difficulty, trust in labels, and the quotas of the budget."""
 
     hardness: Literal["auto", "confidence", "precision"] = Field(
-        "auto", description="What ranks frames; auto: precision where the teacher has labelled them, else confidence."
+        "auto",
+        description="Loss that ranks frames; auto: precision where the teacher has labelled them, else confidence.",
     )
-    confidence: ConfidenceConfig = Field(ConfidenceConfig(), description="The confidence loss, where it is used.")
-    precision: PrecisionConfig = Field(PrecisionConfig(), description="The precision loss, where it is used.")
+    confidence: ConfidenceConfig = Field(ConfidenceConfig(), description="Options of the confidence loss.")
+    precision: PrecisionConfig = Field(PrecisionConfig(), description="Options of the precision loss.")
     pool_factor: float = Field(4.0, ge=1, description="Candidates for each place, hardest first.")
     stratum_s: float = Field(
         3600.0, gt=0, le=DAY_S, description="Length of the stretches of the day that share places."
     )
     max_doubtful_share: float = Field(
-        0.5, ge=0, le=1, description="Frames are left out when more of their teacher boxes than this are doubtful."
+        0.5, ge=0, le=1, description="Frames with a larger share of doubtful teacher boxes are left out."
     )
     hardest_tail_share: float = Field(
         0.02, ge=0, lt=1, description="This share of the hard frames, the very hardest, comes last: often bad labels."
     )
-    random_share: float = Field(0.1, ge=0, le=1, description="Share of the budget drawn by lot.")
+    random_share: float = Field(0.1, ge=0, le=1, description="Share of the budget for random frames.")
     empty_share: float = Field(0.05, ge=0, le=1, description="Share of the budget for frames without any box.")
     rare_share: float = Field(0.1, ge=0, le=1, description="Share of the budget for classes seen in few frames.")
     rare_below: float = Field(0.1, ge=0, le=1, description="A class seen in fewer frames than this share is rare.")
@@ -57,7 +58,7 @@ class CoverageConfig(StageConfig):
 
 @dataclass(slots=True)
 class Basket:
-    """The frames taken so far, in order, and why."""
+    """The frames taken so far, in order, each with its reason."""
 
     budget: int
     spacing: Spacing
@@ -65,7 +66,7 @@ class Basket:
     reasons: list[str] = field(default_factory=list)
 
     def take(self, row: int, reason: str) -> None:
-        """Take one frame, which must be free."""
+        """Take one free frame."""
         self.spacing.take(row)
         self.rows.append(row)
         self.reasons.append(reason)
@@ -83,18 +84,18 @@ class Basket:
 def select(
     pool: CullInput, *, budget: int, min_gap_s: float = 0.0, rng: np.random.Generator, config: CoverageConfig
 ) -> Selection:
-    """Keep hard frames that cover the day and what is seen in it; see `base.Select`."""
+    """Keep hard frames that cover the day and its scenes. See `base.Select`."""
     if budget < 1:
         raise ValueError(f"budget must be at least 1, got {budget}")
     pool = CullInput(sort_boxes(pool.detections), None if pool.labels is None else sort_boxes(pool.labels))
     loss = hardness(pool, config)
-    believed, empty, seen = _facts(pool, config)
-    late = _tail(loss, believed, config.hardest_tail_share)
+    trusted, empty, seen = _facts(pool, config)
+    late = _tail(loss, trusted, config.hardest_tail_share)
     hardest_first = np.lexsort((pool.time_s, -loss))
-    usable = hardest_first[(believed & ~late)[hardest_first]]
+    usable = hardest_first[(trusted & ~late)[hardest_first]]
     basket = Basket(budget, Spacing(pool.time_s, min_gap_s))
 
-    lots = rng.permutation(len(pool))
+    shuffled = rng.permutation(len(pool))
     num_random, num_empty, num_rare = (
         round(share * budget) for share in (config.random_share, config.empty_share, config.rare_share)
     )
@@ -102,10 +103,10 @@ def select(
     _take_covering(
         basket, pool, usable[loss[usable] > 0], config, most=budget - len(basket.rows) - num_random - num_empty
     )
-    basket.take_first(lots[(empty & believed)[lots]].tolist(), num_empty, "empty, drawn by lot")
-    basket.take_first(lots[believed[lots]].tolist(), num_random, "drawn by lot")
+    basket.take_first(shuffled[(empty & trusted)[shuffled]].tolist(), num_empty, "empty, random")
+    basket.take_first(shuffled[trusted[shuffled]].tolist(), num_random, "random")
     basket.take_first(usable.tolist(), budget, "next hardest")
-    basket.take_first(hardest_first[(believed & late)[hardest_first]].tolist(), budget, "hardest tail")
+    basket.take_first(hardest_first[(trusted & late)[hardest_first]].tolist(), budget, "hardest tail")
 
     rows = np.array(basket.rows, np.int64)
     order = np.lexsort((pool.time_s[rows], -loss[rows]))
@@ -113,21 +114,18 @@ def select(
 
 
 def hardness(pool: CullInput, config: CoverageConfig) -> Float64Array:
-    """How hard each frame is, shape (N,), by confidence or precision as configured."""
-    how = config.hardness
-    if how == "auto":
-        how = "confidence" if pool.labels is None else "precision"
-    if how == "confidence":
-        return loss_of(pool.detections, config.confidence)
+    """Compute the difficulty of each frame, shape (N,), by confidence or precision as configured."""
+    if config.hardness == "confidence" or (config.hardness == "auto" and pool.labels is None):
+        return frame_loss(pool.detections, config.confidence)
     student = pool.detections.keep_boxes(config.precision.mask(pool.detections))
     result = compare(student, pool.require_labels(), iou=config.precision.iou)
     return precision_loss(result, measure=config.precision.measure, f1_weight=config.precision.f1_weight)
 
 
 def _facts(pool: CullInput, config: CoverageConfig) -> tuple[BoolArray, BoolArray, BoolArray]:
-    """Frames that are believed (N,), frames without a box (N,), and which class is seen in which frame (N, C).
+    """Mark frames with trusted labels (N,), frames without a box (N,), and the classes seen in each frame (N, C).
 
-    By the teacher's boxes where there are any, else by the student's boxes that count for the confidence loss.
+    Uses the teacher's boxes if the pool has labels, else the student's boxes that count for the confidence loss.
     """
     boxes = pool.detections if pool.labels is None else pool.labels
     sure = config.confidence.mask(boxes) if pool.labels is None else ~boxes.ignore
@@ -138,13 +136,13 @@ def _facts(pool: CullInput, config: CoverageConfig) -> tuple[BoolArray, BoolArra
         empty = np.bincount(rows[sure], minlength=len(pool)) == 0
         return np.ones(len(pool), np.bool_), empty, seen.reshape(len(pool), num_classes)
     doubtful = np.bincount(rows[boxes.ignore], minlength=len(pool))
-    believed = doubtful <= config.max_doubtful_share * num_boxes
-    return believed, num_boxes == 0, seen.reshape(len(pool), num_classes)
+    trusted = doubtful <= config.max_doubtful_share * num_boxes
+    return trusted, num_boxes == 0, seen.reshape(len(pool), num_classes)
 
 
-def _tail(loss: Float64Array, believed: BoolArray, share: float) -> BoolArray:
-    """The very hardest of the believed frames that are hard at all, shape (N,)."""
-    hard = np.flatnonzero(believed & (loss > 0))
+def _tail(loss: Float64Array, trusted: BoolArray, share: float) -> BoolArray:
+    """Mark the very hardest of the trusted frames with a loss above 0, shape (N,)."""
+    hard = np.flatnonzero(trusted & (loss > 0))
     tail = np.zeros(len(loss), np.bool_)
     worst = hard[np.argsort(-loss[hard], kind="stable")][: int(share * len(hard))]
     tail[worst] = True
@@ -154,7 +152,7 @@ def _tail(loss: Float64Array, believed: BoolArray, share: float) -> BoolArray:
 def _take_rare(
     basket: Basket, names: tuple[str, ...], usable: IntArray, seen: BoolArray, most: int, rare_below: float
 ) -> None:
-    """Share places among the rare classes, the rarest first, in turn."""
+    """Share places among the rare classes, the rarest first."""
     counts = seen.sum(axis=0)
     rare = [int(k) for k in np.argsort(counts, kind="stable") if 0 < counts[k] < rare_below * len(seen)]
     for place, k in enumerate(rare):
@@ -163,9 +161,9 @@ def _take_rare(
 
 
 def _take_covering(basket: Basket, pool: CullInput, hard: IntArray, config: CoverageConfig, *, most: int) -> None:
-    """Greedy k-centre over the hardest candidates of each stretch of the day.
+    """Run greedy k-centre over the hardest candidates of each stretch of the day.
 
-    Each step takes the candidate that is farthest from all taken ones, of a stretch that still has a place.
+    Each step takes the candidate farthest from all frames taken, from a stretch with places left.
     """
     hard = hard[basket.spacing.free[hard]]
     if most < 1 or len(hard) == 0:
@@ -194,15 +192,15 @@ def _take_covering(basket: Basket, pool: CullInput, hard: IntArray, config: Cove
 
 
 def share_out(have: IntArray, most: int) -> IntArray:
-    """Share `most` places among strata as evenly as what they have allows.
+    """Share `most` places among strata as evenly as their sizes allow.
 
     Args:
-        have: What each stratum has, shape (S,).
+        have: Candidates in each stratum, shape (S,).
         most: Places.
 
     Returns:
-        Places of each, shape (S,): none above what it has, adding up to min(most, sum of `have`). Of places that do
-        not go round, the strata that have more get one each, then the earlier ones.
+        Places of each, shape (S,), at most `have`, adding up to min(most, sum of `have`). Places left over go to the
+        larger strata, one each, then to the earlier ones.
     """
     places = np.zeros(len(have), np.int64)
     while (left := most - int(places.sum())) > 0 and (open_now := np.flatnonzero(places < have)).size:
@@ -215,7 +213,7 @@ def share_out(have: IntArray, most: int) -> IntArray:
 
 
 def _rank_within(group: IntArray) -> IntArray:
-    """Each item's place among those of its group, in the order given, shape (K,)."""
+    """Rank each item within its group, in the order given, shape (K,)."""
     order = np.argsort(group, kind="stable")
     ordered = group[order]
     rank = np.empty(len(group), np.int64)
@@ -224,7 +222,7 @@ def _rank_within(group: IntArray) -> IntArray:
 
 
 def embed(pool: CullInput) -> Float64Array:
-    """What each frame looks like, shape (N, D), of length 1 or 0: the student's features, else the layout of boxes."""
+    """Embed each frame, shape (N, D), of length 1 or 0: the student's features, else the layout of boxes."""
     given = pool.detections.features
     features = layout_embedding(pool.detections) if given is None else given
     features = np.asarray(features, np.float64)
@@ -235,10 +233,7 @@ def embed(pool: CullInput) -> Float64Array:
 
 
 def layout_embedding(detections: Detections) -> FloatArray:
-    """Where boxes of which class and size lie: the student's view of a frame where no features were kept.
-
-    Args:
-        detections: N frames; scores weigh the boxes.
+    """Embed the layout of boxes, for frames whose features were not kept.
 
     Returns:
         Square roots of summed scores by class, cell of a 4 x 4 grid over the boxes' extent, and size (small, medium,

@@ -1,4 +1,4 @@
-"""Keep every frame: the ablation's 'full dataset', and a cull switched off."""
+"""Keep every frame: the ablation's full data set, and a cull switched off. See README.md."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from dataset_culling.types import Selection
 def select(
     pool: CullInput, *, budget: int, min_gap_s: float = 0.0, rng: np.random.Generator, config: NoOptions
 ) -> Selection:
-    """Keep all frames in order, whatever the budget and the gap; see `base.Select`."""
+    """Keep all frames in order; ignores the budget and the gap. See `base.Select`."""
     del budget, min_gap_s, rng, config
     return Selection(pool.detections.frame_ids, np.zeros(len(pool)), ("all are kept",) * len(pool))

@@ -1,4 +1,4 @@
-"""Keep frames drawn by lot: the control that every other strategy must beat."""
+"""Keep random frames: the control that every other strategy must beat. See README.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataset_culling.types import Selection
 def select(
     pool: CullInput, *, budget: int, min_gap_s: float = 0.0, rng: np.random.Generator, config: NoOptions
 ) -> Selection:
-    """Keep `budget` frames, every set of them equally likely when `min_gap_s` is 0; see `base.Select`."""
+    """Keep `budget` frames, every set equally likely when `min_gap_s` is 0. See `base.Select`."""
     del config
     rows = keep_in_order(rng.permutation(len(pool)), pool.time_s, budget=budget, min_gap_s=min_gap_s)
-    return selection_of(pool.detections, rows, np.zeros(len(pool)), ["drawn by lot"] * len(rows))
+    return selection_of(pool.detections, rows, np.zeros(len(pool)), ["random"] * len(rows))

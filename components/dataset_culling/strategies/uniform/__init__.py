@@ -1,4 +1,4 @@
-"""Keep frames evenly spread over the footage: the ablation's 'intermittent sampling'."""
+"""Keep frames evenly spread over the footage: the ablation's intermittent sampling. See README.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataset_culling.types import Selection
 def select(
     pool: CullInput, *, budget: int, min_gap_s: float = 0.0, rng: np.random.Generator, config: NoOptions
 ) -> Selection:
-    """Keep the middle frame of each of `budget` equal stretches of the pool, in order; see `base.Select`."""
+    """Keep the middle frame of each of `budget` equal stretches of the pool, in order. See `base.Select`."""
     del rng, config
     if budget < 1:
         raise ValueError(f"budget must be at least 1, got {budget}")
