@@ -48,7 +48,7 @@ class BoxParts:
             self._prefix = f"{key.removesuffix('scan')}{self._prefix}"
 
     def read(self) -> list[ImageDetections]:
-        """What an earlier process has left, from the first frame on; damaged files end it."""
+        """Return the boxes of an earlier process, from the first frame to the first damaged file."""
         found: list[ImageDetections] = []
         if self._store is None:
             return found

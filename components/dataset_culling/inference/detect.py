@@ -1,4 +1,4 @@
-"""What the stages share that look at frames with a detector: find its weights, run it over frames, map its classes."""
+"""A detector over many frames: its weights, batching, resuming, classes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class View:
 
 @dataclass(slots=True)
 class ScanLog:
-    """What scans tell their stage."""
+    """Results of scans besides boxes."""
 
     notes: list[str] = field(default_factory=list)  # a line each: a batch that was halved, a scan that went on
     num_looked: int = 0  # frames that this process looked at itself
@@ -142,7 +142,7 @@ def scan(
             features, frames of one size, no other view); auto: OpenVINO for many frames.
 
     Raises:
-        ConfigError: If one of the camera's classes is none of the detector's, or not even one image fits into memory.
+        ConfigError: If the detector lacks one of the camera's classes, or not even one image fits into memory.
     """
     index = class_map.index_for(detector.name, detector.class_names)
     if view is None and not features and wants_openvino(detector, backend, precision, len(frame_ids)):
@@ -192,7 +192,7 @@ def scan(
 
 
 def wants_openvino(detector: Detector, backend: Backend, precision: Precision, num_frames: int) -> bool:
-    """Whether OpenVINO is to run a detector over so many frames."""
+    """Return True if OpenVINO is to run a detector over so many frames."""
     fits = isinstance(detector, TorchDetector) and detector.device.type == "cpu" and precision != "bfloat16"
     return fits and num_frames > 0 and (backend == "openvino" or (backend == "auto" and num_frames >= AUTO_FRAMES))
 
@@ -219,7 +219,7 @@ def _accelerated(
 
 
 def _least_size(detector: Detector, height_px: int, width_px: int, side_px: int) -> tuple[int, int]:
-    """What a frame must at least be decoded to, (h, w); its own size where the detector wants the original."""
+    """Return the least size to decode a frame to, (h, w); its own where the detector wants the original."""
     if getattr(detector, "wants_originals", False):
         return height_px, width_px
     return detector.network_size(height_px, width_px, side_px)
@@ -252,7 +252,7 @@ class _Looker:
         self._wanted = self._batch_size = batch_size
 
     def look(self, inputs: Iterable[NetworkInput], done: Callable[[int], None]) -> list[ImageDetections]:
-        """Boxes of each input, in order; `done` is told how many are."""
+        """Return the boxes of each input, in order; `done` is called with their number."""
         found: dict[int, ImageDetections] = {}
         buckets: dict[tuple[int, ...], list[tuple[int, NetworkInput]]] = {}
 
@@ -271,7 +271,7 @@ class _Looker:
         return [found[row] for row in range(len(found))]
 
     def notes(self) -> list[str]:
-        """What became of the batch."""
+        """Return notes about the batch size."""
         if self._batch_size == self._wanted:
             return []
         return [

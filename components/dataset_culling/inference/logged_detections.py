@@ -1,4 +1,4 @@
-"""What the deployed student saw on the camera already: its log, checked, and joined to the frames by time.
+"""Detections logged by the deployed student on the camera: checked, and joined to the frames by time.
 
 Two forms, told apart by their lines, both one JSON object a line:
 
@@ -39,7 +39,7 @@ LEAST_DIGEST = 6
 
 @dataclass(frozen=True, slots=True)
 class Looker:
-    """Who looked: the model that the log names, or Frigate's camera."""
+    """The log's source: the model that it names, or Frigate's camera."""
 
     name: str  # for people: gate@3 (0a1b2c3d), or camera gate
     key: str  # what logged_model may say: CAMERA@VERSION, else the detector's name; Frigate's camera
@@ -65,7 +65,7 @@ class Record:
 
 @dataclass(slots=True)
 class Logged:
-    """What of a log could be used."""
+    """The usable part of a log."""
 
     images: dict[int, ImageDetections] = field(default_factory=dict)  # row of the frame -> its boxes, camera's classes
     notes: list[str] = field(default_factory=list)
@@ -81,7 +81,7 @@ def read_logged(config: LogConfig, table: FrameTable, classes: ClassMap) -> Logg
         classes: The camera's classes; boxes of others are dropped.
 
     Raises:
-        InputError: If there is no such log, nothing in it can be read, it is another model's, its thresholds are higher
+        InputError: If the log is missing, nothing in it can be read, it is another model's, its thresholds are higher
             than `min_score`, its clock cannot be compared, or its pictures have another shape.
         StoreError: If the store does not give it.
     """
@@ -166,7 +166,7 @@ def _frame(values: Mapping[str, Any], looker: Looker) -> Record:
         raise ValueError("boxes, scores and classes are not equally many")
     _check_boxes(boxes, scores)
     if unknown := set(names) - set(looker.class_names):
-        raise ValueError(f"'{min(unknown)}' is none of the log's classes")
+        raise ValueError(f"'{min(unknown)}' is not among the log's classes")
     return Record(
         looker, float(values["time_s"]), False, float(values["width_px"]), float(values["height_px"]),
         boxes, scores, names,
@@ -224,8 +224,8 @@ def _whose(config: LogConfig, records: list[Record]) -> Looker:
     if len(fitting) != 1:
         what = "no frame of it" if not fitting else f"{len(fitting)} models of that name"
         raise InputError(
-            f"{config.logged}: expected boxes of {wanted}, found {what}: {there}. Mend score_frames.logged_model, or "
-            f"fetch the log of that model."
+            f"{config.logged}: expected boxes of {wanted}, found {what}: {there}. Correct "
+            f"score_frames.logged_model, or fetch the log of that model."
         )
     return fitting[0]
 
@@ -270,20 +270,20 @@ def _join(config: LogConfig, table: FrameTable, classes: ClassMap, records: list
     if not found.images:
         gap = float(np.abs(times[nearest] - table.time_s).min()) if len(table) else 0.0
         raise InputError(
-            f"{config.logged}: expected records of these {len(table)} frames, found none within "
-            f"{config.logged_tolerance_s:g} s of any; the nearest is {gap:.2f} s away. Check that log and footage "
+            f"{config.logged}: no record lies within {config.logged_tolerance_s:g} s of any of these "
+            f"{len(table)} frames; the nearest is {gap:.2f} s away. Check that log and footage "
             f"are of the same hours, or raise score_frames.logged_tolerance_s."
         )
 
 
 def _shift_s(config: LogConfig, table: FrameTable, record: Record) -> float:
-    """What to add to the log's times so that they count from the start of the footage."""
+    """Compute the offset that makes the log's times count from the start of the footage."""
     ours = datetime.datetime.fromisoformat(table.start_utc) if table.start_utc else None
     if record.clock:
         if ours is None:
             raise InputError(
-                f"{config.logged}: expected footage whose wall clock is known, as this log has nothing else, found "
-                f"none. Name the video files by date and time (extract_frames.name_time_pattern)."
+                f"{config.logged}: this log has wall-clock times only, and the footage's wall clock is unknown. "
+                f"Name the video files by date and time (extract_frames.name_time_pattern)."
             )
         return -_aware(ours).timestamp()
     theirs = record.looker.start

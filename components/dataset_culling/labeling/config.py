@@ -32,8 +32,8 @@ class LabelingConfig(StageConfig):
     )
     trust: Literal["off", "flip", "flip+scale", "neighbours", "flip+scale+neighbours"] = Field(
         "off",
-        description="What the teacher is compared with itself on: mirrored frames, smaller ones, the frames before and "
-        "after. Flip and scale cost one more look at each frame, neighbours up to two.",
+        description="Views that the teacher is compared with itself on: mirrored frames, smaller ones, frames before "
+        "and after. Flip and scale cost one more look at each frame, neighbours up to two.",
     )
     min_trust: float = Field(
         0.5, ge=0, le=1, description="Boxes found again less than this (mean overlap) become ignore regions."
@@ -44,16 +44,16 @@ class LabelingConfig(StageConfig):
     trust_scale: float = Field(0.7, ge=0.2, le=0.95, description="Size of the frames' content in the smaller view.")
     trust_gap_s: float = Field(2.0, gt=0, description="Frames further away than this are no neighbours.")
     list_worst: int = Field(20, ge=0, description="Most boxes listed for a person to look at; of little trust first.")
-    tracks: TrackRules = Field(TrackRules(), description="How labels are mended by what was seen before and after.")
+    tracks: TrackRules = Field(TrackRules(), description="Repair of labels along tracks.")
     batch_size: int = Field(4, ge=1, description="Images that go through the network at once.")
     backend: Backend = Field(
         "auto",
-        description="What runs the network on a CPU: torch, or openvino, which exports it on the spot; auto: openvino "
+        description="Engine of the network on a CPU: torch, or openvino, which exports it on the spot; auto: openvino "
         "from 500 frames on.",
     )
     precision: Precision = Field(
         "auto",
-        description="What the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",
+        description="Type that the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",
     )
 
     @model_validator(mode="after")

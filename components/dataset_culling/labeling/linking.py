@@ -28,20 +28,20 @@ Float64Array = npt.NDArray[np.float64]
 
 NEVER = 1e6  # a cost that is never paid
 OTHER_CLASS = 0.4  # what a change of class costs: a rider is not to become the bicycle
-SLACK = 1e-9  # of seconds and overlaps, where only what cannot be linked is told apart
+SLACK = 1e-9  # of seconds and overlaps, where only what cannot be linked differs
 PROBLEM_LINKS = 50  # possible ones in one assignment problem, unless more hang together
 LEAST_REACH, MOST_REACH = 0.1, 1.5  # box sizes; further than the upper one everything would overlap everything
 
 
 class LinkRules(StageConfig):
-    """Which two sightings may be the same object."""
+    """Rules for two sightings of the same object."""
 
     max_gap_s: float = Field(2.0, gt=0, description="Longest time out of sight after which something moving goes on.")
     still_overlap: float = Field(
         0.5, gt=0, le=1, description="Something hardly moved where it overlaps this much (IoU)."
     )
     reach: float = Field(
-        1.0, ge=0, le=10, description="How far an object may move, in box sizes a second: boxes are grown by it."
+        1.0, ge=0, le=10, description="Largest speed of an object, in box sizes a second: boxes are grown by it."
     )
     min_overlap: float = Field(0.1, gt=0, lt=1, description="Least IoU of the grown boxes.")
     parked_gap_s: float = Field(
@@ -58,7 +58,7 @@ STEPS: tuple[How, ...] = ("near", "parked", "moving")
 
 
 def link_cost(a: Sequence[float], b: Sequence[float], how: How, rules: LinkRules) -> float:
-    """What it costs to call two sightings one object: 1 - IoU, more where the classes differ.
+    """Compute the cost of linking two sightings: 1 - IoU, more where the classes differ.
 
     Args:
         a: x1, y1, x2, y2 in px, seconds, class id, 1 if it stands still.
@@ -100,7 +100,7 @@ def _iou(a: Sequence[float], b: Sequence[float], grown: float) -> float:
 def link(
     rows: IntArray, time_s: Float64Array, boxes_xyxy: Float32Array, class_ids: IntArray, rules: LinkRules
 ) -> IntArray:
-    """Which object each sighting is of.
+    """Link sightings into objects.
 
     Args:
         rows: The frame of each sighting, ascending, shape (S,).
@@ -146,7 +146,7 @@ def _link_piece(
 
 
 def _tracks(before: IntArray) -> IntArray:
-    """Which track each sighting is of, from 0 in the order of first sighting, by who comes before whom; (S,)."""
+    """Number the tracks of the sightings from 0 in the order of first sighting, given the links; (S,)."""
     track = np.zeros(len(before), np.int64)
     num_tracks = 0
     for sighting, earlier in enumerate(before.tolist()):
@@ -158,7 +158,7 @@ def _tracks(before: IntArray) -> IntArray:
 
 
 def _stands_still(track: IntArray, sightings: Float64Array, rules: LinkRules) -> BoolArray:
-    """Whether each sighting, (S,), is of a track of two or more whose last place is its first."""
+    """Mark each sighting, (S,), of a track of two or more whose last place is its first."""
     _, first, num = np.unique(track, return_index=True, return_counts=True)
     last = len(track) - 1 - np.unique(track[::-1], return_index=True)[1]
     still = np.array([_iou(a, b, 0.0) >= rules.still_overlap
@@ -206,7 +206,7 @@ def _possible(ends: Float64Array, how: How, rules: LinkRules) -> list[tuple[int,
     for end in np.flatnonzero(ends[:, 7]).tolist():
         others = np.arange(end + 1, upto[end])
         others = others[(seconds[others] > seconds[end]) & (ends[others, 8] > 0)]
-        # Most are told apart by place at once; `link_cost` decides.
+        # Most are ruled out by place at once; `link_cost` decides.
         grown, least = np.zeros(len(others)), rules.still_overlap
         if how == "moving":
             grown = np.clip(rules.reach * (seconds[others] - seconds[end]), LEAST_REACH, MOST_REACH)

@@ -1,4 +1,4 @@
-"""How far the teacher is to be believed, box by box: does it say the same of the same thing seen another way?
+"""Self-consistency of the teacher, box by box: agreement with its own boxes in other views of the frame.
 
 N = frames, M = teacher boxes, V = other views of the same frames (mirrored, at another size, a moment later).
 
@@ -83,7 +83,7 @@ def agreement(
     iou: float = 0.5,
     near_iou: float = 0.1,
 ) -> Float64Array:
-    """How well each of the teacher's boxes is found again in other views of its frame.
+    """Measure how well each of the teacher's boxes is found again in other views of its frame.
 
     Args:
         labels: The teacher's boxes on N frames.
@@ -95,7 +95,7 @@ def agreement(
         near_iou: The same for `near`.
 
     Returns:
-        Mean over the views of the overlap with the box's counterpart there, 0 where there is none, shape (M,); 1 where
+        Mean over the views of the overlap with the box's counterpart there, 0 if it has none, shape (M,); 1 where
         no view looked.
 
     Raises:
@@ -114,7 +114,7 @@ def agreement(
 
 
 def _found_again(labels: Detections, view: Detections, iou: float) -> tuple[Float64Array, BoolArray]:
-    """Overlap of each label with its counterpart, 0 where there is none; whether the view looked. Both (M,)."""
+    """Return the overlap of each label with its counterpart (0: none), and whether the view was scored; both (M,)."""
     if view.class_names != labels.class_names or not np.array_equal(view.frame_ids, labels.frame_ids):
         raise ValueError("every view must be of the labels' frames and classes")
     order = np.lexsort((-labels.scores, _keys(labels)))
@@ -157,7 +157,7 @@ def mark_doubtful(labels: Detections, trust: FloatArray, *, least: float, by_cla
         by_class: Class name -> its own threshold.
 
     Raises:
-        ValueError: If shapes differ or `by_class` names a class that is none.
+        ValueError: If shapes differ or `by_class` names an unknown class.
     """
     if trust.shape != labels.scores.shape:
         raise ValueError(f"trust must have shape {labels.scores.shape}, got {trust.shape}")

@@ -1,4 +1,4 @@
-"""The teacher's labels mended by objects' lives: what is missed in between filled, flicker marked, one class each.
+"""Labels repaired along objects' tracks: misses in between filled, flicker marked, one class per track.
 
 N = labelled frames, T = all frames looked at by teacher or student, M = the teacher's boxes, S = sightings.
 
@@ -25,17 +25,15 @@ STUDENT_NMS_IOU = 0.6  # two boxes of the student are one thing, whatever their 
 
 Source = Literal["teacher", "doubtful", "student", "interpolated", "guessed"]
 SOURCES: tuple[Source, ...] = ("teacher", "doubtful", "student", "interpolated", "guessed")
-"""Where a box comes from: the teacher; the teacher, not sure, confirmed by the track; the student, where the teacher
+"""Origin of a box: the teacher; the teacher, not sure, confirmed by the track; the student, where the teacher
 saw none; between two sightings; the same as an ignore region, as something else covers it or it moved too far to say
 where it was."""
 
 
 class TrackRules(LinkRules):
-    """How labels are mended by what was seen before and after."""
+    """Rules of repairing labels along tracks."""
 
-    enabled: bool = Field(
-        False, description="Whether the teacher's boxes are linked over time. Needs the extra tracks."
-    )
+    enabled: bool = Field(False, description="Link the teacher's boxes over time. Needs the extra tracks.")
     student_score: float = Field(
         0.4,
         ge=0,
@@ -55,10 +53,10 @@ class TrackRules(LinkRules):
         description="A life with so many of the teacher's boxes that is not believed becomes doubtful; 0: none.",
     )
     max_misses: int = Field(
-        5, ge=0, description="What the teacher misses on more labelled frames in a row is believed to be gone."
+        5, ge=0, description="An object that the teacher misses on more labelled frames in a row counts as gone."
     )
     flicker: Literal["ignore", "drop", "keep"] = Field(
-        "ignore", description="What becomes of a box seen once only, while frames just before and after lack it."
+        "ignore", description="Treatment of a box seen once only, while frames just before and after lack it."
     )
     flicker_s: float = Field(
         0.5, ge=0, description="Labelled frames no further away than this say that it flickers, not that it passed."
@@ -73,7 +71,7 @@ class TrackRules(LinkRules):
         0.8, gt=0, le=1, description="Of two boxes of different classes overlapping this much (IoU) the better stays."
     )
     hidden_share: float = Field(
-        0.5, gt=0, le=1, description="What nobody sees and another box covers by this share becomes an ignore region."
+        0.5, gt=0, le=1, description="An unseen object that another box covers by this share becomes an ignore region."
     )
 
 
@@ -100,7 +98,7 @@ class _Sightings:
 
 
 def mend(labels: Detections, rules: TrackRules, *, student: Detections | None = None) -> Mended:
-    """Link the teacher's boxes into objects' lives and mend each life.
+    """Link the teacher's boxes into objects' tracks and repair each track.
 
     In this order:
         1. Of two of the teacher's boxes of different classes in one place the better stays; both vote.
@@ -109,11 +107,11 @@ def mend(labels: Detections, rules: TrackRules, *, student: Detections | None = 
            sure of and now not, in one place, is mostly no object. Sure boxes below `sure_score` of a life that is
            long enough and not believed become doubtful.
         4. Between two successive sure boxes of a believed life, on frames that the teacher looked at: a doubtful box
-           becomes a label; where there is none, the student's box of that life, or else one between the sightings
+           becomes a label; without one, the student's box of that life, or else one between the sightings
            before and after, is filled in. None of it where the teacher misses it more than `max_misses` times in a
            row, a doubtful box being no miss; nor filled where the teacher has another box already.
-        5. What would be filled in and is seen by nobody becomes an ignore region where another label covers it, or
-           where it moved so far since its nearest sighting that nobody can say where it is.
+        5. What would be filled in without a sighting becomes an ignore region where another label covers it, or
+           where it moved so far since its nearest sighting that its place is unknown.
         6. A sure box of little score that is its life's only sighting, with labelled frames close before and after,
            is flicker.
     A filled box scores as the less sure of the two boxes it stands between and is of the surer one's class.
@@ -121,11 +119,11 @@ def mend(labels: Detections, rules: TrackRules, *, student: Detections | None = 
     Args:
         labels: The teacher's boxes on N frames; doubtful ones are marked `ignore`.
         rules: The thresholds.
-        student: The student's boxes on the same footage, the labelled frames among them or not; None: nobody but the
-            teacher looked.
+        student: The student's boxes on the same footage, the labelled frames among them or not; None: only the
+            teacher's are known.
 
     Returns:
-        The same frames with mended boxes; in each frame the teacher's own in their order, then filled ones.
+        The same frames with repaired boxes; in each frame the teacher's own in their order, then filled ones.
 
     Raises:
         ValueError: If the student's boxes are of other classes.
@@ -219,7 +217,7 @@ def _mend_one(
         doubtful = (rows[place] == between) & (boxes[place] >= 0)
         seen_at = np.flatnonzero(np.concatenate([[True], doubtful, [True]]))
         if np.diff(seen_at).max() - 1 > rules.max_misses:
-            continue  # it went: whether what comes after is the same, nobody can say
+            continue  # it went: what comes after may be another
         for at in place[doubtful]:
             ignore[boxes[at]], source[boxes[at]] = False, "doubtful"
         ends = boxes[[first, last]]
@@ -332,7 +330,7 @@ def _one_class(labels: Detections, life: IntArray, share: float) -> IntArray:
 def _believed(
     labels: Detections, life: IntArray, kept: BoolArray, num_tracks: int, rules: TrackRules
 ) -> tuple[BoolArray, BoolArray]:
-    """Whether each track, (tracks,), is believed; which sure boxes, (M,), are of lives that are not."""
+    """Return the tracks that are believed, (tracks,) bool, and the sure boxes of the others, (M,) bool."""
     own = life[kept]
     num = np.bincount(own, minlength=num_tracks)
     total = np.bincount(own, weights=labels.scores[kept].astype(np.float64), minlength=num_tracks)
@@ -371,7 +369,7 @@ def _assemble(
     filled: _Filled,
     counts: Mapping[str, int],
 ) -> Mended:
-    """What is kept of the teacher's boxes and what was filled in, by frame."""
+    """Put together the kept and the filled boxes, by frame."""
     own = np.flatnonzero(kept)
     new = np.array(filled.stands_on, np.int64)
     frames = np.concatenate([labels.frame_rows()[own], np.array(filled.frames, np.int64)])

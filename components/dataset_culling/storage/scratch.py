@@ -1,4 +1,4 @@
-"""Where a stage keeps unfinished work that outlives its process: a scan its boxes, a training its state.
+"""Unfinished work of a stage that outlives its process: boxes of a scan, state of a training.
 
     CULLING_SCRATCH       a folder that exists and belongs to this task alone; the local engine sets it for every task,
                           to OUT/scratch/TASK/IDENTITY, and removes it when the task is finished
@@ -29,5 +29,5 @@ def scratch_folder() -> Path | None:
     if not named:
         return None
     if not Path(named).is_dir():
-        raise ConfigError(f"{SCRATCH}: expected a folder, found none at {named}. Make it, or unset the variable.")
+        raise ConfigError(f"{SCRATCH}: the folder {named} is missing. Create it, or unset the variable.")
     return Path(named)

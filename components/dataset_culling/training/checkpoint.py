@@ -22,7 +22,7 @@ _FACTS = "training"
 
 
 class Checkpoints(Protocol):
-    """Where a training's state is kept, one at a time, and what an earlier process has left there."""
+    """A store that holds one state of a training, which a later process resumes."""
 
     every_s: float
     """Least seconds between two checkpoints inside an epoch; 0: after every step."""
@@ -32,14 +32,14 @@ class Checkpoints(Protocol):
         """The place, for people."""
 
     def read(self) -> bytes | None:
-        """The last state, whole; None where there is none."""
+        """Return the last state, whole; None if the store is empty."""
 
     def write(self, data: bytes) -> None:
         """Put this state in the place of the last one, whole or not at all."""
 
 
 class UnusableCheckpoint(CullingError):
-    """What was kept is damaged or of another training; the loop starts over then."""
+    """A checkpoint is corrupt or of another training; the loop starts over then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def pack(snapshot: Snapshot) -> bytes:
 
 
 def unpack(data: bytes, *, where: str) -> Snapshot:
-    """What `pack` made.
+    """Unpack the bytes of `pack`.
 
     Raises:
         UnusableCheckpoint: If the bytes are something else, cut off, or of another version.

@@ -23,9 +23,9 @@ class TrainingConfig(StageConfig):
         DetectorRef(name="tiny_teacher"),
         description="Detector whose feature maps the student follows with recipe.techniques.distillation.",
     )
-    recipe: Recipe = Field(Recipe(), description="How the student is trained.")
+    recipe: Recipe = Field(Recipe(), description="Options of the training.")
     start: Literal["base", "champion"] = Field(
-        "base", description="What training starts from: the student as it comes, or the camera's champion if it fits."
+        "base", description="Start of the training: the base student, or the camera's champion if it fits."
     )
     replay_share: float = Field(
         0.5, ge=0, le=10, description="Frames of earlier nights mixed in, at most, for each of tonight's; 0: none."
@@ -33,7 +33,7 @@ class TrainingConfig(StageConfig):
     checkpoints: str = Field(
         "",
         description="Folder or s3://bucket/prefix for the state of an unfinished training; empty: the task's scratch "
-        "(CULLING_SCRATCH, CULLING_SCRATCH_URI), nowhere if there is none.",
+        "(CULLING_SCRATCH, CULLING_SCRATCH_URI), else nowhere.",
     )
     checkpoint_every_s: float = Field(
         300.0, ge=0, description="Least seconds between two checkpoints inside an epoch; 0: after every step."

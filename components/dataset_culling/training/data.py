@@ -94,7 +94,7 @@ class Loader:
         return prepared
 
     def num_sure(self, row: int) -> int:
-        """How many of a sample's boxes are not doubtful; known without loading it once more."""
+        """Return how many of a sample's boxes are not doubtful, without loading it again."""
         if row not in self._num_sure:
             self[row]
         return self._num_sure[row]

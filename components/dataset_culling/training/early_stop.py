@@ -40,7 +40,7 @@ class EarlyStop:
         self.maps.append(score)
 
     def is_over(self, epoch: int, patience: int) -> bool:
-        """Whether the last `patience` epochs brought nothing better."""
+        """Return True if the last `patience` epochs brought nothing better."""
         return bool(self.best_epoch) and epoch - self.best_epoch >= patience
 
     def state(self) -> Mapping[str, Any]:

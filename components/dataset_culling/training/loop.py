@@ -85,7 +85,7 @@ def train(
         Losses by epoch and more. Equal seed, data and device give equal weights, also after a kill and a resume.
 
     Raises:
-        ValueError: If there is no sample.
+        ValueError: If `samples` is empty.
         ConfigError: If the recipe asks for what the detector or the device cannot do.
         InputError: If no sample is in the recorded subsets.
         TrainingDiverged: If a loss or a gradient is not finite, with step and images; the last checkpoint stays.
@@ -174,7 +174,7 @@ class _Run:
 
     @property
     def is_over(self) -> bool:
-        """Whether all epochs are done, or early stop ends the training."""
+        """True if all epochs are done or early stop ends the training."""
         epoch, stop = self._progress.epoch, self._early_stop
         stopped = stop is not None and stop.is_over(epoch, self._recipe.early_stop_patience)
         return stopped or epoch >= self._recipe.epochs

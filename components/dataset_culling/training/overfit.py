@@ -1,4 +1,4 @@
-"""The overfit check: a detector that cannot learn eight pictures by heart has a broken loss, label map or box format.
+"""The overfit check: a detector that cannot overfit eight pictures has a broken loss, label map or box format.
 
 It goes the way of the stages: a head for other classes, the loop with a recipe, predictions in px of the original,
 COCO's figures. So whatever is broken on that way shows here, in seconds and without a data set.
@@ -38,14 +38,14 @@ ROUND = Recipe(
     ema_decay=0.0,
     batch_norm="train",
 )
-"""The first round of learning by heart: nothing that makes it harder. It also gives batch norms their statistics, which
+"""The first round, without anything that makes overfitting harder. It also gives batch norms their statistics, which
 random weights lack; in later rounds they are frozen, so that what learns is what predicts. Statistics of batches of
 four, averaged slowly as in SSDlite and YOLOX, would hide for hundreds of steps what has been learnt."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverfitResult:
-    """How well the eight frames were learnt."""
+    """Result of the check."""
 
     map_50: float  # 0..1
     steps: int
@@ -53,7 +53,7 @@ class OverfitResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the bar was reached."""
+        """True if the bar was reached."""
         return self.map_50 > PASSING_MAP_50
 
 
@@ -103,7 +103,7 @@ def overfit(
     recipe: Recipe = ROUND,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> OverfitResult:
-    """Let a copy of a detector learn eight drawn frames by heart, and evaluate it on them.
+    """Overfit a copy of a detector on eight drawn frames, and evaluate it on them.
 
     Args:
         detector: With at least two classes; it is not changed.

@@ -13,11 +13,11 @@ from dataset_culling.training.techniques.table import Techniques
 
 
 class Recipe(StageConfig):
-    """How a student is trained. The paper's recipe: 20 epochs, Adam 1e-4, x0.1 at 9 and 18, flips, batches of one."""
+    """Options of training. The paper's recipe: 20 epochs, Adam 1e-4, x0.1 at 9 and 18, flips, batches of one."""
 
     epochs: int = Field(20, ge=1, le=1000, description="Passes over the culled set.")
     batch_size: int = Field(4, ge=1, le=256, description="Images per step.")
-    optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="How gradients become steps.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="Optimiser.")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak learning rate.")
     weight_decay: float = Field(1e-4, ge=0, le=1, description="Decay of convolution and matrix weights, not of biases.")
     schedule: Literal["cosine", "step", "constant"] = Field(
@@ -40,21 +40,22 @@ class Recipe(StageConfig):
         0.0,
         ge=0,
         le=1,
-        description="How far a box counts by the teacher's score: 1 - soft_labels * (1 - score); 0: all alike.",
+        description="Weight of a box by the teacher's score: 1 - soft_labels * (1 - score); 0: all alike.",
     )
     clip_norm: float = Field(5.0, ge=0, description="Largest norm of the gradient; 0 turns clipping off.")
     ema_decay: float = Field(
         0.99, ge=0, lt=1, description="Decay of the running mean of weights that is kept as the result; 0: the last."
     )
     batch_norm: Literal["frozen", "train"] = Field(
-        "frozen", description="Whether batch norm keeps the pretrained statistics, which few images cannot replace."
+        "frozen",
+        description="Batch norms: keep the pretrained statistics, which few images cannot replace, or update them.",
     )
     frozen_layers: int = Field(
         0, ge=0, description="Convolutions nearest to the image that keep their weights, batch norms among them too."
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="What losses are computed in; auto: float32 on a CPU, bfloat16 or float16 on a GPU. "
+        description="Type that losses are computed in; auto: float32 on a CPU, bfloat16 or float16 on a GPU. "
         "float16 needs a GPU.",
     )
     early_stop_share: float = Field(

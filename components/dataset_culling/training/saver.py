@@ -1,4 +1,4 @@
-"""When a training's state is saved, and how a training continues from it."""
+"""Saving and resuming a training's state."""
 
 from __future__ import annotations
 

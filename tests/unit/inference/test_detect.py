@@ -152,7 +152,7 @@ def test_scan__without_scratch_keeps_nothing(tmp_path, monkeypatch):
 def test_scan__scratch_that_is_no_folder_is_explained(tmp_path, monkeypatch):
     frames = footage(tmp_path / "frames", 3)
     monkeypatch.setenv(SCRATCH, str(tmp_path / "nowhere"))
-    with pytest.raises(ConfigError, match=r"CULLING_SCRATCH: expected a folder, found none"):
+    with pytest.raises(ConfigError, match=r"CULLING_SCRATCH: the folder .* is missing"):
         look(frames, ScanLog())
 
 

@@ -71,5 +71,5 @@ def test_feature_distillation__teaches_the_student_and_never_the_teacher():
 
 
 def test_train__distillation_without_a_torch_teacher_is_refused():
-    with pytest.raises(ConfigError, match=r"recipe\.techniques\.distillation: expected a teacher with feature maps"):
+    with pytest.raises(ConfigError, match=r"recipe\.techniques\.distillation: this needs a teacher with feature maps"):
         train(student(), Squares(), Recipe(epochs=1, distillation=1.0))

@@ -6,4 +6,4 @@ from dataset_culling.labeling.config import LabelingConfig
 
 
 class LabelFramesConfig(LabelingConfig):
-    """The teacher looks at the frames that a cull kept, or at all of them."""
+    """Options of labeling the frames that a cull kept, or all of them."""

@@ -12,7 +12,7 @@ from dataset_culling.training.config import TrainingConfig
 class TrainControlConfig(StageConfig):
     """The control arm: the student trained on as many random frames."""
 
-    control_arm: bool = Field(False, description="Whether to train it; it costs another training and n more labels.")
+    control_arm: bool = Field(False, description="Train it, at the cost of another training and n more labels.")
     seed: int = Field(0, ge=0, description="Seed for drawing the random frames.")
     labelling: LabelingConfig = Field(LabelingConfig(), description="As in label-frames, from which a run copies it.")
     training: TrainingConfig = Field(TrainingConfig(), description="As in train-student, from which a run copies it.")

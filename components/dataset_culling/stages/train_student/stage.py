@@ -78,7 +78,7 @@ def images_per_step(recipe: Recipe, num_samples: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a student is trained on."""
+    """Frames to train on and to watch."""
 
     samples: LabelledFrames | Joined
     num_replayed: int  # how many of them are of earlier nights
@@ -94,7 +94,7 @@ def read_material(config: TrainStudentConfig, inputs: Inputs) -> Material:
     """
     selection = read_selection(inputs["selection"])
     if len(selection) == 0:
-        raise InputError(f"{inputs['selection']}: expected frames to train on, found none. Raise the culls' budgets.")
+        raise InputError(f"{inputs['selection']}: the selection is empty. Raise the culls' budgets.")
     side_px = read_resolution(inputs["resolution"]).side_px
     labels = read_labels(inputs["labels"])
     share = config.recipe.early_stop_share

@@ -19,7 +19,7 @@ class TechniqueConfig(StageConfig):
 
     @property
     def is_on(self) -> bool:
-        """Whether the option `switch` is set."""
+        """True if the option `switch` is set."""
         return bool(getattr(self, self.switch))
 
     def problem(self, *, batch_size: int, others: Collection[str]) -> str:
@@ -45,6 +45,6 @@ class SubsetConfig(TechniqueConfig):
 class DrawnSubsetConfig(SubsetConfig):
     """Options of a technique that chooses its subsets itself."""
 
-    enabled: bool = Field(False, description="Whether it is on.")
+    enabled: bool = Field(False, description="Turn it on.")
     share: float = Field(0.3, gt=0, le=1, description="Share of the batches or frames that a subset holds.")
     every: int = Field(5, ge=1, description="Epochs that one subset is trained on.")

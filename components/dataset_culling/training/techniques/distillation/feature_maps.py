@@ -51,8 +51,8 @@ class FeatureDistillation:
         self.pairs = _pairs(mine, theirs)
         if not self.pairs:
             raise ConfigError(
-                f"recipe.techniques.distillation: expected feature maps of like size in {student.name} and "
-                f"{teacher.name}, found none. Set weight to 0, or choose another student or teacher."
+                f"recipe.techniques.distillation: no feature maps are alike in size in {student.name} and "
+                f"{teacher.name}. Set weight to 0, or choose another student or teacher."
             )
         self.adapters = nn.ModuleList(_adapter(mine[s].shape[1], theirs[t].shape[1]) for s, t in self.pairs).to(
             student.device

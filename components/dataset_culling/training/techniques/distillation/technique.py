@@ -17,7 +17,7 @@ class Distillation(Technique):
     """Adds the distance of the student's feature maps from the teacher's to the losses.
 
     Raises:
-        ConfigError: If there is no teacher with feature maps, or no two maps are alike in size.
+        ConfigError: If the teacher has no feature maps, or no two maps are alike in size.
     """
 
     config: DistillationConfig
@@ -26,7 +26,7 @@ class Distillation(Technique):
         super().__init__(config, training)
         if training.teacher is None:
             raise ConfigError(
-                "recipe.techniques.distillation: expected a teacher with feature maps, a torch detector, found none. "
+                "recipe.techniques.distillation: this needs a teacher with feature maps, a torch detector. "
                 "Set weight to 0 or choose another teacher."
             )
         height_px, width_px = training.loader[0].image.shape[-2:]

@@ -118,7 +118,7 @@ def factors(conv: nn.Conv2d) -> list[Tensor]:
 
 
 def kind_of(conv: nn.Conv2d, rate: int, kinds: Collection[Kind]) -> Kind | None:
-    """How a convolution of one group is expanded; None: not at all."""
+    """Return the kind of expansion of a convolution of one group; None: not expanded."""
     height, width = conv.kernel_size
     if height == width == 1:
         return "PW" if "PW" in kinds else None

@@ -21,7 +21,7 @@ from dataset_culling.errors import ConfigError
 
 
 class Cut(NamedTuple):
-    """What a kernel that is held as two has become."""
+    """Result of factorising a kernel into two."""
 
     rank: int
     lost: float  # share of its energy, the sum of its squared singular values, that is gone

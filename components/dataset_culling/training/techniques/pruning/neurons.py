@@ -124,7 +124,7 @@ def remove(detector: TorchDetector, wiring: Wiring, gone: Tensor) -> None:
 
 
 def parameters_without(module: nn.Module, wiring: Wiring, gone: Tensor) -> int:
-    """How many parameters are left when these neurons, (N,) bool, are taken away."""
+    """Count the parameters that are left without these neurons, (N,) bool."""
     lost = 0
     for name, neurons in wiring.outputs.items():
         layer = module.get_submodule(name)

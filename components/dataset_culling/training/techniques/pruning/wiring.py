@@ -1,4 +1,4 @@
-"""Which channels of which layers are one and the same, so that one can be taken away everywhere at once.
+"""Channels of several layers that are one neuron, so that it can be removed everywhere at once.
 
 A network is run symbolically (torch.fx) with a number for each channel instead of its values. A convolution makes new
 ones, a norm, an activation or a depthwise convolution keeps them, a sum makes two the same, a concatenation puts them
@@ -82,7 +82,7 @@ def wiring_of(detector: TorchDetector) -> Wiring:
     found = walk(whole, prefix="module.", name=detector.name)
     if not found.removable.any():
         raise ConfigError(
-            f"recipe.techniques.pruning: expected a student with channels that can be removed, found none in "
+            f"recipe.techniques.pruning: no channels can be removed from "
             f"{detector.name}: its norms do not learn, or its layers are frozen. Set strength to 0, or choose "
             f"another student."
         )
@@ -197,7 +197,7 @@ class _Walk:
         self._values[node] = found
 
     def wiring(self) -> Wiring:
-        """What was found, neurons numbered anew."""
+        """Return the result, neurons numbered from 0."""
         roots = [self._root(number) for number in range(len(self._parent))]
         numbers = {root: number for number, root in enumerate(dict.fromkeys(roots))}
         stays = torch.zeros(len(numbers), dtype=torch.bool)

@@ -18,7 +18,7 @@ def num_kept(num_images: int, keep: float) -> int:
 class SelectiveBackpropConfig(TechniqueConfig):
     """Backward passes only for images of a batch that a forward pass finds hard."""
 
-    enabled: bool = Field(False, description="Whether it is on.")
+    enabled: bool = Field(False, description="Turn it on.")
     start: float = Field(0.5, ge=0, le=1, description="Share of the epochs after which it starts.")
     end: float = Field(0.9, ge=0, le=1, description="Share of the epochs after which it ends.")
     keep: float = Field(0.5, ge=0.1, lt=1, description="Share of a batch's images that are trained on.")
@@ -46,5 +46,5 @@ class SelectiveBackpropConfig(TechniqueConfig):
         return ""
 
     def selects(self, epoch: int, epochs: int) -> bool:
-        """Whether images are chosen in an epoch, counted from 0: in [start, end) of all."""
+        """Return True if images are chosen in an epoch, counted from 0: in [start, end) of all."""
         return self.enabled and self.start <= epoch / epochs < self.end

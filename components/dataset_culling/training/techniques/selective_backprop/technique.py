@@ -40,7 +40,7 @@ class SelectiveBackprop(Technique):
         self.history: Float64Array = np.zeros(0)
 
     def chooses(self, epoch: int, place: int, num_images: int) -> bool:
-        """Whether images of a batch are chosen; epochs and batches count from 0 (Cai et al., Algorithm 1)."""
+        """Return True if images of a batch are chosen; epochs and batches count from 0 (Cai et al., Algorithm 1)."""
         whole = self.config.interrupt and place % self.config.interrupt == 0
         few = num_kept(num_images, self.config.keep) == num_images
         return self.config.selects(epoch, self.training.recipe.epochs) and not whole and not few
