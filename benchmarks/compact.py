@@ -1,4 +1,4 @@
-"""What smaller students cost and give on simulated cameras: DecomposeMe, joint training and pruning, low ranks.
+"""Cost and accuracy of smaller students on simulated cameras: DecomposeMe, joint training and pruning, low ranks.
 
     python benchmarks/compact.py [--quick] [--json FILE] [--scenes demo,street-far,street-night-rain] [--seeds 0,1,2]
                                  [--frames 64] [--held-out 120] [--epochs 30] [--prune 0.15] [--low-rank 1.5]

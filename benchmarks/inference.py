@@ -1,4 +1,4 @@
-"""How fast a student scores frames, against the plain loop that one would write.
+"""Speed of scoring frames, against the plain loop that one would write.
 
     python benchmarks/inference.py [--json FILE] [--rounds 3] [--cores 2] [--frames 96] [--student tiny]
                                    [--weights ""] [--side 0] [--batch 8] [--size 1280x720] [--device cpu]

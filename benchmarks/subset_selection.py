@@ -111,7 +111,7 @@ Chosen = tuple[int, list[list[int]], list[float], bool]
 
 @dataclass
 class Run:
-    """What a training did, epoch by epoch."""
+    """Record of a training, epoch by epoch."""
 
     seconds: list[float] = field(default_factory=list)  # processor time since the start, without judging
     accuracy: list[float] = field(default_factory=list)

@@ -115,7 +115,7 @@ def explain(model: type[BaseModel], problem: Any) -> str:
     found = problem.get("input")
     if problem["type"] == "extra_forbidden":
         known = _fields_at(model, problem["loc"][:-1])
-        return f"'{where}' is no known key.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}"
+        return f"'{where}' is an unknown key.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"'{where}' is missing"
     wanted = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

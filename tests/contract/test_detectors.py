@@ -1,4 +1,4 @@
-"""What every detector that can learn promises, over the whole table; random weights, small images."""
+"""The contract of every trainable detector in the table, with random weights on small images."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataset_culling.types import ClassMap, Detections, ImageDetections, Selecti
 
 
 def image(*boxes: tuple[float, int]) -> ImageDetections:
-    """One image with (score, class id) boxes; each box's x1 is its score, so that it can be told apart."""
+    """One image with (score, class id) boxes; each box's x1 is its score, which identifies it."""
     return ImageDetections(
         np.array([[score, 0, score + 10, 10] for score, _ in boxes], np.float32).reshape(-1, 4),
         np.array([score for score, _ in boxes], np.float32),

@@ -71,7 +71,7 @@ class OutputSpec(StageConfig):
     """
 
     layout: Literal["boxes_scores_labels", "boxes5_labels", "yolox", "yolo", "detr"] = Field(
-        description="How the outputs are arranged."
+        description="Arrangement of the outputs."
     )
     boxes: str = Field("", description="Name of the output with boxes, or of the only one.")
     scores: str = Field("", description="Name of the output with scores (boxes_scores_labels) or logits (detr).")

@@ -1,4 +1,4 @@
-"""Options of reading a deployed student's detection log. Imports nothing heavy: every configuration loads it."""
+"""Options for reading a deployed student's detection log. Imports nothing heavy: every configuration loads it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,15 @@ class LogConfig(StageConfig):
     )
     logged_model: str = Field(
         "",
-        description="Whose boxes count: the first letters of a model/1's digest, CAMERA@VERSION, or for Frigate's log "
+        description="Model in the log: the first letters of a model/1's digest, CAMERA@VERSION, or for Frigate's log "
         "the camera's name there. Empty: the only one in the log.",
     )
     logged_min_score: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="Least score in a log without it: Frigate's objects.filters.LABEL.min_score.",
+        0.5, ge=0, le=1, description="Least score in a log without one: Frigate's objects.filters.LABEL.min_score."
     )
     logged_width_px: int = Field(
-        0,
-        ge=0,
-        description="Width of the pictures in a log without it (Frigate's detect.width); 0: the frames'.",
+        0, ge=0, description="Image width in a log without one (Frigate's detect.width); 0: the frames' width."
     )
     logged_tolerance_s: float = Field(
-        0.02, ge=0, le=1, description="A record belongs to a frame that is no further away in time than this."
+        0.02, ge=0, le=1, description="Largest distance in time between a record and its frame."
     )

@@ -1,14 +1,14 @@
-"""Detections logged by the deployed student on the camera: checked, and joined to the frames by time.
+"""Detection logs of the deployed student, checked and joined to the frames by time.
 
-Two forms, told apart by their lines, both one JSON object a line:
+Two formats, both one JSON object a line, recognised by their lines:
 
-    detection-log/1   what `culling predict` writes (docs/serving.md): a line with "log" says which model looked, with
-                      which thresholds; each other line is one frame, also one that holds nothing
+    detection-log/1   the log of `culling predict` (docs/serving.md): a line with "log" names the model and its
+                      thresholds; each other line is one frame, also without boxes
     Frigate           messages of the topic frigate/events, as `mosquitto_sub -t frigate/events` prints them: "after" is
-                      one object at `frame_time`. A frame is recorded if a message is of its time; Frigate does not say
-                      which objects it saw there besides, nor anything of empty frames
+                      one object at `frame_time`. A frame counts as recorded if a message has its time, although Frigate
+                      may omit other objects there; it records no empty frames
 
-Lines that are cut off or wrong are left out and counted: a log may be read while it is written.
+Cut off or invalid lines are skipped and counted: a log may be read while it is written.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ from dataset_culling.storage import is_remote, open_object
 from dataset_culling.types import ClassMap, ImageDetections
 
 SAME_SHAPE = 0.01
-"""Pictures whose ratios of width to height differ by more than this are not of one camera."""
+"""Largest relative difference between the aspect ratios of log and frames of one camera."""
 LEAST_DIGEST = 6
-"""Letters of a digest that tell a model."""
+"""Least letters of a digest that identify a model."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looker:
-    """The log's source: the model that it names, or Frigate's camera."""
+class Model:
+    """The model of a record, as the log names it, or Frigate's camera."""
 
-    name: str  # for people: gate@3 (0a1b2c3d), or camera gate
-    key: str  # what logged_model may say: CAMERA@VERSION, else the detector's name; Frigate's camera
-    digest: str  # of the model/1; empty: not known
-    class_names: tuple[str, ...]  # empty: known box by box only
-    thresholds: Mapping[str, float]  # class -> least score; empty: not said
-    start: datetime.datetime | None  # wall clock at time 0; None: not known
+    name: str  # in messages: gate@3 (0a1b2c3d), or camera gate
+    key: str  # for logged_model: CAMERA@VERSION, else the detector's name; Frigate's camera
+    digest: str  # of the model/1; empty: unknown
+    class_names: tuple[str, ...]  # empty: unknown
+    thresholds: Mapping[str, float]  # class -> least score; empty: unknown
+    start: datetime.datetime | None  # wall clock at time 0; None: unknown
 
 
 @dataclass(slots=True)
 class Record:
     """One frame of the log."""
 
-    looker: Looker
-    time_s: float  # since the looker's start; with `clock`, seconds since 1970
+    model: Model
+    time_s: float  # since the model's start; with `clock`, seconds since 1970
     clock: bool
-    width_px: float  # 0: not said
+    width_px: float  # 0: unknown
     height_px: float
     boxes_xyxy: list[list[float]]
     scores: list[float]
@@ -65,7 +65,7 @@ class Record:
 
 @dataclass(slots=True)
 class Logged:
-    """The usable part of a log."""
+    """The records of a log that match frames."""
 
     images: dict[int, ImageDetections] = field(default_factory=dict)  # row of the frame -> its boxes, camera's classes
     notes: list[str] = field(default_factory=list)
@@ -73,40 +73,40 @@ class Logged:
 
 
 def read_logged(config: LogConfig, table: FrameTable, classes: ClassMap) -> Logged:
-    """The boxes of the frames that the log has a record of.
+    """Read the boxes of the frames that have a record in the log.
 
     Args:
-        config: Which log, whose boxes, and how far from a frame a record may be.
+        config: The log, and the options of reading it.
         table: The frames, N of them.
         classes: The camera's classes; boxes of others are dropped.
 
     Raises:
-        InputError: If the log is missing, nothing in it can be read, it is another model's, its thresholds are higher
-            than `min_score`, its clock cannot be compared, or its pictures have another shape.
-        StoreError: If the store does not give it.
+        InputError: If the log is missing, unreadable or another model's, its thresholds exceed `min_score`, its clock
+            cannot be compared, or its images have another shape.
+        StoreError: If the store fails.
     """
     found = Logged()
     records = list(_records(config.logged, found))
     if not records:
         raise InputError(
-            f"{config.logged}: expected detections as JSON lines, found {found.num_bad_lines} lines and no frame among "
-            f"them that can be read. See docs/serving.md for the form."
+            f"{config.logged}: expected detections as JSON lines, found {found.num_bad_lines} lines and no readable "
+            f"frame. See docs/serving.md for the format."
         )
-    looker = _whose(config, records)
-    mine = [record for record in records if record.looker.name == looker.name]
+    model = _choose_model(config, records)
+    mine = [record for record in records if record.model.name == model.name]
     if len(mine) < len(records):
-        found.notes.append(f"log: {len(records) - len(mine):,} records are of others than {looker.name}")
-    for one in {id(record.looker): record.looker for record in mine}.values():
+        found.notes.append(f"log: {len(records) - len(mine):,} records are of other models than {model.name}")
+    for one in {id(record.model): record.model for record in mine}.values():
         _check_thresholds(config, one, classes)
     _join(config, table, classes, mine, found)
     if found.num_bad_lines:
-        found.notes.append(f"log: {found.num_bad_lines:,} lines could not be read and were left out")
+        found.notes.append(f"log: skipped {found.num_bad_lines:,} unreadable lines")
     return found
 
 
 def _records(uri: str, found: Logged) -> Iterator[Record]:
-    """The log's frames, in its order; Frigate's objects of one moment become one frame."""
-    looker: Looker | None = None
+    """Yield the log's frames in order; Frigate's objects of one moment become one frame."""
+    model: Model | None = None
     moments: dict[tuple[str, float], Record] = {}
     for number, line in enumerate(_lines(uri), start=1):
         if not line.strip():
@@ -114,16 +114,16 @@ def _records(uri: str, found: Logged) -> Iterator[Record]:
         try:
             values = json.loads(line)
             if "log" in values:
-                looker = _looker(values)
+                model = _model(values)
             elif "after" in values:
                 _add_frigate(values["after"], moments)
-            elif looker is None:
+            elif model is None:
                 raise ValueError("a frame before any line with 'log'")
             else:
-                yield _frame(values, looker)
+                yield _frame(values, model)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if found.num_bad_lines == 0:
-                found.notes.append(f"log: line {number} is the first that cannot be read: {_said(error)}")
+                found.notes.append(f"log: line {number} is the first unreadable one: {_describe(error)}")
             found.num_bad_lines += 1
     yield from moments.values()
 
@@ -137,18 +137,16 @@ def _lines(uri: str) -> Iterator[bytes]:
         with Path(uri).open("rb") as file:
             yield from file
     except OSError as error:
-        raise InputError(
-            f"{uri}: expected the log of a deployed student, found {error.strerror or error}. Check the path."
-        ) from None
+        raise InputError(f"{uri}: the log cannot be read ({error.strerror or error}). Check the path.") from None
 
 
-def _looker(values: Mapping[str, Any]) -> Looker:
+def _model(values: Mapping[str, Any]) -> Model:
     if values["log"] != SCHEMA:
         raise ValueError(f"expected {SCHEMA}, found {values['log']}")
     model = values["model"]
     digest, camera, version = str(model["model_digest"]), str(model.get("camera", "")), int(model.get("version", 0))
     named = f"{camera}@{version}" if camera and version else str(model["detector"])
-    return Looker(
+    return Model(
         name=f"{named} ({digest[:8]})" if digest else named,
         key=named,
         digest=digest,
@@ -158,23 +156,23 @@ def _looker(values: Mapping[str, Any]) -> Looker:
     )
 
 
-def _frame(values: Mapping[str, Any], looker: Looker) -> Record:
+def _frame(values: Mapping[str, Any], model: Model) -> Record:
     boxes = [[float(side) for side in box] for box in values["boxes_xyxy"]]
     scores = [float(score) for score in values["scores"]]
     names = [str(name) for name in values["classes"]]
     if not len(boxes) == len(scores) == len(names):
-        raise ValueError("boxes, scores and classes are not equally many")
+        raise ValueError("boxes, scores and classes differ in number")
     _check_boxes(boxes, scores)
-    if unknown := set(names) - set(looker.class_names):
+    if unknown := set(names) - set(model.class_names):
         raise ValueError(f"'{min(unknown)}' is not among the log's classes")
     return Record(
-        looker, float(values["time_s"]), False, float(values["width_px"]), float(values["height_px"]),
+        model, float(values["time_s"]), False, float(values["width_px"]), float(values["height_px"]),
         boxes, scores, names,
     )  # fmt: skip
 
 
 def _add_frigate(after: Mapping[str, Any], moments: dict[tuple[str, float], Record]) -> None:
-    """Put one object of a frigate/events message beside those of the same camera and moment."""
+    """Add one object of a frigate/events message to those of the same camera and moment."""
     if after.get("false_positive"):
         return
     camera, time_s = str(after["camera"]), float(after["frame_time"])
@@ -190,50 +188,49 @@ def _add_frigate(after: Mapping[str, Any], moments: dict[tuple[str, float], Reco
 
 
 @functools.cache
-def _frigate(camera: str) -> Looker:
-    return Looker(f"camera {camera}", camera, "", (), {}, None)
+def _frigate(camera: str) -> Model:
+    return Model(f"camera {camera}", camera, "", (), {}, None)
 
 
 def _check_boxes(boxes: Iterable[list[float]], scores: Iterable[float]) -> None:
     for box in boxes:
         if len(box) != 4 or not all(np.isfinite(box)) or box[2] <= box[0] or box[3] <= box[1]:
-            raise ValueError(f"{box} is no box (x1, y1, x2, y2)")
+            raise ValueError(f"{box} is not a box (x1, y1, x2, y2)")
     for score in scores:
         if not 0 <= score <= 1:
-            raise ValueError(f"a score of {score:g}, not of 0 to 1")
+            raise ValueError(f"a score of {score:g} is outside 0 to 1")
 
 
-def _whose(config: LogConfig, records: list[Record]) -> Looker:
-    """The one whose boxes count."""
-    lookers = {record.looker.name: record.looker for record in records}
-    counts = Counter(record.looker.name for record in records)
+def _choose_model(config: LogConfig, records: list[Record]) -> Model:
+    models = {record.model.name: record.model for record in records}
+    counts = Counter(record.model.name for record in records)
     there = ", ".join(f"{name} ({count:,} frames)" for name, count in counts.most_common())
-    if not config.logged_model:
-        if len(lookers) > 1:
+    wanted = config.logged_model
+    if not wanted:
+        if len(models) > 1:
             raise InputError(
-                f"{config.logged}: expected the boxes of one model, found those of {there}. Say which by "
+                f"{config.logged}: expected the boxes of one model, found those of {there}. Name one by "
                 f"score_frames.logged_model."
             )
-        return next(iter(lookers.values()))
-    wanted = config.logged_model
+        return next(iter(models.values()))
     fitting = [
         one
-        for one in lookers.values()
+        for one in models.values()
         if one.key == wanted or (len(wanted) >= LEAST_DIGEST and one.digest.startswith(wanted))
     ]
     if len(fitting) != 1:
         what = "no frame of it" if not fitting else f"{len(fitting)} models of that name"
         raise InputError(
-            f"{config.logged}: expected boxes of {wanted}, found {what}: {there}. Correct "
-            f"score_frames.logged_model, or fetch the log of that model."
+            f"{config.logged}: expected boxes of {wanted}, found {what}: {there}. Fix score_frames.logged_model, or "
+            f"fetch the log of that model."
         )
     return fitting[0]
 
 
-def _check_thresholds(config: LogConfig, looker: Looker, classes: ClassMap) -> None:
-    """Doubtful boxes are what culling lives on; a log without them would pass for a student that has no doubts."""
+def _check_thresholds(config: LogConfig, model: Model, classes: ClassMap) -> None:
+    """Refuse a log without low scores: the cull ranks frames by them, and the student would look certain."""
     sources = {source for theirs in classes.sources.values() for source in theirs}
-    floors = {name: score for name, score in looker.thresholds.items() if name in sources}
+    floors = {name: score for name, score in model.thresholds.items() if name in sources}
     worst, floor = max(floors.items(), key=lambda item: item[1], default=("", config.logged_min_score))
     if floor > config.min_score + 1e-6:
         of = f" of {worst}" if worst else ""
@@ -245,17 +242,17 @@ def _check_thresholds(config: LogConfig, looker: Looker, classes: ClassMap) -> N
 
 
 def _join(config: LogConfig, table: FrameTable, classes: ClassMap, records: list[Record], found: Logged) -> None:
-    """Give each frame its nearest record, if that is near enough."""
-    shifts = {id(record.looker): _shift_s(config, table, record) for record in records}
-    times = np.array([record.time_s + shifts[id(record.looker)] for record in records])
+    """Find the nearest record of each frame, and keep it if it is near enough."""
+    shifts = {id(record.model): _shift_s(config, table, record) for record in records}
+    times = np.array([record.time_s + shifts[id(record.model)] for record in records])
     order = np.argsort(times, kind="stable")
     times = times[order]
     after = np.clip(np.searchsorted(times, table.time_s), 0, len(times) - 1)
     before = np.maximum(after - 1, 0)
     nearest = np.where(np.abs(times[before] - table.time_s) <= np.abs(times[after] - table.time_s), before, after)
     near = np.abs(times[nearest] - table.time_s) <= config.logged_tolerance_s
-    for names in {record.looker.class_names for record in records if record.looker.class_names}:
-        classes.index_for(config.logged, names)  # it refuses where the model does not know all of the camera's
+    for names in {record.model.class_names for record in records if record.model.class_names}:
+        classes.index_for(config.logged, names)  # raises if the model lacks one of the camera's classes
     owner = {source: row for row, theirs in enumerate(classes.sources.values()) for source in theirs}
     for row in np.flatnonzero(near).tolist():
         record = records[int(order[nearest[row]])]
@@ -270,14 +267,14 @@ def _join(config: LogConfig, table: FrameTable, classes: ClassMap, records: list
     if not found.images:
         gap = float(np.abs(times[nearest] - table.time_s).min()) if len(table) else 0.0
         raise InputError(
-            f"{config.logged}: no record lies within {config.logged_tolerance_s:g} s of any of these "
-            f"{len(table)} frames; the nearest is {gap:.2f} s away. Check that log and footage "
-            f"are of the same hours, or raise score_frames.logged_tolerance_s."
+            f"{config.logged}: no record lies within {config.logged_tolerance_s:g} s of any of these {len(table)} "
+            f"frames; the nearest is {gap:.2f} s away. Check that log and footage are of the same hours, or raise "
+            f"score_frames.logged_tolerance_s."
         )
 
 
 def _shift_s(config: LogConfig, table: FrameTable, record: Record) -> float:
-    """Compute the offset that makes the log's times count from the start of the footage."""
+    """Compute the shift of the log's times to the start of the footage."""
     ours = datetime.datetime.fromisoformat(table.start_utc) if table.start_utc else None
     if record.clock:
         if ours is None:
@@ -286,7 +283,7 @@ def _shift_s(config: LogConfig, table: FrameTable, record: Record) -> float:
                 f"Name the video files by date and time (extract_frames.name_time_pattern)."
             )
         return -_aware(ours).timestamp()
-    theirs = record.looker.start
+    theirs = record.model.start
     if ours is None or theirs is None:  # both count from the start of the same footage
         return 0.0
     return (_aware(theirs) - _aware(ours)).total_seconds()
@@ -297,19 +294,19 @@ def _aware(moment: datetime.datetime) -> datetime.datetime:
 
 
 def _scale(config: LogConfig, record: Record, width_px: int, height_px: int) -> float:
-    """From px of the log's picture to px of the frame."""
+    """Compute the factor from px of the log's image to px of the frame."""
     logged_width = record.width_px or float(config.logged_width_px) or float(width_px)
     if record.height_px and abs(logged_width / record.height_px * height_px / width_px - 1) > SAME_SHAPE:
         raise InputError(
-            f"{config.logged}: expected pictures of the shape of {width_px}x{height_px} px, found "
+            f"{config.logged}: expected images of the shape of {width_px}x{height_px} px, found "
             f"{record.width_px:g}x{record.height_px:g}. The log is of another camera or stream."
         )
     return width_px / logged_width
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return "it is no JSON"
+        return "it is not JSON"
     if isinstance(error, KeyError):
         return f"it has no {error}"
     return str(error)

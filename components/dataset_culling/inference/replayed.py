@@ -1,8 +1,8 @@
-"""The students on what earlier nights left, and on the human check set: figures for the promotion gate.
+"""Figures of the students on frames of earlier nights and on the human check set, for the promotion rule.
 
 replay_20261120_map_50_S      one kept night; `objects_replay_20261120` true boxes in it
 replay_map_50_S               all kept nights together
-check_map_50_S                the human check set, `objects_check`; S also `teacher`: how good the teacher itself is
+check_map_50_S                the human check set, `objects_check`; S also `teacher`: the teacher itself
 S: raw, trained, champion
 """
 
@@ -19,16 +19,16 @@ from dataset_culling.artifacts.replay import Slice, read_replay
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.types import Detections, IntArray
 
-Look = Callable[[FrameReader, IntArray], Detections]
-"""(frames, ids of those to look at, ascending) -> a student's boxes of exactly these, in the camera's classes."""
+Detect = Callable[[FrameReader, IntArray], Detections]
+"""(frames, ids, ascending) -> a student's boxes of exactly these frames, in the camera's classes."""
 
 
-def replayed(inputs: Mapping[str, Path], looks: Mapping[str, Look]) -> dict[str, float]:
-    """Every student's figures on every slice that has true boxes; empty where nothing was recalled.
+def replayed(inputs: Mapping[str, Path], students: Mapping[str, Detect]) -> dict[str, float]:
+    """Evaluate every student on every slice that has true boxes.
 
     Args:
-        inputs: The stage's: replay, replay_frames, replay_labels; without them there is nothing to judge on.
-        looks: S -> how it looks. `teacher` looks at the check set only: the other labels are its own.
+        inputs: The stage's: replay, replay_frames, replay_labels; without them the result is empty.
+        students: S -> its detector. `teacher` runs on the check set only, because the other labels are its own.
     """
     if "replay" not in inputs:
         return {}
@@ -40,11 +40,11 @@ def replayed(inputs: Mapping[str, Path], looks: Mapping[str, Look]) -> dict[str,
     for part in slices:
         name = "check" if part.kind == "check" else f"replay_{part.name}"
         figures[f"objects_{name}"] = float(_objects(labels, part))
-    for student, look in looks.items():
+    for student, detect in students.items():
         mine = [part for part in slices if part.kind == "check" or student != "teacher"]
         if not mine:
             continue
-        found = look(frames, _ids(mine))
+        found = detect(frames, _ids(mine))
         for part in mine:
             name = "check" if part.kind == "check" else f"replay_{part.name}"
             _put(figures, f"{name}_map_50_{student}", found, labels, [part])
@@ -61,7 +61,7 @@ def _objects(labels: Detections, part: Slice) -> int:
 
 
 def _put(figures: dict[str, float], name: str, found: Detections, labels: Detections, slices: Sequence[Slice]) -> None:
-    """mAP@50 on the slices' frames; nothing where they hold no true box."""
+    """Add mAP@50 on the slices' frames, unless they hold no true box."""
     if not slices:
         return
     ids = _ids(slices)

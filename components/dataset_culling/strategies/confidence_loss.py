@@ -31,10 +31,10 @@ class ConfidenceConfig(BoxFilter):
     """The confidence loss, and the way in which a frame's boxes add up."""
 
     preset: Literal["default", "paper", "released"] = Field(
-        "default", description="Where options that are not given come from."
+        "default", description="Source of the defaults of the other options."
     )
-    q: float = Field(Q, ge=0, description="Q: weight of the doubtful middle against sure boxes.")
-    b: float = Field(B, description="b: what every box adds, sure or not. Only with aggregation sum does it rank.")
+    q: float = Field(Q, ge=0, description="Q: weight of middling scores against high ones.")
+    b: float = Field(B, description="b: added for every box; it changes the ranking only with aggregation sum.")
     log_base: LogBase = Field("e", description="Base of the logarithm.")
     aggregation: Aggregation = Field("sum", description="A frame's loss is the sum, mean or maximum over its boxes.")
     per_class: bool = Field(False, description="Divide each class by its spread over the frames before adding up.")

@@ -252,7 +252,7 @@ def test_load_exported__weights_replace_the_file(build, tmp_path):
                      id="input size"),
         pytest.param({"layout": "boxes_scores_labels", **THREE}, {"input": {"name": "picture"}},
                      "expected an input called 'picture', found image", id="input name"),
-        pytest.param({"layout": "boxes_scores_labels", **THREE}, {"nms": 0.5}, "'nms' is no known key", id="typo"),
+        pytest.param({"layout": "boxes_scores_labels", **THREE}, {"nms": 0.5}, "'nms' is an unknown key", id="typo"),
         pytest.param({"layout": "boxes"}, {}, "output.layout", id="layout"),
     ],
 )  # fmt: skip

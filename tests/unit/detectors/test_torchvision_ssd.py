@@ -98,7 +98,7 @@ def test_forward__equals_torchvision(ssdlite, min_score):
 
 
 def test_losses__equal_torchvision(ssdlite):
-    """Where every image has objects, none doubtful, all of full weight."""
+    """On images that all have objects, none doubtful, all of full weight."""
     batch = photos(2, 320)
     boxes = [[(20.0, 30.0, 120.0, 200.0), (200.0, 40.0, 300.0, 140.0)], [(5.0, 5.0, 310.0, 300.0)]]
     module = copy.deepcopy(ssdlite.module).train()

@@ -1,4 +1,4 @@
-"""What the deployed student saw already: two forms of log, what is refused, and what becomes of broken lines."""
+"""Logs of the deployed student: both formats, refused logs, and broken lines."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from dataset_culling.artifacts.frames import FrameTable
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError, InputError
+from dataset_culling.inference.log_config import LogConfig
 from dataset_culling.inference.logged_detections import Logged, read_logged
 from dataset_culling.stages.score_frames.config import ScoreFramesConfig
 from dataset_culling.types import parse_classes
@@ -39,11 +40,13 @@ def frame(time_s: float, *boxes: tuple[list[float], float, str], size: tuple[int
     }  # fmt: skip
 
 
+CLASSES = parse_classes(["person", "vehicle=car+truck"])
+
+
 def read(tmp_path: Path, lines: list[Any], table: FrameTable, **settings: Any) -> Logged:
     log = tmp_path / "detections.jsonl"
     log.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
-    config = ScoreFramesConfig(classes=("person", "vehicle=car+truck"), logged=str(log), **settings)
-    return read_logged(config, table, parse_classes(config.classes))
+    return read_logged(LogConfig(logged=str(log), **settings), table, CLASSES)
 
 
 PERSON, CAR = ([10.0, 10.0, 20.0, 40.0], 0.4, "person"), ([50.0, 20.0, 90.0, 40.0], 0.9, "car")
@@ -72,8 +75,8 @@ def test_read_logged__lines_that_are_wrong_are_left_out_and_counted(tmp_path: Pa
     assert sorted(found.images) == [0]
     assert found.images[0].class_ids.tolist() == [1]
     assert found.num_bad_lines == 6
-    assert found.notes[0] == "log: line 1 is the first that cannot be read: a frame before any line with 'log'"
-    assert found.notes[-1].startswith("log: 6 lines")
+    assert found.notes[0] == "log: line 1 is the first unreadable one: a frame before any line with 'log'"
+    assert found.notes[-1] == "log: skipped 6 unreadable lines"
 
 
 def test_read_logged__boxes_come_in_px_of_the_frames(tmp_path: Path):
@@ -91,8 +94,9 @@ def test_read_logged__clocks_are_compared_log_by_log(tmp_path: Path):
     ]  # fmt: skip
     found = read(tmp_path, lines, day)
     assert {row: image.class_ids.tolist() for row, image in found.images.items()} == {0: [1], 1: [0]}
-    apart = r"no record lies within 0\.02 s of any of these \d+ frames; the nearest is 3580\.00 s away"
-    with pytest.raises(InputError, match=apart):
+    with pytest.raises(
+        InputError, match=r"no record lies within 0\.02 s of any of these 2 frames; the nearest is 3580\.00 s away"
+    ):
         read(tmp_path, [head(start_utc="2026-11-20T15:00:00"), frame(0.0, CAR)], day)
 
 
@@ -105,7 +109,7 @@ def test_read_logged__whose_boxes_they_are_is_checked(tmp_path: Path):
     for name in ("gate@4", "ffffff"):
         found = read(tmp_path, lines, table, logged_model=name)
         assert sorted(found.images) == [1]
-        assert found.notes == ["log: 1 records are of others than gate@4 (ffffffff)"]
+        assert found.notes == ["log: 1 records are of other models than gate@4 (ffffffff)"]
     with pytest.raises(InputError, match="expected boxes of gate@1, found no frame of it: gate@3"):
         read(tmp_path, lines, table, logged_model="gate@1")
 
@@ -148,22 +152,24 @@ def test_read_logged__frigates_messages_of_one_moment_are_one_frame(tmp_path: Pa
         read(tmp_path, lines, table, min_score=0.5)
     with pytest.raises(InputError, match=r"from a score of 0\.05 on, found them from 0\.5 on"):
         read(tmp_path, lines, table, logged_model="gate")
-    with pytest.raises(InputError, match="and the footage's wall clock is unknown"):
+    with pytest.raises(InputError, match="the footage's wall clock is unknown"):
         read(tmp_path, lines[:2], frames(1.0), min_score=0.5)
 
 
-@pytest.mark.parametrize(("lines", "says"), [([], "0 lines and no frame"), (["what", "ever"], "2 lines and no frame")])
+@pytest.mark.parametrize(
+    ("lines", "says"), [([], "0 lines and no readable frame"), (["what", "ever"], "2 lines and no readable frame")]
+)
 def test_read_logged__nothing_to_read(tmp_path: Path, lines: list[str], says: str):
     with pytest.raises(InputError, match=says):
         read(tmp_path, lines, frames(0.0))
 
 
 def test_read_logged__no_such_file(tmp_path: Path):
-    config = ScoreFramesConfig(logged=str(tmp_path / "nowhere.jsonl"))
-    with pytest.raises(InputError, match="found No such file or directory"):
-        read_logged(config, frames(0.0), parse_classes(config.classes))
+    config = LogConfig(logged=str(tmp_path / "nowhere.jsonl"))
+    with pytest.raises(InputError, match=r"the log cannot be read \(No such file or directory\)"):
+        read_logged(config, frames(0.0), CLASSES)
 
 
 def test_config__a_log_gives_no_features():
-    with pytest.raises(ConfigError, match="features come from looking"):
+    with pytest.raises(ConfigError, match="features need every frame scored"):
         parse_config(ScoreFramesConfig, {"logged": "x", "features": True}, where="score-frames")

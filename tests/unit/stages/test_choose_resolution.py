@@ -104,14 +104,16 @@ def test_run__buckets_are_reported_and_change_no_choice(camera: Camera, tmp_path
 def test_run__off_is_full_size_whoever_judges(camera: Camera, tmp_path: Path):
     for judge in ("loss", "ap"):
         found, _ = camera.choose(tmp_path / judge, judge=judge, mode="off")
-        assert (found.scale, len(found.curve), found.reason) == (1.0, 1, "full size, as asked")
+        assert (found.scale, len(found.curve), found.reason) == (1.0, 1, "full size, as configured")
 
 
 def test_run__nothing_to_judge_ap_by_is_one_line(camera: Camera, tmp_path: Path):
     doubted = dataclasses.replace(camera.truth, ignore=np.ones(len(camera.truth.scores), np.bool_))
     size = np.full(len(doubted), 512), np.full(len(doubted), 288)
     write_labels(tmp_path / "labels", doubted, *size, ORIGIN)
-    with pytest.raises(InputError, match=r"expected objects on the 8 frames .* choose_resolution\.judge to loss"):
+    with pytest.raises(
+        InputError, match=r"the 8 frames that sizes are judged on hold no object.* choose_resolution\.judge to loss"
+    ):
         camera.choose(tmp_path / "out", labels=tmp_path / "labels", judge="ap")
     assert not (tmp_path / "out").exists()
 

@@ -83,7 +83,9 @@ def test_cull_confidence__strategy_and_its_options_are_used(tmp_path):
 
 def test_cull_confidence__a_student_that_sees_nothing_is_one_clear_line(tmp_path):
     run = Run(tmp_path, scored([], [0.1], []))
-    with pytest.raises(InputError, match=r"the student detected nothing in 3 frames\. Check the footage") as caught:
+    with pytest.raises(
+        InputError, match=r"the student found no box that counts in 3 frames, .*\. Check the footage"
+    ) as caught:
         run.confidence()
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "selection").exists()
@@ -99,12 +101,12 @@ def test_cull_confidence__one_frame_with_a_box_is_enough(tmp_path):
 
 def test_cull_confidence__unscored_frames_are_refused(tmp_path):
     run = Run(tmp_path, dataclasses.replace(scored([0.5], [0.5]), scored=np.array([True, False])))
-    with pytest.raises(InputError, match=r"expected every frame scored, found 1 of 2 that are not\. Re-run score-fr"):
+    with pytest.raises(InputError, match=r"1 of 2 frames are not scored\. Re-run score-fr"):
         run.confidence()
 
 
 def test_cull_confidence__no_frames_at_all(tmp_path):
-    with pytest.raises(InputError, match="expected frames to choose from, found none"):
+    with pytest.raises(InputError, match="there are no frames to choose from"):
         Run(tmp_path, scored()).confidence(strategy="uniform")
 
 
@@ -122,7 +124,7 @@ def test_cull_confidence__equal_inputs_give_equal_bytes(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name, strategy in STRATEGIES.items() if strategy.needs_labels])
 def test_cull_confidence__cannot_ask_the_teacher(name):
-    with pytest.raises(ConfigError, match=f"strategy '{name.replace('+', '.')}' compares with the teacher's labels"):
+    with pytest.raises(ConfigError, match=f"strategy '{name.replace('+', '.')}' needs the teacher's labels"):
         parse_config(CullConfidenceConfig, {"strategy": name}, where="test")
 
 
@@ -132,7 +134,7 @@ def test_cull_confidence__cannot_ask_the_teacher(name):
     [
         pytest.param({"strategy": "confidance"}, "Did you mean 'confidence'", id="strategy"),
         pytest.param({"options": {"coverag": {}}}, "Did you mean 'coverage'", id="strategy in the options"),
-        pytest.param({"options": {"coverage": {"rare": 1}}}, "options of coverage: 'rare' is no known key", id="key"),
+        pytest.param({"options": {"coverage": {"rare": 1}}}, "options of coverage: 'rare' is an unknown key", id="key"),
         pytest.param({"options": {"entropy": {"min_score": 2}}}, "less than or equal to 1", id="bound"),
         pytest.param({"budget": 0}, "greater than or equal to 1", id="budget"),
     ],
@@ -183,7 +185,7 @@ def test_cull_precision__frames_that_do_not_match_are_an_error(tmp_path, student
     box = frame((0, 0.9, 0, 0, 10, 10))
     run = Run(tmp_path, footage(box, box, frame_ids=student_ids), footage(box, box, frame_ids=teacher_ids))
     run.select(0, 2)
-    with pytest.raises(InputError, match=rf"{where}: expected {where} of the 2 selected .* for 1 of them, frame 2 the"):
+    with pytest.raises(InputError, match=rf"{where}: 1 of the 2 selected frames have no {where}, frame 2 the"):
         run.precision()
 
 
@@ -199,7 +201,7 @@ def test_cull_precision__a_teacher_that_sees_nothing_is_one_clear_line(tmp_path)
     box = frame((0, 0.9, 0, 0, 10, 10))
     run = Run(tmp_path, footage(box, box), footage(frame(), box, ignore=[0]))
     run.select(0, 1)
-    with pytest.raises(InputError, match=r"the teacher is sure of nothing in 2 frames.*label_frames\.min_score"):
+    with pytest.raises(InputError, match=r"the teacher is sure of no object in 2 frames.*label_frames\.min_score"):
         run.precision()
 
 
@@ -207,7 +209,7 @@ def test_cull_precision__frames_without_anything_to_learn_are_not_a_training_set
     box = frame((0, 0.9, 0, 0, 10, 10))
     run = Run(tmp_path, footage(box, box), footage(frame(), box))
     run.select(0, 1)
-    with pytest.raises(InputError, match=r"in the 1 frames kept, found none, though the teacher saw 1 in the others"):
+    with pytest.raises(InputError, match=r"the 1 frames kept hold no object to learn, while the others hold 1"):
         run.precision(budget=1)
 
 
@@ -222,7 +224,9 @@ def test_cull_precision__frames_that_the_teacher_doubts_are_not_chosen(tmp_path)
     run.precision(budget=1, min_trust=0.4)
     assert run.kept("kept") == [0]
     run.select(0, 1)
-    with pytest.raises(InputError, match=r"to 0\.9, found at most 0\.50 in 2 frames\. Lower cull_precision\.min_trust"):
+    with pytest.raises(
+        InputError, match=r"to at most 0\.50 in 2 frames, less than 0\.9\. Lower cull_precision\.min_trust"
+    ):
         run.precision(min_trust=0.9)
 
 

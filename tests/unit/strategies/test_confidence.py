@@ -150,7 +150,9 @@ def test_presets__released_and_what_overrides_it():
 
 
 def test_options__a_typo_names_itself():
-    with pytest.raises(ConfigError, match=r"options of confidence: 'agregation' is no known key. Did you mean 'aggreg"):
+    with pytest.raises(
+        ConfigError, match=r"options of confidence: 'agregation' is an unknown key. Did you mean 'aggreg"
+    ):
         parse_options({"confidence": {"agregation": "sum"}})
     with pytest.raises(ConfigError, match="Did you mean 'confidence'"):
         parse_options({"confidense": {}})

@@ -1,4 +1,4 @@
-"""Knobs of the choose-resolution stage."""
+"""Configuration of the choose-resolution stage."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dataset_culling.strategies.confidence_loss import B, Q
 
 
 class ChooseResolutionConfig(StageConfig):
-    """optResolution: the smallest image at which the student is still as sure (paper, section 2.2)."""
+    """optResolution: the smallest image at which the student's confidence changes little (paper, section 2.2)."""
 
     student: DetectorRef = Field(DetectorRef(name="tiny"), description="The student, untrained on this camera.")
     classes: tuple[str, ...] = Field(
         ("person", "car"), min_length=1, description="The camera's classes: NAME, or NAME=THEIRS+THEIRS."
     )
-    factor: float = Field(0.9, gt=0.1, lt=1, description="Each tried size is this much of the one before.")
+    factor: float = Field(0.9, gt=0.1, lt=1, description="Ratio of each size to the one before.")
     max_steps: int = Field(7, ge=0, le=40, description="Most sizes tried below the full one.")
     max_steps_up: int = Field(
         0,
@@ -32,7 +32,7 @@ class ChooseResolutionConfig(StageConfig):
         "teacher's labels on the labelled pool, in both directions.",
     )
     tolerance: float = Field(
-        0.01, ge=0, le=1, description="Judge ap: the smallest size is taken whose AP is within this of the best one's."
+        0.01, ge=0, le=1, description="Judge ap: largest AP below the best size's that a smaller size may have."
     )
     threshold: float = Field(
         0.05,
@@ -48,12 +48,12 @@ class ChooseResolutionConfig(StageConfig):
     q: float = Field(Q, ge=0, description="Q of the confidence loss.")
     b: float = Field(B, description="b of the confidence loss.")
     min_score: float = Field(0.2, ge=0, le=1, description="Boxes scoring less do not count.")
-    batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")
+    batch_size: int = Field(8, ge=1, description="Images in a batch.")
     max_frames: int = Field(
         64,
         ge=1,
-        description="Most frames that the sizes are tried on: with judge loss the hardest of the culled ones, with "
-        "judge ap evenly spread over the labelled pool.",
+        description="Most frames to try sizes on: with judge loss the hardest of the culled ones, with judge ap evenly "
+        "spread over the labelled pool.",
     )
     buckets: Literal["off", "hour", "size"] = Field(
         "off",
@@ -62,10 +62,10 @@ class ChooseResolutionConfig(StageConfig):
     )
 
     @model_validator(mode="after")
-    def _the_loss_looks_down_only(self) -> Self:
+    def _the_loss_only_steps_down(self) -> Self:
         if self.max_steps_up and self.judge == "loss":
             raise ValueError(
-                "max_steps_up needs judge 'ap', found judge 'loss': the loss only tells how far a size is from the "
-                "full one, not which of the two is better"
+                "max_steps_up needs judge 'ap', found judge 'loss': the loss measures the distance from full size, not "
+                "which size is better"
             )
         return self

@@ -1,7 +1,6 @@
-"""optResolution: shrink the image by a factor again and again until the student grows unsure (paper, section 2.2).
+"""optResolution: shrink the image step by step until the student's confidence changes (paper, section 2.2).
 
-Or, as an option, look in both directions and believe the teacher: the smallest image whose AP against its labels is
-within a tolerance of the best one's.
+Or, as an option, try sizes in both directions and choose by AP against the teacher's labels.
 
 N = frames that the sizes are tried on, S = sizes.
 """
@@ -39,14 +38,14 @@ from dataset_culling.types import Detections, IntArray, Selection, parse_classes
 
 
 def run(config: ChooseResolutionConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
-    """Read the frames to judge by, look at them at several sizes, write the choice and the curve."""
+    """Run the student on the frames at several sizes; write the choice and the curve."""
     frames = FrameReader(inputs["frames"])
     labels = read_labels(inputs["labels"])
     frame_ids = frames_to_judge(config, read_selection(inputs["selection"]), labels)
     wanted = labels.take(labels.rows_of(frame_ids))
     if config.judge == "ap" and config.mode != "off" and not np.any(~wanted.ignore):
         raise InputError(
-            f"{inputs['labels']}: expected objects on the {len(wanted)} frames that sizes are judged on, found none. "
+            f"{inputs['labels']}: the {len(wanted)} frames that sizes are judged on hold no object. "
             f"Raise choose_resolution.max_frames, or set choose_resolution.judge to loss."
         )
     student = load_trainable(local_weights(config.student), device=context.device)
@@ -76,13 +75,11 @@ def run(config: ChooseResolutionConfig, inputs: Inputs, outputs: Outputs, contex
     if config.judge == "ap":
         losses = {scale: losses_at(scale) for scale in sides}
         ap = {scale: evaluate(boxes, wanted).map_50 for scale, boxes in found.items()}
-        choice = ScaleChoice(
-            choose_scale_by_ap(list(sides), np.array(list(ap.values())), tolerance=config.tolerance)
-            if config.mode != "off"
-            else 1.0,
-            tuple(sides),
-            tuple(relative_change(losses[1.0], loss) for loss in losses.values()),
-        )
+        best = 1.0
+        if config.mode != "off":
+            best = choose_scale_by_ap(list(sides), np.array(list(ap.values())), tolerance=config.tolerance)
+        changes = tuple(relative_change(losses[1.0], loss) for loss in losses.values())
+        choice = ScaleChoice(best, tuple(sides), changes)
     else:
         choice = choose_scale(losses_at, list(sides), threshold=config.threshold, whole_curve=config.mode == "curve")
         ap = {scale: evaluate(boxes, wanted).map_50 for scale, boxes in found.items()}
@@ -91,7 +88,7 @@ def run(config: ChooseResolutionConfig, inputs: Inputs, outputs: Outputs, contex
     gflops = {scale: student.gflops(height, width, sides[scale]) for scale in choice.scales}
     buckets = [
         BucketResolution(name, num_frames, scale, sides[scale], gflops[scale])
-        for name, num_frames, scale in choices_per_bucket(config, found, wanted)
+        for name, num_frames, scale in _choices_per_bucket(config, found, wanted)
     ]
     write_resolution(
         outputs["resolution"],
@@ -102,7 +99,7 @@ def run(config: ChooseResolutionConfig, inputs: Inputs, outputs: Outputs, contex
             threshold=config.threshold,
             gflops_full=gflops[1.0],
             gflops_chosen=gflops[choice.scale],
-            reason=reason_by_ap(config, choice.scale, ap) if config.judge == "ap" else reason_by_loss(config, choice),
+            reason=_reason_by_ap(config, choice.scale, ap) if config.judge == "ap" else _reason_by_loss(config, choice),
             curve=tuple(
                 ResolutionPoint(scale, sides[scale], change, gflops[scale], ap[scale])
                 for scale, change in zip(choice.scales, choice.changes, strict=True)
@@ -127,10 +124,10 @@ def _loss_config(config: ChooseResolutionConfig) -> ConfidenceConfig:
 
 
 def frames_to_judge(config: ChooseResolutionConfig, culled: Selection, labels: Detections) -> IntArray:
-    """Ids of the frames that sizes are tried on, ascending, shape (N,), N at most `max_frames`.
+    """Choose the frames to try sizes on: ids, ascending, shape (N,), N at most `max_frames`.
 
-    The loss is judged on the hardest of the culled frames, as in the paper. AP is not: there the raw student is at its
-    worst by choice, so it is judged on the whole labelled pool, evenly spread in time.
+    The loss is judged on the hardest of the culled frames, as in the paper. AP is judged on the whole labelled pool,
+    evenly spread in time, because culled frames are those on which the raw student is worst.
     """
     if config.judge == "loss":
         return np.sort(culled.frame_ids[: config.max_frames])
@@ -138,15 +135,15 @@ def frames_to_judge(config: ChooseResolutionConfig, culled: Selection, labels: D
     return labels.frame_ids[np.unique(rows.round().astype(np.int64))]
 
 
-def choices_per_bucket(
+def _choices_per_bucket(
     config: ChooseResolutionConfig, found: Mapping[float, Detections], wanted: Detections
 ) -> list[tuple[str, int, float]]:
-    """Name, number of frames and chosen scale of each bucket of frames, among the scales that were looked at.
+    """Choose a scale for each bucket of frames, among those tried: (name, number of frames, scale).
 
     Args:
-        config: How buckets are made, and who judges.
+        config: Kind of buckets, and judge.
         found: Scale -> the student's boxes there, scales falling, N frames.
-        wanted: The teacher's boxes on the same frames. A bucket without any cannot be judged by AP and is left out.
+        wanted: The teacher's boxes on the same frames. Judge ap leaves out a bucket without any.
     """
     if config.buckets == "off":
         return []
@@ -168,10 +165,10 @@ def choices_per_bucket(
     return [(names[one], int(np.sum(bucket == one)), scale) for one, scale in sorted(chosen.items())]
 
 
-def reason_by_loss(config: ChooseResolutionConfig, choice: ScaleChoice) -> str:
-    """The choice in one line, where the confidence loss made it."""
+def _reason_by_loss(config: ChooseResolutionConfig, choice: ScaleChoice) -> str:
+    """Explain a choice by the confidence loss in one line."""
     if config.mode == "off":
-        return "full size, as asked"
+        return "full size, as configured"
     over = next((row for row, change in enumerate(choice.changes) if change > config.threshold), None)
     if over is None:
         return (
@@ -184,10 +181,10 @@ def reason_by_loss(config: ChooseResolutionConfig, choice: ScaleChoice) -> str:
     )
 
 
-def reason_by_ap(config: ChooseResolutionConfig, scale: float, ap: Mapping[float, float]) -> str:
-    """The choice in one line, where agreement with the teacher made it."""
+def _reason_by_ap(config: ChooseResolutionConfig, scale: float, ap: Mapping[float, float]) -> str:
+    """Explain a choice by AP in one line."""
     if config.mode == "off":
-        return "full size, as asked"
+        return "full size, as configured"
     best = max(ap, key=lambda one: (ap[one], -one))
     return (
         f"scale {scale:.2f} agrees with the teacher to {100 * ap[scale]:.1f} points, the smallest within "

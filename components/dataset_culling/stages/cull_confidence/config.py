@@ -1,4 +1,4 @@
-"""Knobs of the cull-confidence stage."""
+"""Configuration of the cull-confidence stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataset_culling.strategies.table import STRATEGIES
 
 
 class CullConfidenceConfig(CullConfig):
-    """How hard the first cull bites."""
+    """The first cull: the size of the shortlist that the teacher labels."""
 
     strategy: str = Field(
         "confidence",
@@ -20,10 +20,10 @@ class CullConfidenceConfig(CullConfig):
     budget: int = Field(1024, ge=1, description="Most frames passed on to the teacher.")
 
     @model_validator(mode="after")
-    def _teacher_has_not_spoken_yet(self) -> Self:
+    def _strategy_needs_no_labels(self) -> Self:
         if STRATEGIES[self.strategy].needs_labels:
             raise ValueError(
-                f"strategy '{self.strategy}' compares with the teacher's labels, which come after this cull. Use it "
-                f"in cull_precision, and 'full' here if every frame is to be labelled"
+                f"strategy '{self.strategy}' needs the teacher's labels, which come after this cull. Use it "
+                f"in cull_precision, and 'full' here to label every frame"
             )
         return self

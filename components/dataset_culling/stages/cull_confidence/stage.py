@@ -1,4 +1,4 @@
-"""Confidence cull: the frames that the student is least sure about (paper, section 2.1, first stage)."""
+"""Confidence cull: the frames with the least certain student boxes (paper, section 2.1, first stage)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def run(config: CullConfidenceConfig, inputs: Inputs, outputs: Outputs, context:
     detections = read_detections(path, features=True)
     if not detections.scored.all():
         raise InputError(
-            f"{path}: expected every frame scored, found {int((~detections.scored).sum())} of {len(detections)} that "
-            f"are not. Re-run score-frames."
+            f"{path}: {int((~detections.scored).sum())} of {len(detections)} frames are not scored. "
+            f"Re-run score-frames."
         )
     watch = Stopwatch()
     selection = config.choose(CullInput(detections))
     seconds = watch.seconds()
     if len(selection) == 0:
-        raise InputError(f"{path}: expected frames to choose from, found none. Check the footage and its rate.")
+        raise InputError(f"{path}: there are no frames to choose from. Check the footage and its rate.")
     if find_strategy(config.strategy).reads_scores and not selection.loss.any():
         raise InputError(
-            f"{path}: expected boxes to rank frames by, found none that count: the student detected nothing in "
-            f"{len(detections)} frames. Check the footage and the classes ({', '.join(detections.class_names)}), lower "
-            f"score_frames.min_score and min_score in the cull's options, or set cull_confidence.strategy to uniform."
+            f"{path}: the student found no box that counts in {len(detections)} frames, so they cannot be ranked. "
+            f"Check the footage and the classes ({', '.join(detections.class_names)}), lower score_frames.min_score "
+            f"and min_score in the cull's options, or set cull_confidence.strategy to uniform."
         )
     write_selection(outputs["selection"], selection, context.origin(config, inputs))
     return StageReport(

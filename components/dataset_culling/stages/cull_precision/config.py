@@ -1,4 +1,4 @@
-"""Knobs of the cull-precision stage."""
+"""Configuration of the cull-precision stage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataset_culling.strategies.table import STRATEGIES
 
 
 class CullPrecisionConfig(CullConfig):
-    """How many of the labelled frames the student is trained on, and which."""
+    """The second cull: the labelled frames that the student is trained on."""
 
     strategy: str = Field("precision", description=f"How frames are chosen: {', '.join(STRATEGIES)}.")
     budget: int = Field(256, ge=1, description="Most frames to train on: the paper's n.")
@@ -17,6 +17,5 @@ class CullPrecisionConfig(CullConfig):
         0.5,
         ge=0,
         le=1,
-        description="Frames on which the teacher agrees with itself less than this are not chosen; without effect "
-        "where label_frames.trust is off.",
+        description="Least self-agreement of the teacher on a chosen frame; no effect if label_frames.trust is off.",
     )

@@ -25,8 +25,8 @@ def run(config: CullPrecisionConfig, inputs: Inputs, outputs: Outputs, context: 
     for name, boxes in (("detections", student), ("labels", teacher)):
         if (absent := np.setdiff1d(frame_ids, boxes.frame_ids[boxes.scored])).size:
             raise InputError(
-                f"{inputs[name]}: expected {name} of the {len(frame_ids)} selected frames, found none for "
-                f"{absent.size} of them, frame {absent[0]} the first. Pass {name} and selection of the same run."
+                f"{inputs[name]}: {absent.size} of the {len(frame_ids)} selected frames have no {name}, "
+                f"frame {absent[0]} the first. Pass {name} and selection of the same run."
             )
     if student.class_names != teacher.class_names:
         raise InputError(
@@ -37,21 +37,21 @@ def run(config: CullPrecisionConfig, inputs: Inputs, outputs: Outputs, context: 
     labels = pool.require_labels()
     if not np.any(~labels.ignore):
         raise InputError(
-            f"{inputs['labels']}: expected objects to learn, found none: the teacher is sure of nothing in "
-            f"{len(frame_ids)} frames. Check the footage and the classes ({', '.join(labels.class_names)}), or lower "
+            f"{inputs['labels']}: the teacher is sure of no object in {len(frame_ids)} frames, so there is nothing to "
+            f"learn. Check the footage and the classes ({', '.join(labels.class_names)}), or lower "
             f"label_frames.min_score."
         )
-    believed = believed_rows(inputs["labels"], teacher, frame_ids, config.min_trust)
-    num_doubtful = len(pool) - len(believed)
-    pool, labels = pool.take(believed), labels.take(believed)
+    trusted = _trusted_rows(inputs["labels"], teacher, frame_ids, config.min_trust)
+    num_doubtful = len(pool) - len(trusted)
+    pool, labels = pool.take(trusted), labels.take(trusted)
     watch = Stopwatch()
     kept = config.choose(pool)
     seconds = watch.seconds()
     chosen = pool.take(np.sort(pool.detections.rows_of(kept.frame_ids)))
     if not np.any(~chosen.require_labels().ignore):
         raise InputError(
-            f"{inputs['labels']}: expected objects to learn in the {len(kept)} frames kept, found none, though the "
-            f"teacher saw {int((~labels.ignore).sum())} in the others. Raise cull_precision.budget."
+            f"{inputs['labels']}: the {len(kept)} frames kept hold no object to learn, while the others hold "
+            f"{int((~labels.ignore).sum())}. Raise cull_precision.budget."
         )
     counted = PrecisionConfig.model_validate(config.options.get("precision", {}))
     write_selection(outputs["kept"], kept, context.origin(config, inputs))
@@ -70,30 +70,17 @@ def run(config: CullPrecisionConfig, inputs: Inputs, outputs: Outputs, context: 
     )
 
 
-def believed_rows(path: Path, teacher: Detections, frame_ids: IntArray, min_trust: float) -> IntArray:
-    """Which of the frames to choose from the teacher is believed on.
-
-    Args:
-        path: The labels/1 artifact.
-        teacher: Its labels, read.
-        frame_ids: The frames to choose from, ascending, shape (K,).
-        min_trust: Least agreement of the teacher with itself.
-
-    Returns:
-        Rows of `frame_ids`: all of them where no trust was written.
-
-    Raises:
-        InputError: If there is none.
-    """
-    of_all = read_frame_trust(path)
-    if of_all is None:
+def _trusted_rows(path: Path, teacher: Detections, frame_ids: IntArray, min_trust: float) -> IntArray:
+    """Return the rows of `frame_ids` (K,) with enough trust; all if labels/1 at `path` holds no trust."""
+    frame_trust = read_frame_trust(path)
+    if frame_trust is None:
         return np.arange(len(frame_ids))
-    trust = of_all[teacher.rows_of(frame_ids)]
+    trust = frame_trust[teacher.rows_of(frame_ids)]
     rows = np.flatnonzero(trust >= min_trust)
     if len(rows) == 0:
         raise InputError(
-            f"{path}: expected frames on which the teacher agrees with itself to {min_trust:g}, found at most "
-            f"{trust.max():.2f} in {len(trust)} frames. Lower cull_precision.min_trust, or use another teacher."
+            f"{path}: the teacher agrees with itself to at most {trust.max():.2f} in {len(trust)} frames, less than "
+            f"{min_trust:g}. Lower cull_precision.min_trust, or use another teacher."
         )
     return rows
 

@@ -1,7 +1,7 @@
-"""Evaluation: raw and trained student, and the control arm's, on the same held-out frames, with pycocotools' measures.
+"""Evaluation of raw and trained student, champion and control arm on the held-out frames, with COCO's figures.
 
-Against the teacher's labels this is agreement, not accuracy; where true boxes are given, accuracy stands beside it, and
-the teacher's own.
+Against the teacher's labels the figures are agreement; against true boxes, if given, they are accuracy, also of the
+teacher.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dataset_culling.artifacts.control import control_weights, read_control
-from dataset_culling.artifacts.detections import read_detections, write_detections
+from dataset_culling.artifacts.detections import write_detections
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.labels import from_coco_json, read_labels
 from dataset_culling.artifacts.metrics import write_metrics
@@ -29,7 +27,8 @@ from dataset_culling.errors import ExportLosesAccuracy, InputError
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.evaluation.flat_metrics import for_serving, intervals, objects, quality
 from dataset_culling.inference.detect import ScanLog, local_file, local_weights, scan
-from dataset_culling.inference.replayed import Look, replayed
+from dataset_culling.inference.held_out import Student, detect_with, identity_map, load_student
+from dataset_culling.inference.replayed import Detect, replayed
 from dataset_culling.registry.models import open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
@@ -37,20 +36,22 @@ from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
 
 LATENCY_ROUNDS = 11
-"""One image at a time, as a camera asks; the median counts."""
+"""Runs on a single image, as in serving; the median counts."""
 
 
 def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
-    """Read held-out frames, labels and model; look with both students; write metrics and both detections."""
+    """Run all students on the held-out frames; write metrics and the detections of raw and trained student."""
     frames = FrameReader(inputs["frames"])
     frame_ids = frames.table.frame_ids
     labels = read_labels(inputs["labels"])
     if len(labels) != len(frame_ids) or np.any(labels.frame_ids != frame_ids):
-        raise InputError(f"{inputs['labels']}: expected labels of every held-out frame, found other frames.")
+        raise InputError(
+            f"{inputs['labels']}: the labels are not those of the held-out frames. Pass both of the same run."
+        )
     if not np.any(~labels.ignore):
         raise InputError(
-            f"{inputs['labels']}: expected objects on the held-out frames, found none in {len(frame_ids)} frames, so "
-            f"nothing can be measured. Use footage with {', '.join(labels.class_names)} at its end, or lower "
+            f"{inputs['labels']}: the {len(frame_ids)} held-out frames hold no object, so nothing can be measured. "
+            f"Use footage with {', '.join(labels.class_names)} at its end, or lower "
             f"label_frames.min_score."
         )
     classes = parse_classes(config.classes)
@@ -67,33 +68,38 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
         log=log, precision=config.precision,
         progress=lambda done, _: context.progress(done, total),
     )  # fmt: skip
-    seconds_raw, looked_raw = watch.seconds(), log.num_looked
+    seconds_raw, num_raw = watch.seconds(), log.num_looked
     found_trained = scan(
-        frames, frame_ids, trained, ClassMap({name: (name,) for name in card.class_names}),
+        frames, frame_ids, trained, identity_map(card.class_names),
         side_px=card.side_px, min_score=config.min_score, batch_size=config.batch_size,
         log=log, precision=config.precision,
         progress=lambda done, _: context.progress(len(frame_ids) + done, total),
     )  # fmt: skip
-    seconds_trained, looked_trained = watch.seconds() - seconds_raw, log.num_looked - looked_raw
+    seconds_trained, num_trained = watch.seconds() - seconds_raw, log.num_looked - num_raw
     students = {"raw": found_raw, "trained": found_trained}
     metrics: dict[str, float] = {"heldout_frames": float(len(frame_ids))}
-    champion, control = _champion(config, classes), _control(inputs)
-    same = ClassMap({one: (one,) for one in classes.names})
-    looks: dict[str, Look] = {
-        "raw": _looking(config, raw, classes, config.student.side_px, log),
-        "trained": _looking(config, trained, same, card.side_px, log),
-    }
-    if champion is not None:
-        metrics["champion_version"] = float(champion.version)
-        looks["champion"] = _looking(config, champion.student.to(context.device), same, champion.side_px, log)
-        students["champion"] = looks["champion"](frames, frame_ids)
-    if control is not None:
-        look = _looking(config, control.student.to(context.device), same, control.side_px, log)
-        students["control"] = look(frames, frame_ids)
+
+    def with_(detector: Detector, class_map: ClassMap, side_px: int) -> Detect:
+        return detect_with(
+            detector, class_map, side_px, min_score=config.min_score, batch_size=config.batch_size,
+            precision=config.precision, log=log,
+        )  # fmt: skip
+
+    same = identity_map(classes.names)
+    on_replay = {"raw": with_(raw, classes, config.student.side_px), "trained": with_(trained, same, card.side_px)}
+    version = open_registry(config.registry).champion(config.camera).version if config.registry else 0
+    if version and (champion := _champion(config, classes, version, context.device)) is not None:
+        metrics["champion_version"] = float(version)
+        on_replay["champion"] = with_(champion.detector, same, champion.side_px)
+        students["champion"] = on_replay["champion"](frames, frame_ids)
+    if (control := read_control(inputs["control"]) if "control" in inputs else None) is not None:
+        ref = DetectorRef(name=control.card.detector, weights=str(control_weights(inputs["control"])))
+        detect = with_(load_trainable(ref, device=context.device), same, control.card.side_px)
+        students["control"] = detect(frames, frame_ids)
     if "replay" in inputs and any(part.kind == "check" for part in read_replay(inputs["replay"]).slices):
         teacher = load_detector(local_weights(config.teacher), device=context.device)
-        looks["teacher"] = _looking(config, teacher, classes, config.teacher.side_px, log)
-    metrics.update(replayed(inputs, looks))
+        on_replay["teacher"] = with_(teacher, classes, config.teacher.side_px)
+    metrics.update(replayed(inputs, on_replay))
     start_utc = frames.table.start_utc
     metrics.update(objects(labels, start_utc=start_utc))
     for name, found in students.items():
@@ -115,58 +121,11 @@ def run(config: EvaluateStudentConfig, inputs: Inputs, outputs: Outputs, context
     return StageReport(
         counts={"frames": len(frame_ids), "teacher_boxes": int((~labels.ignore).sum())},
         figures={
-            "raw_seconds_per_frame": seconds_raw / max(looked_raw, 1),
-            "trained_seconds_per_frame": seconds_trained / max(looked_trained, 1),
+            "raw_seconds_per_frame": seconds_raw / max(num_raw, 1),
+            "trained_seconds_per_frame": seconds_trained / max(num_trained, 1),
         },
         notes=tuple(dict.fromkeys(log.notes)),
     )
-
-
-def measure_champion(
-    settings: Mapping[str, Any], inputs: Inputs, version: int, context: StageContext
-) -> dict[str, float]:
-    """The figures of a version of the registry on tonight's held-out frames and on the kept nights.
-
-    For the promotion gate, whose champion may be another than the one that was evaluated.
-
-    Args:
-        settings: EvaluateStudentConfig's, as the evaluation had them.
-        inputs: frames, labels, trained (the candidate's detections/1 of these frames), and the replay's where recalled.
-        version: Of the registry.
-        context: Where to look.
-
-    Returns:
-        The evaluation's figures whose names speak of the champion; empty where it knows other classes.
-    """
-    config = EvaluateStudentConfig.model_validate(dict(settings))
-    classes = parse_classes(config.classes)
-    champion = _champion(config, classes, version)
-    if champion is None:
-        return {}
-    frames, labels = FrameReader(inputs["frames"]), read_labels(inputs["labels"])
-    same = ClassMap({one: (one,) for one in classes.names})
-    look = _looking(config, champion.student.to(context.device), same, champion.side_px, ScanLog())
-    found = look(frames, frames.table.frame_ids)
-    metrics = {"champion_version": float(version)}
-    metrics |= replayed(inputs, {"champion": look})
-    metrics |= quality(found, labels, "champion", start_utc=frames.table.start_utc)
-    sure = intervals(
-        {"trained": read_detections(inputs["trained"]), "champion": found}, labels, resamples=config.resamples
-    )
-    return metrics | {name: value for name, value in sure.items() if "champion" in name}
-
-
-def _looking(config: EvaluateStudentConfig, detector: Detector, classes: ClassMap, side_px: int, log: ScanLog) -> Look:
-    """How a detector looks at frames in this stage."""
-
-    def look(frames: FrameReader, frame_ids: IntArray) -> Detections:
-        return scan(
-            frames, frame_ids, detector, classes,
-            side_px=side_px, min_score=config.min_score, batch_size=config.batch_size, log=log,
-            precision=config.precision, progress=lambda done, total: None,
-        )  # fmt: skip
-
-    return look
 
 
 def _exported(
@@ -178,7 +137,7 @@ def _exported(
     side_px: int,
     log: ScanLog,
 ) -> dict[str, float]:
-    """The trained student as ONNX on the same frames: its mAP@50, what that loses, and what an image takes.
+    """Export the trained student to ONNX and measure mAP@50, its loss, the latency and the size on the same frames.
 
     Raises:
         ExportLosesAccuracy: If it loses more than the configuration allows.
@@ -196,16 +155,16 @@ def _exported(
         network_bytes = sum(file.stat().st_size for file in Path(folder).glob("*.onnx"))
         exported = load_exported(description)
         found = scan(
-            frames, frames.table.frame_ids, exported, ClassMap({name: (name,) for name in labels.class_names}),
+            frames, frames.table.frame_ids, exported, identity_map(labels.class_names),
             side_px=0, min_score=config.min_score, batch_size=config.batch_size, log=log,
             progress=lambda done, total: None,
         )  # fmt: skip
         one = [exported.prepare(frames.image(int(frames.table.frame_ids[0])))]
-        taken = []
+        latencies_s = []
         for _ in range(LATENCY_ROUNDS):
             watch = Stopwatch()
             exported.detect(one, min_score=config.min_score)
-            taken.append(watch.seconds())
+            latencies_s.append(watch.seconds())
     before, after = evaluate(found_trained, labels).map_50, evaluate(found, labels).map_50
     if before - after > config.export_max_loss:
         raise ExportLosesAccuracy(
@@ -215,73 +174,41 @@ def _exported(
     return {
         "map_50_exported": after,
         "export_loss_map_50": before - after,
-        "exported_latency_s": float(np.median(taken)),
+        "exported_latency_s": float(np.median(latencies_s)),
         "exported_mib": network_bytes / 2**20,
     }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Judged:
-    """A student that is judged beside the raw and the trained one."""
-
-    student: TorchDetector
-    side_px: int
-    version: int = 0  # in the registry; 0: not there
-
-
-def _control(inputs: Inputs) -> _Judged | None:
-    """The control arm's student; None where there is no such arm."""
-    control = read_control(inputs["control"]) if "control" in inputs else None
-    if control is None:
-        return None
-    ref = DetectorRef(name=control.card.detector, weights=str(control_weights(inputs["control"])))
-    return _Judged(load_trainable(ref), control.card.side_px)
-
-
-def _champion(config: EvaluateStudentConfig, classes: ClassMap, version: int = 0) -> _Judged | None:
-    """The camera's deployed student, or that version; None where there is none, or it knows other classes."""
-    if not config.registry:
-        return None
-    registry = open_registry(config.registry)
-    version = version or registry.champion(config.camera).version
-    if not version:
-        return None
+def _champion(config: EvaluateStudentConfig, classes: ClassMap, version: int, device: str) -> Student | None:
     with tempfile.TemporaryDirectory(prefix="culling-champion-") as folder:
-        model = registry.fetch_model(config.camera, version, Path(folder))
-        card = read_model_card(model)
-        if set(card.class_names) != set(classes.names):
-            return None
-        student = load_trainable(DetectorRef(name=card.detector, weights=str(weights_file(model))))
-        return _Judged(student, card.side_px, version)
+        model = open_registry(config.registry).fetch_model(config.camera, version, Path(folder))
+        return load_student(model, classes.names, device=device)
 
 
 def read_truth(path: Path, classes: ClassMap, time_s: np.ndarray, frame_ids: IntArray) -> Detections:
-    """True boxes of the named frames out of a COCO json whose images carry `time_s`, joined by time.
+    """Read the true boxes of N frames from a COCO json, joined by time.
 
     Args:
         path: COCO json; images need `time_s`, seconds from the start of the footage.
-        classes: The camera's classes; boxes of others are dropped.
+        classes: The camera's classes, which are also the result's; boxes of others are dropped.
         time_s: Time of each frame, shape (N,).
         frame_ids: The frames, ascending, shape (N,).
 
-    Returns:
-        Boxes for exactly these N frames; classes are the camera's.
-
     Raises:
-        InputError: If the file is missing or no COCO json, or a frame has no image within half an image's spacing.
+        InputError: If the file is missing or invalid, or a frame has no image within half the images' spacing.
     """
     try:
         coco = json.loads(path.read_text(encoding="utf-8"))
         times = np.array([image["time_s"] for image in coco["images"]], np.float64)
         ids = np.array([image["id"] for image in coco["images"]], np.int64)
     except FileNotFoundError:
-        raise InputError(f"{path}: expected true boxes as COCO json, found no such file. Check --truth.") from None
+        raise InputError(f"{path}: no such file of true boxes. Check --truth.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: expected COCO json whose images have time_s, found {error!r}.") from None
     order = np.argsort(times, kind="stable")
     times, ids = times[order], ids[order]
     if len(times) == 0:
-        raise InputError(f"{path}: expected true boxes, found no image.")
+        raise InputError(f"{path}: the COCO json has no image. Check --truth.")
     nearest = np.clip(np.searchsorted(times, time_s), 1, max(len(times) - 1, 1))
     left = np.clip(nearest - 1, 0, len(times) - 1)
     right = np.clip(nearest, 0, len(times) - 1)

@@ -8,6 +8,7 @@ could get worse unnoticed.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def decide(config: PromoteStudentConfig, inputs: Inputs, metrics: dict[str, floa
         if reference.map_50 is None and "frames" in inputs:
             # The figures of the former champion go, so that none of them is taken for the new one's.
             metrics = {name: value for name, value in metrics.items() if not _of_champion(name)}
-            metrics |= evaluate_champion(inputs, config.camera, config.registry, before, context)
+            metrics |= evaluate_champion(inputs, config.camera, registry, before, context)
             reference = _reference(champion, metrics, first_seen)
         verdict = judge(metrics, config, reference)
         promotes = verdict.better and config.mode == "auto"
@@ -102,13 +103,15 @@ def _of_champion(name: str) -> bool:
 
 
 def evaluate_champion(
-    inputs: Inputs, camera: str, registry: str, version: int, context: StageContext
+    inputs: Inputs, camera: str, registry: Registry, version: int, context: StageContext
 ) -> dict[str, float]:
     """Evaluate a champion that the evaluation has not measured, in the same way."""
-    from dataset_culling.stages.evaluate_student.stage import measure_champion  # torch: needed only now
+    from dataset_culling.inference.held_out import measure_champion  # torch: needed only now
 
-    settings = dict(read_header(inputs["metrics"], METRICS_SCHEMA).config)
-    return measure_champion(settings | {"camera": camera, "registry": registry}, inputs, version, context)
+    settings = read_header(inputs["metrics"], METRICS_SCHEMA).config
+    with tempfile.TemporaryDirectory(prefix="culling-champion-") as folder:
+        model = registry.fetch_model(camera, version, Path(folder))
+        return measure_champion(model, version, settings, inputs, device=context.device)
 
 
 def _raw(metrics: Mapping[str, float]) -> Reference:

@@ -1,4 +1,4 @@
-"""Knobs of the score-frames stage."""
+"""Configuration of the score-frames stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataset_culling.inference.log_config import LogConfig
 
 
 class ScoreFramesConfig(LogConfig):
-    """The raw student looks at every frame."""
+    """The raw student scores every frame of the pool."""
 
     student: DetectorRef = Field(DetectorRef(name="tiny"), description="The student, untrained on this camera.")
     classes: tuple[str, ...] = Field(
@@ -19,35 +19,34 @@ class ScoreFramesConfig(LogConfig):
     )
     features: bool = Field(
         False,
-        description="Whether to keep what each frame looks like to the student, for the strategy coverage; it costs no "
-        "second look, and a kilobyte or so a frame.",
+        description="Keep an embedding of each frame, from the same forward pass, for the strategy coverage; about a "
+        "kilobyte a frame.",
     )
     feature_maps: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (),
-        description="Which of the student's feature maps `features` are the means of, counted from 0; empty: all. "
-        "`python -m experiments.embeddings` says which tell a camera's classes apart.",
+        description="Numbers of the student's feature maps that `features` average, from 0; empty: all. "
+        "`python -m experiments.embeddings` ranks them for a camera.",
     )
-    batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")
+    batch_size: int = Field(8, ge=1, description="Images in a batch.")
     backend: Backend = Field(
         "auto",
-        description="What runs the network on a CPU: torch, or openvino, which exports it on the spot; auto: openvino "
-        "from 500 frames on.",
+        description="Runtime on a CPU: torch, or openvino, which needs an export first; auto: openvino from 500 frames "
+        "on.",
     )
     precision: Precision = Field(
-        "auto",
-        description="What the network computes in; auto: float32 on a CPU, bfloat16 or float16 on a GPU.",
+        "auto", description="Number format of the network; auto: float32 on a CPU, bfloat16 or float16 on a GPU."
     )
 
     @model_validator(mode="after")
     def _a_log_has_no_features(self) -> Self:
         if self.logged and self.features:
-            raise ValueError("features come from looking at every frame: set logged to '' or features to false")
+            raise ValueError("features need every frame scored: set logged to '' or features to false")
         return self
 
     @model_validator(mode="after")
     def _maps_are_of_features(self) -> Self:
         if self.feature_maps and not self.features:
-            raise ValueError("feature_maps says what features are made of: set features to true, or feature_maps to []")
+            raise ValueError("feature_maps selects the maps of features: set features to true, or feature_maps to []")
         if len(set(self.feature_maps)) < len(self.feature_maps):
             raise ValueError(f"feature_maps must name each map once, found {list(self.feature_maps)}")
         return self

@@ -1,4 +1,4 @@
-"""Student scoring: the raw student's boxes for every frame of the pool, from the camera's log where it has one."""
+"""Student scoring: the raw student's boxes for every frame of the pool, from the camera's log if it has a record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataset_culling.types import Detections, IntArray, parse_classes
 
 
 def run(config: ScoreFramesConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
-    """Read frames and the log, if there is one; look at each frame without a record; write detections."""
+    """Read frames and the optional log, score each frame without a record, and write detections."""
     frames = FrameReader(inputs["frames"])
     frame_ids = frames.table.frame_ids
     classes = parse_classes(config.classes)
@@ -30,22 +30,14 @@ def run(config: ScoreFramesConfig, inputs: Inputs, outputs: Outputs, context: St
         student = load_trainable(local_weights(config.student), device=context.device)
         watch = Stopwatch()
         detections = scan(
-            frames,
-            frame_ids[rest],
-            student,
-            classes,
-            side_px=config.student.side_px,
-            min_score=config.min_score,
-            batch_size=config.batch_size,
-            progress=context.progress,
-            log=log,
-            precision=config.precision,
+            frames, frame_ids[rest], student, classes,
+            side_px=config.student.side_px, min_score=config.min_score, batch_size=config.batch_size,
+            progress=context.progress, log=log, precision=config.precision, backend=config.backend,
             features=config.feature_maps or True if config.features else False,
-            backend=config.backend,
-        )
+        )  # fmt: skip
         seconds = watch.seconds()
     if logged.images:
-        detections = _together(frames.table, classes.names, logged, detections, rest)
+        detections = _merge(frames.table, classes.names, logged, detections, rest)
     assert detections is not None
     write_detections(outputs["detections"], detections, context.origin(config, inputs))
     counts = {"frames": len(detections), "boxes": len(detections.scores)}
@@ -58,17 +50,17 @@ def run(config: ScoreFramesConfig, inputs: Inputs, outputs: Outputs, context: St
             "bad_log_lines": logged.num_bad_lines,
         }
         figures["seconds_reading_log"] = seconds_reading
-        notes += [f"{len(logged.images):,} frames from the log, {len(rest):,} looked at", *logged.notes]
+        notes += [f"{len(logged.images):,} frames from the log, {len(rest):,} scored", *logged.notes]
     return StageReport(counts=counts, figures=figures, notes=tuple(notes))
 
 
-def _together(
-    table: FrameTable, names: tuple[str, ...], logged: Logged, looked: Detections | None, rest: IntArray
+def _merge(
+    table: FrameTable, names: tuple[str, ...], logged: Logged, scored: Detections | None, rest: IntArray
 ) -> Detections:
-    """Logged and looked-at frames in one, in frame order."""
+    """Merge logged and scored frames, in frame order."""
     images = dict(logged.images)
-    if looked is not None:
-        images |= {int(row): looked.image(place) for place, row in enumerate(rest)}
+    if scored is not None:
+        images |= {int(row): scored.image(place) for place, row in enumerate(rest)}
     return Detections.from_images(
         [images[row] for row in range(len(table))], frame_ids=table.frame_ids, time_s=table.time_s, class_names=names
     )
