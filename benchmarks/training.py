@@ -4,7 +4,7 @@
                                   [--weights ""] [--side 0] [--batch 4] [--size 1280x720] [--device cpu]
 
 reference   torchvision's references/detection (train_one_epoch, preset hflip): a DataLoader with one worker a core
-            reads and decodes JPEGs with Pillow, mirrors at random and makes floats; the model itself resizes to the same
+            reads and decodes JPEGs with Pillow, mirrors at random and makes floats; the model resizes to the same
             size; sum of the losses, backward, step; its AMP is on where ours is
 train       `training.loop.train` with the default recipe: the same mirroring, and light, clipping and a mean of weights
 
