@@ -28,13 +28,15 @@ test-image: $(READY) ## Build the image, run its tests, and record what they cov
 overfit: $(READY) ## Check that every student, the large ones too, overfits eight frames (half an hour on two cores)
 	@$(BIN)/python -m pytest -n $(JOBS) -q tests/contract/test_overfit.py
 
-check: $(READY) ## Formatting, lint, types, import rules
+check: $(READY) ## Formatting, lint, types, import contracts, cycles, prose
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_cycles.py
+	$(BIN)/python scripts/check_prose.py
 
-fmt: $(READY) ## Format the code and mend what lint can
+fmt: $(READY) ## Format the code and fix what lint can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -1,4 +1,4 @@
-"""What smaller students cost and give on simulated cameras: DecomposeMe, joint training and pruning, low ranks.
+"""Cost and accuracy of smaller students on simulated cameras: DecomposeMe, joint training and pruning, low ranks.
 
     python benchmarks/compact.py [--quick] [--json FILE] [--scenes demo,street-far,street-night-rain] [--seeds 0,1,2]
                                  [--frames 64] [--held-out 120] [--epochs 30] [--prune 0.15] [--low-rank 1.5]
@@ -9,10 +9,10 @@ with the default recipe for as many steps, and judged on later frames of the cam
 
 tiny            as it is
 tiny_1d         3x1 and 1x3 filters
-prune           tiny with recipe.prune
+prune           tiny with the technique pruning
 then_prune      tiny trained for half of the epochs, its weakest neurons taken away until it is as large as `prune`
                 became, trained for the other half
-low_rank        tiny with recipe.low_rank and recipe.low_rank_energy
+low_rank        tiny with the technique low_rank
 then_low_rank   tiny trained plainly, its kernels factorised afterwards to the same energy: no training for it, and as
                 large as that makes it, so it is matched by energy and not by size
 then_prune_lr   as then_prune, but as large as `low_rank` became
@@ -53,9 +53,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=64, help="trained on")
     parser.add_argument("--held-out", type=int, default=120, help="frames judged on, later ones")
     parser.add_argument("--epochs", type=int, default=30, help="passes over the frames, at least 2")
-    parser.add_argument("--prune", type=float, default=0.15, help="recipe.prune")
-    parser.add_argument("--low-rank", type=float, default=1.5, help="recipe.low_rank")
-    parser.add_argument("--energy", type=float, default=0.9, help="recipe.low_rank_energy")
+    parser.add_argument("--prune", type=float, default=0.15, help="recipe.techniques.pruning.strength")
+    parser.add_argument("--low-rank", type=float, default=1.5, help="recipe.techniques.low_rank.strength")
+    parser.add_argument("--energy", type=float, default=0.9, help="recipe.techniques.low_rank.energy")
     parser.add_argument("--side", type=int, default=0, help="short side in px; 0: the student's own")
     parser.add_argument("--rounds", type=int, default=200, help="frames that each student is timed on")
     parser.add_argument("--cores", type=int, default=2, help="cores to be confined to")
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 class Shown:
-    """Frames of a simulated camera with their true boxes (a `training.samples.TrainingSet`)."""
+    """Frames of a simulated camera with their true boxes (a `training.data.TrainingSet`)."""
 
     def __init__(self, scene: str, start_s: float, count: int) -> None:
         from dataset_culling.simulation import SimulatedCamera, demo_scene
@@ -90,7 +90,7 @@ class Shown:
         return len(self.frames)
 
     def __getitem__(self, row: int) -> Any:
-        from dataset_culling.training.samples import Sample
+        from dataset_culling.training.data import Sample
 
         frame = self.frames[row]
         return Sample(frame.image, frame.boxes_xyxy, frame.class_ids, frame.ignore)
@@ -107,10 +107,10 @@ def one(frames: Shown, held_out: Shown, seed: int, options: argparse.Namespace) 
     from dataset_culling.detectors.base import DetectorRef
     from dataset_culling.detectors.table import load_trainable
     from dataset_culling.training.loop import train
-    from dataset_culling.training.low_rank import factorise
-    from dataset_culling.training.prune import remove, weakest
     from dataset_culling.training.recipe import Recipe
-    from dataset_culling.training.wiring import wiring_of
+    from dataset_culling.training.techniques.low_rank.ranks import factorise
+    from dataset_culling.training.techniques.pruning.neurons import remove, weakest
+    from dataset_culling.training.techniques.pruning.wiring import wiring_of
 
     recipe = Recipe(epochs=options.epochs, seed=seed)
     half = recipe.replace(epochs=max(1, options.epochs // 2))
@@ -139,13 +139,14 @@ def one(frames: Shown, held_out: Shown, seed: int, options: argparse.Namespace) 
         factorise(student, options.energy)
         return student
 
-    shrinking = {"low_rank": options.low_rank, "low_rank_energy": options.energy}
+    pruning = {"pruning": {"strength": options.prune}}
+    shrinking = {"low_rank": {"strength": options.low_rank, "energy": options.energy}}
     arms: dict[str, Callable[[], Any]] = {
         "tiny": plain("tiny"),
         "tiny_1d": plain("tiny_1d"),
-        "prune": lambda: learn(copy.deepcopy(start["tiny"]), recipe.replace(prune=options.prune)),
+        "prune": lambda: learn(copy.deepcopy(start["tiny"]), recipe.replace(techniques=pruning)),
         "then_prune": cut_to("prune"),
-        "low_rank": lambda: learn(copy.deepcopy(start["tiny"]), recipe.replace(**shrinking)),
+        "low_rank": lambda: learn(copy.deepcopy(start["tiny"]), recipe.replace(techniques=shrinking)),
         "then_low_rank": factorised,
         "then_prune_lr": cut_to("low_rank"),
     }
@@ -199,10 +200,11 @@ def file_mib(student: Any) -> float:
 def score(student: Any, frames: Shown, side_px: int) -> float:
     """mAP@50 against the true boxes, 0..100."""
     from dataset_culling.evaluation.coco import evaluate
-    from dataset_culling.training.loop import predictions_of, truth_of
+    from dataset_culling.training.data import ground_truth, predictions_of
 
-    truth = truth_of(frames, student.class_names)
-    return 100 * evaluate(predictions_of(student, frames, truth, side_px=side_px, min_score=0.05), truth).map_50
+    truth = ground_truth(frames, student.class_names)
+    found = predictions_of(student, frames, truth.class_names, side_px=side_px, min_score=0.05)
+    return 100 * evaluate(found, truth).map_50
 
 
 def report(results: dict[str, dict[str, list[float]]]) -> None:

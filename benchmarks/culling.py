@@ -1,4 +1,4 @@
-"""How fast frames are scored and chosen, and how fast student and teacher are compared.
+"""Speed of scoring and choosing frames, and of comparing student and teacher.
 
     python benchmarks/culling.py [--json FILE] [--rounds 3] [--cores 2] [--frames 86400] [--images 10000]
 

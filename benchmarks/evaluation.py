@@ -1,4 +1,4 @@
-"""How fast COCO's figures are computed, and whether they are the same ones.
+"""Speed of COCO's figures, and their difference from pycocotools.
 
     python benchmarks/evaluation.py [--json FILE] [--rounds 3] [--cores 2] [--images 21600]
 

@@ -1,4 +1,4 @@
-"""How fast footage becomes frames, in how much memory, and what a random read costs.
+"""Speed and memory of extracting frames, and the cost of a random read.
 
     python benchmarks/footage.py [--json FILE] [--rounds 3] [--minutes 20] [--cores 2]
 

@@ -1,11 +1,11 @@
-"""How fast a student scores frames, against the plain loop that one would write.
+"""Speed of scoring frames, against the plain loop that one would write.
 
     python benchmarks/inference.py [--json FILE] [--rounds 3] [--cores 2] [--frames 96] [--student tiny]
                                    [--weights ""] [--side 0] [--batch 8] [--size 1280x720] [--device cpu]
                                    [--backend openvino]
 
 plain   for every frame: Pillow decodes and resizes the JPEG, the network looks at it alone, in float32, no_grad
-scan    `stages.detecting.scan`: what score-frames and label-frames do, with the precision `auto`; with
+scan    `inference.detect.scan`: what score-frames and label-frames do, with the precision `auto`; with
         `--backend openvino` the network is exported first, which a long scan does once and is counted apart
 
 Both read the same frames/1 artifact: a textured scene with a rectangle that moves, JPEG quality 92. Turns alternate.
@@ -57,7 +57,7 @@ def main() -> None:
     from dataset_culling.detectors.accelerated import AcceleratedDetector
     from dataset_culling.detectors.base import Detector, DetectorRef
     from dataset_culling.detectors.table import load_trainable
-    from dataset_culling.stages.detecting import ScanLog, scan
+    from dataset_culling.inference.detect import ScanLog, scan
     from dataset_culling.types import ClassMap
 
     width, height = (int(side) for side in options.size.split("x"))

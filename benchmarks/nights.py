@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS), help="of those above")
     parser.add_argument("--minutes", type=float, default=4.0, help="of video each night")
     parser.add_argument("--epochs", type=int, default=10, help="of each training")
-    parser.add_argument("--nights", type=int, default=10, help="how many")
+    parser.add_argument("--nights", type=int, default=10, help="number of nights")
     parser.add_argument("--poison", type=int, default=6, help="the night whose teacher is broken, from 1; 0: none")
     parser.add_argument("--seed", type=int, default=0, help="of the trainings")
     options = parser.parse_args()

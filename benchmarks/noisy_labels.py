@@ -1,4 +1,4 @@
-"""What helps a student that learns from incomplete labels: ignore regions, soft labels, boxes filled along tracks.
+"""Remedies for a student that learns from incomplete labels: ignore regions, soft labels, boxes filled along tracks.
 
     python benchmarks/noisy_labels.py [--json FILE] [--scenes demo,street-night-rain,crossing] [--minutes 20] [--fps 1]
                                       [--misses 10,20,40] [--kinds boxes,objects,faint] [--seeds 3] [--epochs 20]
@@ -6,13 +6,13 @@
                                       [--device cpu] [--quick]
 
 The embedded teacher labels the frames that the confidence cull keeps of a simulated camera; on purpose it then misses a
-share: each box by lot (boxes), all of some objects (objects), or it sees each by lot with a score below the bar, of
+share: random boxes (boxes), all of some objects (objects), or it sees random boxes with a score below the bar, of
 which some are left as doubtful (faint). The embedded student learns from the frames that the precision cull keeps by
 the labels as they were, so that all arms learn from the same frames, and is measured on later frames against the truth:
     plain    sure boxes are objects, all else is background
     ignore   doubtful boxes are ignore regions: the job's default
     soft     doubtful boxes are objects too, and each counts by its score (recipe.soft_labels 1)
-    tracks   plain, with labels mended along tracks (label_frames.tracks), which may make ignore regions of its own
+    tracks   plain, with labels repaired along tracks (label_frames.tracks), which may make ignore regions of its own
     all      ignore, tracks and soft labels
 Printed as Markdown: mean and spread (smallest to largest) over seeds of both misses and training, and what an arm after
 `plain` has more than it by the same seed, with the standard deviation. Keys, 0..100:
@@ -35,7 +35,7 @@ import numpy as np
 from tracks import INDOORS, STREET, Watched, spoil, watch  # benchmarks/tracks.py, beside this
 
 if TYPE_CHECKING:
-    from dataset_culling.training.samples import Sample
+    from dataset_culling.training.data import Sample
     from dataset_culling.types import Detections, ImageArray, IntArray
 
 ARMS = ("plain", "ignore", "soft", "tracks", "all")
@@ -46,7 +46,7 @@ JUDGED_EVERY_S = 4.0
 
 @dataclass(frozen=True, slots=True)
 class InMemory:
-    """Labelled frames (see `training.samples.TrainingSet`)."""
+    """Labelled frames (see `training.data.TrainingSet`)."""
 
     images: list[ImageArray]
     labels: Detections
@@ -55,7 +55,7 @@ class InMemory:
         return len(self.images)
 
     def __getitem__(self, row: int) -> Sample:
-        from dataset_culling.training.samples import Sample
+        from dataset_culling.training.data import Sample
 
         boxes = self.labels.image(row)
         return Sample(self.images[row], boxes.boxes_xyxy, boxes.class_ids, self.labels.image_ignore(row), boxes.scores)
@@ -73,13 +73,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="learned from; a third more is judged on")
     parser.add_argument("--fps", type=float, default=1.0, help="frames a second")
     parser.add_argument("--misses", default="10,20,40", help="shares that the teacher misses, %%")
-    parser.add_argument("--kinds", default="boxes,objects,faint", help="what it misses")
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--kinds", default="boxes,objects,faint", help="kinds of misses")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--epochs", type=int, default=20, help="of each training")
     parser.add_argument("--arms", default=",".join(ARMS), help="of those above")
     parser.add_argument("--pool", type=int, default=256, help="frames that the teacher labels")
     parser.add_argument("--frames", type=int, default=64, help="frames learned from")
-    parser.add_argument("--device", default="cpu", help="where the student learns")
+    parser.add_argument("--device", default="cpu", help="device of the training")
     parser.add_argument("--quick", action="store_true", help="one camera, one seed, one share, to see that it runs")
     options = parser.parse_args()
     if options.quick:
@@ -144,7 +144,7 @@ def culled(pool: Watched, options: argparse.Namespace) -> tuple[IntArray, IntArr
 
 def prepared(labels: Detections, student: Detections, arm: str) -> Detections:
     """The labels as an arm learns from them."""
-    from dataset_culling.evaluation.tracks import TrackRules, mend
+    from dataset_culling.labeling.tracks import TrackRules, mend
 
     if arm == "soft":
         return replace(labels, ignore=np.zeros_like(labels.ignore))

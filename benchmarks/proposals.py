@@ -1,10 +1,10 @@
-"""Doubtful frames first: how many of the teacher's mistakes a person has mended when a part of the frames is done.
+"""Doubtful frames first: share of the teacher's mistakes that an annotator has fixed after a part of the frames.
 
     python benchmarks/proposals.py [--json FILE] [--scenes demo,street-far,lobby] [--frames 120] [--parts 10,25,50]
                                    [--draws 3] [--quick]
 
 The embedded teacher labels frames of simulated cameras, evenly over stretches of the day that do not meet (--draws);
-the student looks at them, too. A mistake is a box that is no object of its class at IoU 0.5, or a true object without
+the student runs on them, too. A mistake is a box that is no object of its class at IoU 0.5, or a true object without
 one; what the truth marks as too small or hidden counts neither way. Orders in which a person goes through the frames:
     doubt      `culling propose`'s: `evaluation.doubt.doubt_of`, labels and student
     labels     the same without the student
@@ -84,7 +84,7 @@ def one_stretch(watched: Watched, parts: list[int]) -> dict[str, float]:
 
 def mistakes(watched: Watched) -> np.ndarray:
     """Of each frame: boxes that are nothing, and objects without a box."""
-    from dataset_culling.evaluation.trust import agreement
+    from dataset_culling.labeling.self_consistency import agreement
 
     labels, truth = watched.teacher, watched.truth
     false = labels.frame_rows()[agreement(labels, [truth]) == 0]

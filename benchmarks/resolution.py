@@ -1,4 +1,4 @@
-"""Which relative change of the confidence loss goes with which loss of AP: how optResolution's threshold was chosen.
+"""Relative change of the confidence loss beside the loss of AP: the choice of optResolution's threshold.
 
     python benchmarks/resolution.py [--json FILE] [--frames 160] [--kept 32] [--cores 2]
 

@@ -72,12 +72,12 @@ def main() -> None:
 
 def one_scene(scene: str, options: argparse.Namespace) -> dict[str, float]:
     """All arms and seeds on one camera."""
+
     from dataset_culling.detectors.base import DetectorRef
     from dataset_culling.detectors.table import load_trainable
     from dataset_culling.simulation import SimulatedCamera, demo_scene
     from dataset_culling.training.loop import train
     from dataset_culling.training.recipe import Recipe
-    from dataset_culling.training.selective import t_diff_s
     from dataset_culling.types import parse_classes
 
     classes = parse_classes(CLASSES.get(scene, STREET))
@@ -95,7 +95,7 @@ def one_scene(scene: str, options: argparse.Namespace) -> dict[str, float]:
     arms = {"base": plain}
     for interrupt in (int(word) for word in options.interrupts.split(",")):
         arms[f"sb{interrupt}"] = plain.replace(
-            selective_backprop=True, selective_interrupt=interrupt, selective_keep=options.keep
+            techniques={"selective_backprop": {"enabled": True, "interrupt": interrupt, "keep": options.keep}}
         )
     found: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     for turn, seed in enumerate(int(word) for word in options.seeds.split(",")):
@@ -110,8 +110,7 @@ def one_scene(scene: str, options: argparse.Namespace) -> dict[str, float]:
                 "images_backpropagated": float(sum(record.images_backpropagated)),
                 **judged(student, probes),
             }
-            if recipe.selective_backprop:
-                result["t_diff_s"] = t_diff_s(recipe, record.epoch_s)
+            result |= record.figures
             found[arm].append(result)
             print(f"{scene:20} {arm:4} {shown(result)}  seed {seed}", flush=True)
     figures = {f"{scene}_raw_{name}": value for name, value in raw.items()}
@@ -126,7 +125,7 @@ def one_scene(scene: str, options: argparse.Namespace) -> dict[str, float]:
 
 
 class Taught:
-    """Frames with a teacher's boxes (a `training.samples.TrainingSet`)."""
+    """Frames with a teacher's boxes (a `training.data.TrainingSet`)."""
 
     def __init__(self, images: list[Any], labels: list[Any]) -> None:
         self.images, self.labels = images, labels
@@ -136,7 +135,7 @@ class Taught:
 
     def __getitem__(self, row: int) -> Any:
         """Boxes that the teacher is not sure of are marked."""
-        from dataset_culling.training.samples import Sample
+        from dataset_culling.training.data import Sample
 
         boxes = self.labels[row]
         return Sample(self.images[row], boxes.boxes_xyxy, boxes.class_ids, boxes.scores < SURE, boxes.scores)

@@ -1,4 +1,4 @@
-"""What specialising gives on simulated cameras that neither embedded detector has seen: the main job, once for each.
+"""Gain of specialising on simulated cameras that neither embedded detector has seen: the main job, once for each.
 
     python benchmarks/specialising.py [--json FILE] [--scenes street-night-rain,lobby,court] [--minutes 30] [--seed 0]
                                       [--set KEY VALUE ...]

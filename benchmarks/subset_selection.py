@@ -111,7 +111,7 @@ Chosen = tuple[int, list[list[int]], list[float], bool]
 
 @dataclass
 class Run:
-    """What a training did, epoch by epoch."""
+    """Record of a training, epoch by epoch."""
 
     seconds: list[float] = field(default_factory=list)  # processor time since the start, without judging
     accuracy: list[float] = field(default_factory=list)
@@ -267,7 +267,8 @@ def train(setting: Setting, data: Digits, epochs: int, replayed: Sequence[Chosen
     import torch
     from torch import nn
 
-    from dataset_culling.training.subset import budget_of, by_lot, match_batches
+    from dataset_culling.training.techniques.gradmatch.matching import match_batches
+    from dataset_culling.training.techniques.subsets import budget_of, random_rows
 
     torch.manual_seed(setting.seed)
     random = np.random.default_rng([setting.seed, 7])
@@ -285,7 +286,7 @@ def train(setting: Setting, data: Digits, epochs: int, replayed: Sequence[Chosen
         extra_s = 0.0
         due = setting.method != "full" and epoch >= warm and (epoch - warm) % EVERY == 0
         if due and setting.method == "random":
-            rows = by_lot(num, budget_of(setting.share, num), random)
+            rows = random_rows(num, budget_of(setting.share, num), random)
             run.chosen.append((epoch, [[row] for row in rows.tolist()], [1.0] * len(rows), False))
         elif due and setting.method in ("gradmatch", "random-pb"):
             budget = budget_of(setting.share, len(fixed))
@@ -293,7 +294,7 @@ def train(setting: Setting, data: Digits, epochs: int, replayed: Sequence[Chosen
                 gradients = head_gradients(features, head, data, fixed)
                 places, weights = match_batches(gradients, budget, random)
             else:
-                places, weights = by_lot(len(fixed), budget, random), np.ones(budget)
+                places, weights = random_rows(len(fixed), budget, random), np.ones(budget)
             aside_s = time.process_time()  # not the method's: how good its choice is
             if setting.method == "random-pb":
                 gradients = head_gradients(features, head, data, fixed)
@@ -332,7 +333,7 @@ def epoch_of(chosen: Chosen | None, num: int, random: np.random.Generator) -> li
 
 
 def head_gradients(features: Any, head: Any, data: Digits, batches: Sequence[Sequence[int]]) -> Any:
-    """The gradient of each batch's loss at the last layer, (N, D): what `training.choosing` does for detectors."""
+    """The gradient of each batch's loss at the last layer, (N, D): what the technique gradmatch does for detectors."""
     import torch
     from torch import nn
 
@@ -365,26 +366,26 @@ def detection(options: argparse.Namespace) -> dict[str, float]:
         minutes = 2.0
         extra = ["train_student.recipe.epochs", "2", "cull_confidence.budget", "24", "cull_precision.budget", "8",
                  "choose_resolution.max_steps", "2", "extract_frames.gap_s", "5"]  # fmt: skip
-    share = ["train_student.recipe.subset_share", str(options.share)]
+    techniques = "train_student.recipe.techniques"
+
+    def subsets(technique: str) -> list[str]:
+        return [f"{techniques}.{technique}.enabled", "true", f"{techniques}.{technique}.share", str(options.share)]
+
     half = "0.00025"  # of the preset's rate
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         record = str(folder / "recorded.jsonl")
+        replay = [f"{techniques}.recorded_subsets.source", record]
         methods: Mapping[str, list[str]] = {
             "all": [],
-            "gradmatch": ["train_student.recipe.subset", "gradmatch", *share],
-            "cached": ["train_student.recipe.subset_replay", record],
-            "cached-rate": [
-                "train_student.recipe.subset_replay", record, "train_student.recipe.learning_rate", half,
-            ],
+            "gradmatch": subsets("gradmatch"),
+            "cached": replay,
+            "cached-rate": [*replay, "train_student.recipe.learning_rate", half],
             "all-rate": ["train_student.recipe.learning_rate", half],
-            "gradmatch-warm": [
-                "train_student.recipe.subset", "gradmatch", "train_student.recipe.subset_warm",
-                str(options.share / 2), *share,
-            ],
-            "random-pb": ["train_student.recipe.subset", "random-pb", *share],
-            "random": ["train_student.recipe.subset", "random", *share],
-        }  # fmt: skip
+            "gradmatch-warm": [*subsets("gradmatch"), f"{techniques}.gradmatch.warm", str(options.share / 2)],
+            "random-pb": subsets("random_pb"),
+            "random": subsets("random_subset"),
+        }
         summaries = {}
         simulate(options.scene, minutes * 60, folder)
         for method, changes in methods.items():

@@ -1,13 +1,13 @@
-"""What linking objects over time does to the teacher's labels, against the truth of simulated cameras.
+"""Effect of linking objects over time on the teacher's labels, against the truth of simulated cameras.
 
     python benchmarks/tracks.py [--json FILE] [--scenes demo,street-night-rain,lobby,crossing] [--minutes 20] [--fps 1]
                                 [--budget 256] [--misses 0,10,20,40] [--kinds boxes,objects] [--seed 0]
                                 [--set KEY VALUE ...] [--quick]
 
-Embedded student and teacher look at every frame of the camera. Two sets of labels: `culled`, the frames that the
+Embedded student and teacher run on every frame of the camera. Two sets of labels: `culled`, the frames that the
 confidence cull keeps, as the labelling of the pool has them, with the student's boxes on all others to link by; and
 `all`, every frame with the teacher alone, as the labelling of the held-out part has them. On purpose the teacher then
-misses a share of its boxes: each by lot (boxes), or all of some objects (objects; nothing tells of those). `--set`
+misses a share of its boxes: random ones (boxes), or all of some objects (objects; nothing tells of those). `--set`
 changes a key of label_frames.tracks, --quick is a minute of one camera. Printed as Markdown; keys, for each SCENE, SET,
 KIND and MISSED (%), each before and after:
     SCENE_SET_KIND_MISSED_precision_before, ..._after     at IoU 0.5, 0..100; ignore regions are left out
@@ -42,7 +42,7 @@ TOUCHED = ("filled", "confirmed", "guessed", "doubted", "flicker", "reclassed", 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A camera's frames as everybody sees them."""
+    """A camera's frames with true boxes and the boxes of both detectors."""
 
     camera: SimulatedCamera
     truth: Detections
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=1.0, help="frames a second")
     parser.add_argument("--budget", type=int, default=256, help="frames that the cull keeps")
     parser.add_argument("--misses", default="0,10,20,40", help="shares that the teacher misses, %%")
-    parser.add_argument("--kinds", default="boxes,objects", help="what it misses")
+    parser.add_argument("--kinds", default="boxes,objects", help="kinds of misses")
     parser.add_argument("--seed", type=int, default=0, help="of the misses")
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="a rule to try")
     parser.add_argument("--quick", action="store_true", help="a minute of one camera, to see that it runs")
@@ -85,7 +85,7 @@ def main() -> None:
 def one_camera(scene: str, watched: Watched, options: argparse.Namespace) -> dict[str, float]:
     """Labels of one camera before and after, for each set, kind and share."""
     from dataset_culling.config import parse_config
-    from dataset_culling.evaluation.tracks import TrackRules, mend
+    from dataset_culling.labeling.tracks import TrackRules, mend
     from dataset_culling.strategies.base import CullInput
     from dataset_culling.strategies.table import choose_frames
     from experiments.label_noise import label_quality
@@ -134,7 +134,7 @@ def spoil(watched: Watched, kind: str, share: float, *, seed: int) -> Detections
 
 
 def faint(labels: Detections, share: float, *, seed: int) -> Detections:
-    """Boxes that by lot score somewhere from 0 to `MIN_SCORE`: some become doubtful, most of them vanish."""
+    """Give random boxes a score from 0 to `MIN_SCORE`: some become doubtful, most of them vanish."""
     rng = np.random.default_rng(seed)
     hit = (rng.random(len(labels.scores)) < share) & ~labels.ignore
     scores = np.where(hit, MIN_SCORE * rng.random(len(hit)), labels.scores).astype(np.float32)
@@ -143,7 +143,7 @@ def faint(labels: Detections, share: float, *, seed: int) -> Detections:
 
 
 def watch(scene: str, times_s: np.ndarray) -> Watched:
-    """Film the camera at the given seconds; the embedded student and teacher look at every frame."""
+    """Film the camera at the given seconds; run the embedded student and teacher on every frame."""
     import torch
 
     from dataset_culling.detectors.base import DetectorRef

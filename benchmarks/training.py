@@ -1,10 +1,10 @@
-"""How fast a student trains, against torchvision's reference loop on the same frames, model, batch and optimiser.
+"""Speed of training a student, against torchvision's reference loop on the same frames, model, batch and optimiser.
 
     python benchmarks/training.py [--json FILE] [--rounds 3] [--cores 2] [--frames 48] [--epochs 3] [--student tiny]
                                   [--weights ""] [--side 0] [--batch 4] [--size 1280x720] [--device cpu]
 
 reference   torchvision's references/detection (train_one_epoch, preset hflip): a DataLoader with one worker a core
-            reads and decodes JPEGs with Pillow, mirrors by lot and makes floats; the model itself resizes to the same
+            reads and decodes JPEGs with Pillow, mirrors at random and makes floats; the model resizes to the same
             size; sum of the losses, backward, step; its AMP is on where ours is
 train       `training.loop.train` with the default recipe: the same mirroring, and light, clipping and a mean of weights
 
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 class JpegFrames:
-    """Drawn street-like frames as JPEG files, three coloured boxes each (a `training.samples.TrainingSet`)."""
+    """Drawn street-like frames as JPEG files, three coloured boxes each (a `training.data.TrainingSet`)."""
 
     def __init__(self, folder: Path, count: int, height: int, width: int, num_classes: int) -> None:
         self.files: list[Path] = []
@@ -127,7 +127,7 @@ class JpegFrames:
         """The frame as the stage reads it: decoded by simplejpeg."""
         import simplejpeg
 
-        from dataset_culling.training.samples import Sample
+        from dataset_culling.training.data import Sample
 
         image = simplejpeg.decode_jpeg(self.files[row].read_bytes())
         return Sample(image, self.boxes[row], self.class_ids[row], np.zeros(3, np.bool_))
@@ -215,8 +215,8 @@ def loss_on(student: Any, frames: JpegFrames, side_px: int) -> float:
     """Mean loss over all frames, as training sees them without augmentation."""
     import torch
 
+    from dataset_culling.training.data import Loader, to_device
     from dataset_culling.training.freezing import set_training_mode
-    from dataset_culling.training.samples import Loader, to_device
 
     loader = Loader(student, frames, side_px)
     set_training_mode(student.module, batch_norm="frozen", frozen=[])

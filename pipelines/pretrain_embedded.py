@@ -29,7 +29,8 @@ from dataset_culling.detectors.embedded import CLASS_NAMES, EMBEDDED, STUDENT, T
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.detectors.weights import read_weights
 from dataset_culling.simulation import SimulatedCamera, random_scene
-from dataset_culling.training.loop import Sample, train
+from dataset_culling.training.data import Sample
+from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.types import Detections, ImageDetections
 

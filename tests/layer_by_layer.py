@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from dataset_culling.training.expand import factors
+from dataset_culling.training.techniques.expand_nets.factors import factors
 
 
 def layer_by_layer(conv: nn.Conv2d, seen: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ import torch
 
 from dataset_culling.detectors.embedded import TinySpec, build_spec
 from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
-from dataset_culling.training.loop import Sample
+from dataset_culling.training.data import Loader, Sample, TrainingSet
+from dataset_culling.training.hooks import Training
+from dataset_culling.training.recipe import Recipe
 
 SPEC = TinySpec(channels=(4, 8, 8, 12, 16), blocks=1, pyramid=16, head=32, proposals=20, side_px=96)
 
@@ -44,3 +46,9 @@ def student() -> RCNNDetector:
 
 def weights(detector: RCNNDetector) -> torch.Tensor:
     return torch.cat([value.flatten().float() for value in detector.state().values()])
+
+
+def training_of(detector: RCNNDetector, samples: TrainingSet, recipe: Recipe) -> Training:
+    """Return what a technique is given."""
+    loader, random = Loader(detector, samples, 0), np.random.default_rng(0)
+    return Training(detector, samples, loader, recipe, random, None, steps_per_epoch=len(samples))

@@ -24,7 +24,7 @@ from dataset_culling.detectors.table import load_trainable
 from dataset_culling.engine.finished import TRAINING, inputs_of, settings_of
 from dataset_culling.engine.stage_main import choose_device
 from dataset_culling.errors import ConfigError, InputError, WeightsError
-from dataset_culling.stages.detecting import local_weights
+from dataset_culling.inference.detect import local_weights
 from dataset_culling.tuning.candidates import by_reason, candidates_of, teacher_of_labels
 from dataset_culling.types import BoolArray, FloatArray, ImageArray, IntArray
 from experiments.command import run as run_command

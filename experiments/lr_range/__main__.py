@@ -22,20 +22,20 @@ from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.engine.finished import TRAINING, check_classes, inputs_of, settings_of
 from dataset_culling.engine.stage_main import choose_device
 from dataset_culling.errors import ConfigError, InputError
-from dataset_culling.stages.detecting import local_weights
-from dataset_culling.stages.rehearsal import start_of
+from dataset_culling.inference.detect import local_weights
 from dataset_culling.stages.train_student.stage import read_material
 from dataset_culling.training.augment import augment
-from dataset_culling.training.expand import expand
+from dataset_culling.training.data import Loader, TrainingSet, to_device
 from dataset_culling.training.freezing import set_training_mode
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.samples import Loader, TrainingSet, to_device
+from dataset_culling.training.replay import start_of
+from dataset_culling.training.techniques.expand_nets.factors import expand
 from dataset_culling.types import parse_classes
 from experiments.command import run as run_command
 from experiments.lr_range.range_test import RangeTest, range_rates, range_test
 
-NOT_TRIED = ("distillation", "prune", "low_rank", "frozen_layers", "selective_backprop")
-"""Keys of the recipe that the plain steps leave out, beside subsets."""
+EXPANSION = "expand_nets"
+"""The technique that the steps take part in; they leave out all others."""
 
 
 def step_at(detector: TorchDetector, samples: TrainingSet, recipe: Recipe, side_px: int) -> Callable[[float], float]:
@@ -51,8 +51,8 @@ def step_at(detector: TorchDetector, samples: TrainingSet, recipe: Recipe, side_
     """
     loader = Loader(detector, samples, side_px, soft_labels=recipe.soft_labels)
     random = np.random.default_rng(recipe.seed)
-    if recipe.expand:
-        expand(detector.module, recipe.expand, seed=recipe.seed)
+    if expand_nets := recipe.techniques.on().get(EXPANSION):
+        expand(detector.module, expand_nets.model_dump()["rate"], seed=recipe.seed)
     weights = [weight for weight in detector.module.parameters() if weight.requires_grad]
     optimizer = optimizer_of(weights, recipe)
     batches: list[list[int]] = []
@@ -149,7 +149,9 @@ def lr_range(
     recipe_rate = config.recipe.learning_rate
     click.echo(f"steepest fall {found.steepest:.2g}, diverges {found.diverges:.2g} (0: not met)")
     click.echo(f"suggested {found.suggested:.2g}; the recipe has {recipe_rate:.2g}")
-    if left_out := [f"recipe.{key}" for key in NOT_TRIED if getattr(config.recipe, key)]:
+    left_out = [f"recipe.techniques.{name}" for name in config.recipe.techniques.on() if name != EXPANSION]
+    left_out += ["recipe.frozen_layers"] if config.recipe.frozen_layers else []
+    if left_out:
         click.echo(f"left out of the steps: {', '.join(left_out)}")
     click.echo(f"files: {folder / 'lr-range.csv'}, {folder / 'lr-range.png'}")
 

@@ -23,7 +23,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Watcher:
-    """Current step of a worker; see `report.progress.Display`."""
+    """Current step and progress of a worker; see `report.progress.Display`."""
 
     def __init__(self) -> None:
         self._step, self._done, self._total = "", 0, 0

@@ -16,12 +16,12 @@ from dataset_culling.detectors.export import export_module, export_onnx
 from dataset_culling.detectors.exported import load_exported
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
-from dataset_culling.stages.detecting import local_weights
+from dataset_culling.inference.detect import local_weights
 from dataset_culling.training.loop import train
-from dataset_culling.training.low_rank import factorise
-from dataset_culling.training.prune import remove, weakest
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.wiring import wiring_of
+from dataset_culling.training.techniques.low_rank.ranks import factorise
+from dataset_culling.training.techniques.pruning.neurons import remove, weakest
+from dataset_culling.training.techniques.pruning.wiring import wiring_of
 from dataset_culling.types import parse_classes
 from squares import Squares
 

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrize import cached
 
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import DETECTORS, load_trainable
-from dataset_culling.training.expand import contract, expand, expanded, factors
+from dataset_culling.training.techniques.expand_nets.factors import contract, expand, expanded, factors
 from detector_rows import trainable_rows
 from layer_by_layer import layer_by_layer
 

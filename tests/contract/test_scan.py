@@ -15,7 +15,7 @@ from dataset_culling.artifacts.header import Origin
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import Target, TorchDetector
-from dataset_culling.stages.detecting import ScanLog, scan, wants_openvino
+from dataset_culling.inference.detect import ScanLog, scan, wants_openvino
 from dataset_culling.types import Detections, ImageDetections, parse_classes
 
 QUICK = ("tiny", "tiny_teacher", "ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn", "yolox_nano")
@@ -103,7 +103,7 @@ def test_scan__equals_one_image_at_a_time_in_float32(detector, frames):
 
 def test_scan__equal_settings_give_equal_bytes(detector, frames, monkeypatch):
     one = look(frames, detector, 4)
-    monkeypatch.setattr("dataset_culling.stages.detecting.MOST_THREADS", 1)
+    monkeypatch.setattr("dataset_culling.inference.detect.MOST_THREADS", 1)
     other = look(frames, detector, 4)
     for name in ("offsets", "boxes_xyxy", "scores", "class_ids"):
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes()

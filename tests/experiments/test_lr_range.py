@@ -47,7 +47,7 @@ def test_lr_range__steps_through_the_rates_on_the_runs_culled_set(tiny_run: Path
     assert all(float(row["loss"]) > 0 for row in rows)
     assert (tmp_path / "lr-range.png").stat().st_size > 1000
     assert digest(tiny_run / "tasks" / "train-student" / "model") == before
-    changed = ("--set", "recipe.expand", "2", "--set", "recipe.frozen_layers", "1")
+    changed = ("--set", "recipe.techniques.expand_nets.rate", "2", "--set", "recipe.frozen_layers", "1")
     again = experiment("lr_range", *arguments, *changed, "--out", tmp_path / "again")
     assert again.returncode == 0, again.stderr
     assert "left out of the steps: recipe.frozen_layers\n" in again.stdout

@@ -49,7 +49,7 @@ def test_cell_config__a_replay_names_the_model_of_the_cell_that_recorded(tmp_pat
     recipe = cell_config(read_config("seeds"), cell, tmp_path).train_student.recipe
     assert cell.source == Cell("street", "confidence+precision", 48, "off", 2, "gradmatch")
     wanted = tmp_path / "cells" / "street" / "confidence+precision-n48-gradmatch-s2" / "tasks" / "train-student"
-    assert recipe.subset_replay == str(wanted / "model")
+    assert recipe.techniques.recorded_subsets.source == str(wanted / "model")
 
 
 def test_cells_of__a_replay_without_the_cell_that_records_is_refused():
@@ -173,8 +173,8 @@ def test_cell_config__a_replay_reads_its_recording_and_half_the_rate_is_half(tmp
     recorded = (
         tmp_path / "cells" / "far" / "confidence+precision-n48-gradmatch-s1" / "tasks" / "train-student" / "model"
     )
-    assert of["cached"].subset_replay == str(recorded)
-    assert of["gradmatch"].subset_replay == ""
+    assert of["cached"].techniques.recorded_subsets.source == str(recorded)
+    assert of["gradmatch"].techniques.recorded_subsets.source == ""
 
 
 def test_made__is_of_the_training_that_lies_there(tmp_path: Path):

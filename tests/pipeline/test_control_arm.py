@@ -32,4 +32,4 @@ def test_run__control_arm_stands_beside_the_culled_one(tiny_run, tmp_path):
         gain = summary[f"map_50_trained{suffix}"] - summary[f"map_50_control{suffix}"]
         assert summary[f"culling_gain_map_50{suffix}"] == pytest.approx(gain)
     assert f"worth {100 * summary['culling_gain_map_50']:+.1f} points on this camera" in " ".join(done.stdout.split())
-    assert "What culling was worth" in (out / "report.html").read_text(encoding="utf-8")
+    assert "Gain by culling" in (out / "report.html").read_text(encoding="utf-8")

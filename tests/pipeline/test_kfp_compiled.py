@@ -27,7 +27,7 @@ from dataset_culling.kubeflow.pipeline import compile_components, compile_pipeli
 from dataset_culling.kubeflow.resources import PROFILES
 from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig
 from dataset_culling.pipeline.presets import preset_names, read_preset
-from dataset_culling.stages.scratch import SCRATCH_URI
+from dataset_culling.storage.scratch import SCRATCH_URI
 from dataset_culling.storage.settings import ENVIRONMENT
 
 COMPILED = REPOSITORY / "pipelines" / "compiled"

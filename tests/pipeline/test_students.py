@@ -23,7 +23,8 @@ def test_students__tries_candidates_chooses_one_and_goes_on_where_it_was(tiny_ru
     assert "torch" in first["engine"]
 
     more = ("--candidate", "tiny", "--candidate", "tiny=none", "--candidate", "yolox_s=gone.pth")
-    done = culling(*arguments, *more, "--rule", "most-accurate", "--set", "recipe.subset_replay", "of-another.jsonl")
+    replay = ("--set", "recipe.techniques.recorded_subsets.source", "of-another.jsonl")
+    done = culling(*arguments, *more, "--rule", "most-accurate", *replay)
     assert done.returncode == 0, done.stderr
     both = json.loads((tmp_path / "students.json").read_text())
     assert both["rows"][0] == first["rows"][0]  # to the last digit of its seconds: it was not tried again
@@ -35,7 +36,7 @@ def test_students__tries_candidates_chooses_one_and_goes_on_where_it_was(tiny_ru
     assert ElementTree.parse(tmp_path / "students.svg").getroot().tag.endswith("svg")
     assert "Chosen: tiny, the best in agreement." in done.stdout
     assert "left out: yolox_s=gone.pth" in done.stdout
-    assert "recipe.subset_replay is left out" in done.stdout
+    assert "recipe.techniques.recorded_subsets is left out" in done.stdout
     assert digest(tiny_run / "tasks" / "train-student" / "model") == before
 
     done = culling(*arguments, "--candidate", "tiny", "--budget-ms", "0.001")

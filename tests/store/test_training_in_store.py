@@ -8,8 +8,8 @@ import pytest
 
 from dataset_culling.engine.doctor import check_store
 from dataset_culling.errors import AccessDenied
-from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint
 from dataset_culling.storage import list_prefix
+from dataset_culling.training.checkpoint_store import StoredCheckpoint
 from s3_server import S3Server, shared_server
 
 

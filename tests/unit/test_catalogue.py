@@ -11,7 +11,7 @@ from dataset_culling.pipeline.graph import STAGES, WIRING
 
 HEAD = """# Stages
 
-What each stage of the pipeline reads, writes and can be told; `make golden` writes this page from `graph.py` and the
+Inputs, outputs and options of each stage of the pipeline; `make golden` writes this page from `graph.py` and the
 configurations. Every stage runs alone, too: `culling stage NAME --config JSON --INPUT DIR --OUTPUT DIR`. All are in one
 image (`docker/Dockerfile`, targets `cpu` and `gpu`), which is called with that very command.
 

@@ -27,7 +27,9 @@ def test_parse_config__kfps_floats_are_integers_again():
     ("values", "message"),
     [
         pytest.param({"bugdet": 3}, r"'bugdet' is an unknown key. Did you mean 'budget'\?", id="typo"),
-        pytest.param({"recipe": {"epoch": 3}}, r"'recipe.epoch' is an unknown key. Did you mean 'epochs'\?", id="in"),
+        pytest.param(
+            {"recipe": {"epoch": 3}}, r"'recipe.epoch' is an unknown key. Did you mean 'epochs'\?", id="nested"
+        ),
         pytest.param({"budget": 0}, "'budget': wanted greater than or equal to 1, found 0", id="bound"),
         pytest.param({"budget": "many"}, "'budget': wanted a valid integer.*found 'many'", id="type"),
     ],

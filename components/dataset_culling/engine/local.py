@@ -31,7 +31,7 @@ from dataset_culling.engine.stage_main import run_task
 from dataset_culling.errors import ArtifactError
 from dataset_culling.pipeline.graph import STAGES, WIRING, PipelineConfig, TaskSpec, external_inputs
 from dataset_culling.report.progress import Display
-from dataset_culling.stages.scratch import SCRATCH
+from dataset_culling.storage.scratch import SCRATCH
 
 DONE = "done.json"
 

@@ -17,8 +17,8 @@ from dataset_culling.detectors.base import Detector, DetectorRef, Precision
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.evaluation.flat_metrics import intervals, quality
+from dataset_culling.inference.detect import ScanLog, scan
 from dataset_culling.inference.replayed import Detect, replayed
-from dataset_culling.stages.detecting import ScanLog, scan
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from dataset_culling.config import StageConfig
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import files_of
+from dataset_culling.labeling.config import LabelingConfig
 from dataset_culling.stages.base import RunStage
 from dataset_culling.stages.choose_resolution.config import ChooseResolutionConfig
 from dataset_culling.stages.cull_confidence.config import CullConfidenceConfig
@@ -20,14 +21,13 @@ from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.extract_frames.config import ExtractFramesConfig
 from dataset_culling.stages.keep_night.config import KeepNightConfig
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
-from dataset_culling.stages.labelling import Labelling
-from dataset_culling.stages.learning import Learning
 from dataset_culling.stages.promote_student.config import PromoteStudentConfig
 from dataset_culling.stages.recall_replay.config import RecallReplayConfig
 from dataset_culling.stages.render_report.config import RenderReportConfig
 from dataset_culling.stages.score_frames.config import ScoreFramesConfig
 from dataset_culling.stages.train_control.config import TrainControlConfig
 from dataset_culling.stages.train_student.config import TrainStudentConfig
+from dataset_culling.training.config import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +197,8 @@ class PipelineConfig(StageConfig):
         if stage == "recall-replay":  # a champion that no training starts from would make equal trainings differ
             shared["champion"] = self.train_student.start == "champion"
         if stage == "train-control":  # both arms are labelled and learned from in the same way, whatever it is
-            shared["labelling"] = Labelling.model_validate(self.stage_config("label-frames").model_dump())
-            shared["training"] = Learning.model_validate(self.stage_config("train-student").model_dump())
+            shared["labelling"] = LabelingConfig.model_validate(self.stage_config("label-frames").model_dump())
+            shared["training"] = TrainingConfig.model_validate(self.stage_config("train-student").model_dump())
         return section.replace(**shared) if shared else section
 
 
@@ -214,5 +214,6 @@ def external_inputs(config: StageConfig) -> tuple[str, ...]:
         elif isinstance(value, StageConfig):
             found += external_inputs(value)
     found += list(getattr(config, "sources", ()))
-    found += [getattr(config, name, "") for name in ("truth", "logged", "subset_replay")]
+    found.append(getattr(config, "source", ""))  # recorded subsets
+    found += [getattr(config, name, "") for name in ("truth", "logged")]
     return tuple(uri for uri in found if uri)

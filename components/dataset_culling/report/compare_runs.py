@@ -143,14 +143,6 @@ def _shown(key: str, show: Callable[[float], str]) -> Cell:
     return lambda summary: show(value) if (value := number(summary, key)) is not None else ""
 
 
-def _text(key: str) -> Cell:
-    return lambda summary: str(summary.get(key, ""))
-
-
-def _points(key: str) -> Cell:
-    return lambda summary: words.points_and_interval(summary, key)
-
-
 def _of(chosen: str, full: str, form: str) -> Cell:
     def cell(summary: Mapping[str, Any]) -> str:
         part, whole = number(summary, chosen), number(summary, full)
@@ -159,65 +151,49 @@ def _of(chosen: str, full: str, form: str) -> Cell:
     return cell
 
 
+def _accuracy(suffix: str) -> tuple[tuple[str, Cell], ...]:
+    def points(model: str) -> Cell:
+        return lambda summary: words.points_and_interval(summary, f"map_50_{model}{suffix}")
+
+    return (
+        ("raw student", points("raw")),
+        ("trained student", points("trained")),
+        ("change", lambda summary: change(summary, suffix)),
+        ("champion until then", points("champion")),
+        ("control arm", points("control")),
+        ("teacher", points("teacher")),
+    )
+
+
 _HEADLINE: tuple[tuple[str, tuple[tuple[str, Cell], ...]], ...] = (
-    (
-        "Agreement with the teacher, mAP@50",
-        (
-            ("raw student", _points("map_50_raw")),
-            ("trained student", _points("map_50_trained")),
-            ("change", change),
-            ("champion until then", _points("map_50_champion")),
-            ("control arm", _points("map_50_control")),
-        ),
-    ),
-    (
-        "Accuracy against the truth, mAP@50",
-        (
-            ("raw student", _points("map_50_raw_truth")),
-            ("trained student", _points("map_50_trained_truth")),
-            ("change", lambda summary: change(summary, "_truth")),
-            ("champion until then", _points("map_50_champion_truth")),
-            ("control arm", _points("map_50_control_truth")),
-            ("teacher", _points("map_50_teacher_truth")),
-        ),
-    ),
-    (
-        "Frames",
-        (
-            ("to learn from", _shown("frames_pool", words.count)),
-            ("kept by confidence", _shown("frames_kept_confidence", words.count)),
-            ("labelled", _shown("frames_labeled", words.count)),
-            ("kept by precision, trained on", _shown("frames_kept", words.count)),
-            ("held out, measured on", _shown("frames_heldout", words.count)),
-        ),
-    ),
-    (
-        "Cost",
-        (
-            ("culling, labelling, training", _shown("culled_training_seconds", words.duration)),
-            ("training on everything, projected", _shown("projected_full_training_seconds", words.duration)),
-            ("projected over spent", _shown("projected_full_training_ratio", words.times)),
-            ("all stages", _shown("pipeline_seconds", words.duration)),
-            ("of them on a GPU", _shown("gpu_seconds", lambda seconds: words.duration(seconds) if seconds else "")),
-            ("memory, largest process", _shown("peak_rss_mib", words.mib)),
-        ),
-    ),
-    (
-        "Input size",
-        (
-            ("short side, px", _of("side_px", "full_side_px", ".0f")),
-            ("GFLOPs per image", _of("gflops_chosen", "gflops_full", ".3g")),
-        ),
-    ),
-    (
-        "Camera and models",
-        (
-            ("camera", _text("camera")),
-            ("student", _text("student")),
-            ("teacher", _text("teacher")),
-            ("classes", lambda summary: ", ".join(summary.get("classes", ()))),
-            ("footage from, UTC", lambda summary: str(summary.get("footage_start_utc", ""))[:16].replace("T", " ")),
-        ),
-    ),
+    ("Agreement with the teacher, mAP@50", _accuracy("")),
+    ("Accuracy against the truth, mAP@50", _accuracy("_truth")),
+    ("Frames", (
+        ("to learn from", _shown("frames_pool", words.count)),
+        ("kept by confidence", _shown("frames_kept_confidence", words.count)),
+        ("labelled", _shown("frames_labeled", words.count)),
+        ("kept by precision, trained on", _shown("frames_kept", words.count)),
+        ("held out, measured on", _shown("frames_heldout", words.count)),
+    )),
+    ("Cost", (
+        ("culling, labelling, training", _shown("culled_training_seconds", words.duration)),
+        ("training on everything, projected", _shown("projected_full_training_seconds", words.duration)),
+        ("projected over spent", _shown("projected_full_training_ratio", words.times)),
+        ("all stages", _shown("pipeline_seconds", words.duration)),
+        ("of them on a GPU", _shown("gpu_seconds", lambda seconds: words.duration(seconds) if seconds else "")),
+        ("memory, largest process", _shown("peak_rss_mib", words.mib)),
+    )),
+    ("Input size", (
+        ("short side, px", _of("side_px", "full_side_px", ".0f")),
+        ("GFLOPs per image", _of("gflops_chosen", "gflops_full", ".3g")),
+    )),
+    ("Camera and models", (
+        ("camera", lambda summary: str(summary.get("camera", ""))),
+        ("student", lambda summary: str(summary.get("student", ""))),
+        ("teacher", lambda summary: str(summary.get("teacher", ""))),
+        ("classes", lambda summary: ", ".join(summary.get("classes", ()))),
+        ("footage from, UTC", lambda summary: str(summary.get("footage_start_utc", ""))[:16].replace("T", " ")),
+    )),
     ("Decision", (("promoted", promoted),)),
-)
+)  # fmt: skip
+"""(group, its rows) of the table of figures."""

@@ -69,9 +69,9 @@ class BarDisplay:
 class PlainDisplay:
     """A line at the end of each stage, and every PLAIN_EVERY_S while it runs."""
 
-    def __init__(self, *, verbose: bool = False) -> None:
+    def __init__(self, label: str = "", *, verbose: bool = False) -> None:
         self._verbose = verbose
-        self._label, self._printed, self._total = "", 0.0, 0
+        self._label, self._printed, self._total = label, time.monotonic(), 0
 
     def begin(self, position: int, total: int, display_name: str) -> None:
         """See `Display`."""
@@ -82,38 +82,27 @@ class PlainDisplay:
         self._total = total
         if time.monotonic() - self._printed >= PLAIN_EVERY_S:
             self._printed = time.monotonic()
-            _print_line(self._label, done, total)
+            self._print(done / total if total else 0.0, f"{done:,}/{total:,}")
 
     def end(self, timing: Timing | None, *, skipped: bool) -> None:
         """See `Display`."""
-        count = f" {self._total:,}/{self._total:,}" if self._total else ""
-        print(f"{self._label:32} {_bar(1, 1)}{count} {_outcome(timing, skipped)}", file=sys.stderr, flush=True)
+        count = f"{self._total:,}/{self._total:,} " if self._total else ""
+        self._print(1.0, count + _outcome(timing, skipped))
         for line in _notes(timing) if self._verbose else ():
             print(line, file=sys.stderr, flush=True)
 
-
-class QuietDisplay:
-    """A display without output."""
-
-    def begin(self, position: int, total: int, display_name: str) -> None:
-        """See `Display`."""
-
-    def progress(self, done: int, total: int) -> None:
-        """See `Display`."""
-
-    def end(self, timing: Timing | None, *, skipped: bool) -> None:
-        """See `Display`."""
+    def _print(self, share: float, text: str) -> None:
+        bar = ("#" * round(20 * share)).ljust(20, ".")
+        print(f"{self._label:32} [{bar}] {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def make_display(*, quiet: bool, verbose: bool = False) -> Iterator[Display]:
     """Choose the display for standard error; a verbose one adds the stages' counts and notes."""
     console = Console(stderr=True)
-    if quiet:
-        yield QuietDisplay()
-    elif console.is_terminal:
-        with Progress(*_columns(), TextColumn("{task.fields[note]}"), console=console) as bars:
-            yield BarDisplay(bars, verbose=verbose)
+    if quiet or console.is_terminal:
+        with Progress(*_columns(), TextColumn("{task.fields[note]}"), console=console, disable=quiet) as bars:
+            yield BarDisplay(bars, verbose=verbose and not quiet)
     else:
         yield PlainDisplay(verbose=verbose)
 
@@ -122,22 +111,12 @@ def make_display(*, quiet: bool, verbose: bool = False) -> Iterator[Display]:
 def show_progress(label: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """Show the progress of one piece of work: a bar in a terminal, elsewhere a line every PLAIN_EVERY_S."""
     console = Console(stderr=True)
-    if quiet:
-        yield lambda done, total: None
-    elif console.is_terminal:
-        with Progress(*_columns(), console=console) as bars:
+    if quiet or console.is_terminal:
+        with Progress(*_columns(), console=console, disable=quiet) as bars:
             bar = bars.add_task(label, total=None)
             yield lambda done, total: bars.update(bar, completed=done, total=total)
     else:
-        printed = time.monotonic()
-
-        def report(done: int, total: int) -> None:
-            nonlocal printed
-            if time.monotonic() - printed >= PLAIN_EVERY_S:
-                printed = time.monotonic()
-                _print_line(label, done, total)
-
-        yield report
+        yield PlainDisplay(label).progress
 
 
 def _columns() -> list[ProgressColumn]:
@@ -155,12 +134,3 @@ def _notes(timing: Timing | None) -> list[str]:
         return []
     counts = ", ".join(f"{name.replace('_', ' ')} {num:,}" for name, num in timing.counts.items())
     return [f"       {line}" for line in ([counts] if counts else []) + list(timing.notes)]
-
-
-def _print_line(label: str, done: int, total: int) -> None:
-    print(f"{label:32} {_bar(done, total)} {done:,}/{total:,}", file=sys.stderr, flush=True)
-
-
-def _bar(done: int, total: int, width: int = 20) -> str:
-    filled = round(width * done / total) if total else 0
-    return "[" + "#" * filled + "." * (width - filled) + "]"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dataset_culling.evaluation.trust import agreement
+from dataset_culling.labeling.self_consistency import agreement
 from dataset_culling.types import BoolArray, Detections, FloatArray, IntArray
 
 Float64Array = npt.NDArray[np.float64]

@@ -230,7 +230,7 @@ def _serve_bundle(folder: Path, spec: BundleSpec, device: str, sizes: Sequence[S
 
 def _serve_model(model: TrainedModel, device: str, sizes: Sequence[Size], num_frames: int) -> Served:
     from dataset_culling.detectors.accelerated import AcceleratedDetector
-    from dataset_culling.stages.detecting import wants_openvino
+    from dataset_culling.inference.detect import wants_openvino
 
     student = model.load(choose_device(device))
     detector: Detector = student

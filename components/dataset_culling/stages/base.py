@@ -1,4 +1,4 @@
-"""What every stage is given and gives back."""
+"""Inputs and outputs of every stage."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ def _no_progress(done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StageContext:
-    """Where a stage runs and whom it tells how far it is."""
+    """Device and progress callback of a stage."""
 
     stage: str
     device: str = "cpu"  # "cpu", "cuda" or "cuda:0"
     progress: Callable[[int, int], None] = _no_progress  # (done, total) in the stage's own units
 
     def origin(self, config: StageConfig, inputs: Inputs) -> Origin:
-        """The origin to write into this stage's artifacts."""
+        """Return the origin to write into this stage's artifacts."""
         return Origin(self.stage, config.model_dump(mode="json"), {name: digest(path) for name, path in inputs.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """What a stage did, for people and for timing.json; never part of an artifact's digest."""
+    """Counts and notes of a stage, for its log and timing.json; never part of an artifact's digest."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, float] = field(default_factory=dict)  # seconds_per_frame and the like, units in the names
-    notes: tuple[str, ...] = ()  # one line each, for the person who reads the log
+    notes: tuple[str, ...] = ()  # one line each, for the log
 
 
 RunStage = Callable[[Any, Inputs, Outputs, StageContext], StageReport]

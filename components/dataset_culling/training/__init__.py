@@ -1,1 +1,1 @@
-"""How a student learns from labelled frames. No file is read or written here."""
+"""Training of students on labelled frames, and the techniques that plug into it."""

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dataset_culling.detectors.torch_base import Target
+from dataset_culling.training.data import Prepared
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.samples import Prepared
 
 FILL = 114
 """Grey around a shrunken image: YOLOX's, and near ImageNet's mean, which is what R-CNNs see as zero."""

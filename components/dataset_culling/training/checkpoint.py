@@ -1,7 +1,6 @@
 """A training's whole state as bytes: safetensors with the plain facts as JSON in its header. No file is touched here.
 
-Names of tensors: model.KEY, average.KEY, best.KEY, adapters.KEY, optimizer.PARAMETER.KEY, and rng.cpu, rng.cuda, order,
-selector.history.
+Tensors are named PART.KEY, such as model.KEY, optimizer.NUMBER.KEY or technique.NAME.KEY (see `training.saver`).
 """
 
 from __future__ import annotations
@@ -11,20 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from dataset_culling.errors import CullingError
 
-VERSION = 2
+VERSION = 3
 """Raised with whatever a training writes and goes on from; one of another version starts over."""
 _FACTS = "training"
 
 
 class Checkpoints(Protocol):
-    """Where a training's state is kept, one at a time, and what an earlier process has left there."""
+    """A store that holds one state of a training, which a later process resumes."""
 
     every_s: float
     """Least seconds between two checkpoints inside an epoch; 0: after every step."""
@@ -34,14 +32,14 @@ class Checkpoints(Protocol):
         """The place, for people."""
 
     def read(self) -> bytes | None:
-        """The last state, whole; None where there is none."""
+        """Return the last state, whole; None if the store is empty."""
 
     def write(self, data: bytes) -> None:
         """Put this state in the place of the last one, whole or not at all."""
 
 
 class UnusableCheckpoint(CullingError):
-    """What was kept is damaged or of another training; the loop starts over then."""
+    """A checkpoint is corrupt or of another training; the loop starts over then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def pack(snapshot: Snapshot) -> bytes:
 
 
 def unpack(data: bytes, *, where: str) -> Snapshot:
-    """What `pack` made.
+    """Unpack the bytes of `pack`.
 
     Raises:
         UnusableCheckpoint: If the bytes are something else, cut off, or of another version.
@@ -74,28 +72,6 @@ def unpack(data: bytes, *, where: str) -> Snapshot:
     if facts.pop("version", None) != VERSION:
         raise UnusableCheckpoint(f"{where}: expected a checkpoint of version {VERSION}, found another.")
     return Snapshot(tensors, facts)
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state by parameter number and key, 'optimizer.7.exp_avg'; its settings come from the recipe."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"optimizer.{number}.{key}": value
-        for number, values in state.items()
-        for key, value in values.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put `optimizer_tensors` back into an optimiser of the same parameters."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        if part == "optimizer":
-            number, _, key = rest.partition(".")
-            state.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def named(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Which parts of a network learn: early layers can be kept as they are, batch norm can keep its statistics."""
+"""Frozen parts of a network: early layers, and the statistics of batch norms."""
 
 from __future__ import annotations
 

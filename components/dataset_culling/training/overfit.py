@@ -1,4 +1,4 @@
-"""The overfit check: a detector that cannot learn eight pictures by heart has a broken loss, label map or box format.
+"""The overfit check: a detector that cannot overfit eight pictures has a broken loss, label map or box format.
 
 It goes the way of the stages: a head for other classes, the loop with a recipe, predictions in px of the original,
 COCO's figures. So whatever is broken on that way shows here, in seconds and without a data set.
@@ -16,9 +16,9 @@ import numpy as np
 
 from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.evaluation.coco import evaluate
-from dataset_culling.training.loop import predictions_of, train, truth_of
+from dataset_culling.training.data import Sample, ground_truth, predictions_of
+from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.samples import Sample
 from dataset_culling.types import ClassMap
 
 PASSING_MAP_50 = 0.95
@@ -38,14 +38,14 @@ ROUND = Recipe(
     ema_decay=0.0,
     batch_norm="train",
 )
-"""The first round of learning by heart: nothing that makes it harder. It also gives batch norms their statistics, which
+"""The first round, without anything that makes overfitting harder. It also gives batch norms their statistics, which
 random weights lack; in later rounds they are frozen, so that what learns is what predicts. Statistics of batches of
 four, averaged slowly as in SSDlite and YOLOX, would hide for hundreds of steps what has been learnt."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverfitResult:
-    """How well the eight frames were learnt."""
+    """Result of the check."""
 
     map_50: float  # 0..1
     steps: int
@@ -53,7 +53,7 @@ class OverfitResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the bar was reached."""
+        """True if the bar was reached."""
         return self.map_50 > PASSING_MAP_50
 
 
@@ -103,7 +103,7 @@ def overfit(
     recipe: Recipe = ROUND,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> OverfitResult:
-    """Let a copy of a detector learn eight drawn frames by heart, and evaluate it on them.
+    """Overfit a copy of a detector on eight drawn frames, and evaluate it on them.
 
     Args:
         detector: With at least two classes; it is not changed.
@@ -122,7 +122,7 @@ def overfit(
     # The camera's classes in the other order than the detector's, so that a label map that is skipped cannot pass.
     names = detector.class_names
     student = detector.specialise(ClassMap({CLASSES[0]: (names[1],), CLASSES[1]: (names[0],)}))
-    truth = truth_of(frames, student.class_names)
+    truth = ground_truth(frames, student.class_names)
     steps_a_round = recipe.epochs * -(-NUM_FRAMES // recipe.batch_size)
     started_s, steps, map_50 = time.monotonic(), 0, 0.0
     for number in range(rounds):
@@ -135,7 +135,7 @@ def overfit(
             progress=lambda step, _, done=done: progress(done + step, rounds * steps_a_round),  # type: ignore[misc]
         )
         steps += record.steps
-        found = predictions_of(student, frames, truth, side_px=side_px)
+        found = predictions_of(student, frames, student.class_names, side_px=side_px)
         map_50 = evaluate(found, truth).map_50
         if map_50 > PASSING_MAP_50:
             break

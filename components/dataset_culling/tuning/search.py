@@ -32,16 +32,17 @@ from dataset_culling.engine.fingerprint import fingerprint
 from dataset_culling.engine.finished import TRAINING, check_classes, config_of, inputs_of
 from dataset_culling.errors import ConfigError, CullingError, InputError, WeightsError
 from dataset_culling.evaluation.coco import evaluate
+from dataset_culling.inference.detect import ScanLog, local_file, scan
 from dataset_culling.pipeline.graph import external_inputs
-from dataset_culling.stages.detecting import ScanLog, local_file, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.evaluate_student.stage import read_truth
-from dataset_culling.stages.teaching import teach_student
 from dataset_culling.stages.train_student.config import TrainStudentConfig
 from dataset_culling.stages.train_student.stage import Material, read_material
 from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.storage.atomic import check_writable
+from dataset_culling.training.fit import fit_student
 from dataset_culling.training.loop import TrainingDiverged
+from dataset_culling.training.subset_files import source_of
 from dataset_culling.tuning.candidates import Candidate
 from dataset_culling.tuning.results import JSON, Facts, Results, Row, StudentsConfig, read_rows
 from dataset_culling.types import ClassMap, Detections, ImageArray, parse_classes
@@ -128,12 +129,11 @@ def read_ground(run: Path, training: TrainStudentConfig, config: StudentsConfig,
     if config.engine == "openvino" and device != "cpu":
         raise ConfigError(f"--engine openvino: expected --device cpu, which it runs on, found {device}. Pass that.")
     notes: list[str] = []
-    if training.recipe.subset_replay:  # for as many epochs as that training had, and for one student
-        notes.append("recipe.subset_replay is left out: every candidate looks at all frames in every epoch")
+    if source_of(training.recipe):  # for as many epochs as that training had, and for one student
+        notes.append("recipe.techniques.recorded_subsets is left out: every candidate trains on all frames")
     # So few epochs need no early stop, and all train on all.
     recipe = training.recipe.replace(subset_replay="", epochs=config.epochs, seed=config.seed, early_stop_share=0.0)
-    # One process: several would share this machine's cores, or its GPUs, with what is measured.
-    training = training.replace(recipe=recipe, processes=1, start="base", checkpoints="")
+    training = training.replace(recipe=recipe, start="base", checkpoints="")
     inputs = inputs_of(run, TRAINING)
     heldout_inputs = inputs_of(run, "evaluate-student")
     settings = {**config_of(run, "evaluate-student", "metrics"), "classes": list(training.classes)}
@@ -228,7 +228,7 @@ def try_candidate(candidate: Candidate, ground: Ground, *, key: str, quiet: bool
     side_px, heldout, evaluation = ground.material.side_px, ground.heldout, ground.evaluation
     learning = ground.training.replace(student=candidate.ref)
     with _bar(f"{candidate.name}: training", quiet) as progress:
-        taught = teach_student(
+        taught = fit_student(
             learning, ground.material.samples, side_px=side_px, device=ground.device, progress=progress
         )
     student = taught.student

@@ -92,7 +92,7 @@ def test_compare__mistakes_are_one_line(two_nights: list[Path], tmp_path: Path):
         compared(*two_nights)
     (two_nights[1] / "summary.json").write_text("{}")
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"Choose another --out"):
+    with pytest.raises(OutputError, match=r"page\.html: .* Choose another --out"):
         compared(*two_nights, "--out", tmp_path / "file" / "page.html")
 
 

@@ -14,7 +14,8 @@ from dataset_culling.detectors.torch_base import Target
 from dataset_culling.detectors.yolox import YoloxDetector, build_yolox_nano, convolutions_in_order, onnx_state
 from dataset_culling.detectors.yolox_network import STRIDES, YOLOX, BaseConv, decode
 from dataset_culling.errors import WeightsError
-from dataset_culling.training.loop import Sample, train
+from dataset_culling.training.data import Sample
+from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
 from dataset_culling.types import ImageDetections, parse_classes
 

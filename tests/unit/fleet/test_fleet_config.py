@@ -76,8 +76,10 @@ def test_read_fleet__settings_become_the_pipelines_parameters(tmp_path):
         (("hour: 2\n", "hour: 25\n"), "line 4: camera 'entrance': 'hour': wanted an hour"),
         (("Europe/Berlin", "Europe/Berlln"), "line 3: camera 'entrance': 'time_zone': .* Did you mean 'Europe/Berlin'"),
         (("name: yard", "name: entrance"), "line 8: .*the name is taken by the camera of line 6"),
-        (("source: s3://footage/yard/", "sauce: s3://x/"), "line 8: .*'sauce' is an unknown key. "
-         "Did you mean 'source'"),
+        (
+            ("source: s3://footage/yard/", "sauce: s3://x/"),
+            "line 8: .*'sauce' is an unknown key. Did you mean 'source'",
+        ),
         (("s3://footage/entrance/", "5"), "line 7: camera 'entrance': 'source': wanted"),
         (("s3://footage/entrance/", "/data/entrance"), "line 7: camera 'entrance': 'source': wanted s3://"),
         (("s3://footage/entrance/", "s3://a/\n    preset: tinny"), "line 8: .*Did you mean 'tiny'"),

@@ -11,7 +11,7 @@ from dataset_culling.artifacts.header import Origin
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.errors import ExportLosesAccuracy
-from dataset_culling.stages.detecting import ScanLog
+from dataset_culling.inference.detect import ScanLog
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stages.evaluate_student.stage import _exported
 

@@ -17,11 +17,11 @@ from dataset_culling.artifacts.labels import FILE, read_box_trust, read_frame_tr
 from dataset_culling.artifacts.selection import write_selection
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError, InputError
-from dataset_culling.evaluation.tracks import SOURCES
+from dataset_culling.labeling.label import student_boxes
+from dataset_culling.labeling.tracks import SOURCES
 from dataset_culling.stages.base import StageContext, StageReport
 from dataset_culling.stages.label_frames.config import LabelFramesConfig
 from dataset_culling.stages.label_frames.stage import run
-from dataset_culling.stages.teaching import student_boxes
 from dataset_culling.types import Detections, ImageDetections, Selection
 
 TIMES_S = [40.0, 41.0, 42.0, 60.0, 61.0, 90.0]
@@ -159,7 +159,7 @@ def test_run__thresholds_per_class(frames: Path, tmp_path: Path):
 
 def test_run__a_threshold_of_no_class_is_one_line(frames: Path, tmp_path: Path):
     for key in ("min_score_by_class", "min_trust_by_class"):
-        with pytest.raises(ConfigError, match=f"{key}: there is no class 'cat'.* classes are {', '.join(CLASSES)}"):
+        with pytest.raises(ConfigError, match=f"{key}: unknown class 'cat'.* classes are {', '.join(CLASSES)}"):
             label(frames, tmp_path / "labels", **{key: {"cat": 0.9}})
 
 

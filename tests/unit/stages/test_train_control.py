@@ -66,9 +66,10 @@ def test_run__a_replayed_record_is_as_many_batches_by_lot(inputs: dict[str, Path
     recipe = {"epochs": 5, "batch_size": 1, "subset_replay": str(record), "subset_share": 0.1, "subset_warm": 0.2}
     report = control(inputs, tmp_path / "out", control_arm=True, train_student={"recipe": recipe})
     assert report.counts["steps"] == 3 + 4 * 2  # the recipe's warm epoch, then two of three batches
-    assert "it looked at 0.5 of its batches by lot, drawn anew every 2 epochs" in report.notes[0]
+    assert "it trained on 0.5 of its batches at random, drawn anew every 2 epochs" in report.notes[0]
     record.write_text(record.read_text().replace('"share": 0.5', '"share": 7'))
-    with pytest.raises(ConfigError, match=r"subset\.jsonl: 'subset_share': wanted less than or equal to 1, found 7"):
+    wrong = r"subset\.jsonl: 'techniques\.random_pb\.share': wanted less than or equal to 1, found 7"
+    with pytest.raises(ConfigError, match=wrong):
         control(inputs, tmp_path / "no", control_arm=True, train_student={"recipe": recipe})
 
 

@@ -8,8 +8,8 @@ import torch
 
 from dataset_culling.detectors.torch_base import Target
 from dataset_culling.training.augment import FILL, augment, rescale
+from dataset_culling.training.data import Prepared
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.samples import Prepared
 
 
 def picture(box: tuple[int, int, int, int] = (4, 2, 12, 6), size: tuple[int, int] = (10, 20)) -> tuple:

@@ -27,7 +27,7 @@ class Kept:
 
     def write(self, data: bytes) -> None:
         self.data = data
-        self.written.append(unpack(data, where="memory").facts["step"])
+        self.written.append(unpack(data, where="memory").facts["progress"]["step"])
 
 
 class Stopped(Exception):
@@ -164,7 +164,7 @@ def test_train__nan_keeps_the_last_good_checkpoint():
     with pytest.raises(TrainingDiverged, match=r"nan at step 4 of 9 \(epoch 2, images frame \d.*kept: memory\."):
         train(detector, Squares(5), FIVE, checkpoints=kept, progress=poison)
     good = unpack(kept.data, where="memory")
-    assert good.facts["step"] == 3
+    assert good.facts["progress"]["step"] == 3
     assert all(bool(value.isfinite().all()) for value in good.tensors.values())
 
 
@@ -197,5 +197,5 @@ def test_unpack__another_version_is_refused(monkeypatch):
     monkeypatch.setattr("dataset_culling.training.checkpoint.VERSION", 1)  # had no times of epochs
     data = pack(Snapshot({}, {}))
     monkeypatch.undo()
-    with pytest.raises(UnusableCheckpoint, match="here: expected a checkpoint of version 2"):
+    with pytest.raises(UnusableCheckpoint, match="here: expected a checkpoint of version 3"):
         unpack(data, where="here")

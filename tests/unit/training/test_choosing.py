@@ -10,14 +10,14 @@ import torch
 
 from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError, InputError
-from dataset_culling.training.choosing import batch_gradients
-from dataset_culling.training.expand import contract, expand
+from dataset_culling.training.data import Loader
 from dataset_culling.training.freezing import set_training_mode
 from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.samples import Loader
+from dataset_culling.training.techniques.expand_nets.factors import contract, expand
+from dataset_culling.training.techniques.gradmatch.technique import batch_gradients
 from dataset_culling.types import Subset
-from squares import Squares, student, weights
+from squares import Squares, student, training_of, weights
 
 EIGHT = Recipe(
     epochs=4, batch_size=2, subset="random-pb", subset_share=0.5, subset_every=2, subset_warm=0.25, scale_jitter=0.5
@@ -75,7 +75,7 @@ def test_train__replaying_its_own_record_gives_the_same_weights_bit_for_bit(meth
     chosen, replayed = student(), student()
     recipe = EIGHT.replace(subset=method)
     record = train(chosen, Squares(8), recipe)
-    assert record.choosing_s > 0
+    assert record.figures["choosing_s"] > 0
     again = train(replayed, Squares(8), recipe.replace(subset="none", subset_replay="r.jsonl"), recorded=record.subsets)
     assert torch.equal(weights(replayed), weights(chosen))
     assert again.subsets == record.subsets
@@ -112,7 +112,7 @@ def test_train__a_batchs_step_is_as_long_as_its_weight_says(clip_norm, long):
 
 def test_train__warm_epochs_that_are_all_are_noted():
     (note,) = train(student(), Squares(2), EIGHT.replace(epochs=2, subset_warm=0.8)).notes
-    assert note.startswith("no subset: subset_warm 0.8 of 2 epochs is all of them")
+    assert note.startswith("no subset: warm 0.8 of 2 epochs is all of them")
 
 
 def test_train__frames_that_are_not_there_any_more_are_left_out_with_a_note():
@@ -137,7 +137,7 @@ def test_train__a_replay_with_nothing_in_common_is_refused():
 
 
 def test_recipe__a_replay_goes_without_a_method():
-    with pytest.raises(ConfigError, match="subset_replay goes with subset none, found gradmatch"):
+    with pytest.raises(ConfigError, match="gradmatch and recorded_subsets both choose an epoch's batches"):
         parse_config(Recipe, {"subset": "gradmatch", "subset_replay": "r.jsonl"}, where="test")
 
 
@@ -156,8 +156,9 @@ def test_last_layers__of_an_rcnn_are_its_four_predictors():
 
 def test_batch_gradients__are_those_that_training_would_take():
     detector = student()
-    loader = Loader(detector, Squares(4), 0)
-    found = batch_gradients(detector, loader, [[0, 1], [2, 3]], seed=3)
+    training = training_of(detector, Squares(4), Recipe(seed=3))
+    loader = training.loader
+    found = batch_gradients(training, [[0, 1], [2, 3]])
     batch, targets = torch.stack([loader[row].image for row in (2, 3)]), [loader[row].target for row in (2, 3)]
     layers = detector.last_layers(batch, targets)
     torch.manual_seed(3)
@@ -171,15 +172,15 @@ def test_batch_gradients__are_those_that_training_would_take():
 
 def test_batch_gradients__of_expanded_kernels_are_those_of_the_kernels():
     detector = student()
-    loader = Loader(detector, Squares(2), 0)
-    plain = batch_gradients(detector, loader, [[0, 1]], seed=0)
+    training = training_of(detector, Squares(2), Recipe())
+    plain = batch_gradients(training, [[0, 1]])
     expand(detector.module, 2)
-    np.testing.assert_allclose(batch_gradients(detector, loader, [[0, 1]], seed=0), plain, atol=1e-4, rtol=1e-3)
+    np.testing.assert_allclose(batch_gradients(training, [[0, 1]]), plain, atol=1e-4, rtol=1e-3)
     contract(detector.module)
 
 
 def test_batch_gradients__load_an_image_that_is_not_kept_once_and_the_fullest_batch_twice(monkeypatch):
-    monkeypatch.setattr("dataset_culling.training.samples.CACHE_BYTES", 0)
+    monkeypatch.setattr("dataset_culling.training.data.CACHE_BYTES", 0)
     loaded = []
 
     class Seen(Squares):
@@ -188,15 +189,15 @@ def test_batch_gradients__load_an_image_that_is_not_kept_once_and_the_fullest_ba
             return super().__getitem__(row)
 
     detector = student()
-    loader = Loader(detector, Seen(4), 0)
-    batches = loader.batches(np.arange(4), 2)
+    training = training_of(detector, Seen(4), Recipe())
+    batches = training.loader.batches(np.arange(4), 2)
     loaded.clear()
-    batch_gradients(detector, loader, batches, seed=0)
+    batch_gradients(training, batches)
     assert sorted(loaded) == [0, 0, 1, 1, 2, 3]
 
 
 def test_batch_gradients__draw_from_generators_of_their_own():
     detector = student()
     before = torch.random.get_rng_state()
-    batch_gradients(detector, Loader(detector, Squares(1), 0), [[0]], seed=3)
+    batch_gradients(training_of(detector, Squares(1), Recipe(seed=3)), [[0]])
     assert torch.equal(torch.random.get_rng_state(), before)

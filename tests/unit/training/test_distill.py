@@ -10,9 +10,9 @@ import torch
 from dataset_culling.detectors.embedded import build_spec
 from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
 from dataset_culling.errors import ConfigError
-from dataset_culling.training.distill import FeatureDistillation, map_distance
 from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.techniques.distillation.feature_maps import FeatureDistillation, map_distance
 from squares import SPEC, Squares, student, weights
 
 WIDE = dataclasses.replace(SPEC, channels=(6, 10, 12, 16, 20), pyramid=24)
@@ -71,5 +71,5 @@ def test_feature_distillation__teaches_the_student_and_never_the_teacher():
 
 
 def test_train__distillation_without_a_torch_teacher_is_refused():
-    with pytest.raises(ConfigError, match=r"recipe\.distillation: expected a teacher with feature maps"):
+    with pytest.raises(ConfigError, match=r"recipe\.techniques\.distillation: this needs a teacher with feature maps"):
         train(student(), Squares(), Recipe(epochs=1, distillation=1.0))

@@ -9,9 +9,16 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import cached
 
-from dataset_culling.training.expand import contract, expand, expanded, factors, product, widths_of_3x3
 from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.techniques.expand_nets.factors import (
+    contract,
+    expand,
+    expanded,
+    factors,
+    product,
+    widths_of_3x3,
+)
 from layer_by_layer import layer_by_layer
 from squares import Squares, student, weights
 

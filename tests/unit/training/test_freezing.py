@@ -9,8 +9,8 @@ from dataset_culling.detectors.compact import LowRank
 from dataset_culling.errors import ConfigError
 from dataset_culling.training.freezing import early_layers
 from dataset_culling.training.loop import train
-from dataset_culling.training.low_rank import factorise
 from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.techniques.low_rank.ranks import factorise
 from squares import Squares, student
 
 

@@ -12,9 +12,9 @@ from dataset_culling.detectors.torch_base import Target
 from dataset_culling.detectors.torchvision_rcnn import RCNNDetector
 from dataset_culling.errors import ConfigError
 from dataset_culling.training.augment import augment
+from dataset_culling.training.data import Loader, Prepared
 from dataset_culling.training.loop import TrainingDiverged, train
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.samples import Loader, Prepared
 from squares import Squares, student, weights
 
 
@@ -101,7 +101,7 @@ def test_train__early_stop_keeps_the_best_epoch(monkeypatch):
         states.append(weights(detector))
         return SimpleNamespace(map_50_95=next(scores))
 
-    monkeypatch.setattr("dataset_culling.training.loop.evaluate", graded)  # mAP after each epoch, by decree
+    monkeypatch.setattr("dataset_culling.training.early_stop.evaluate", graded)  # mAP after each epoch, by decree
     detector = student()
     recipe = Recipe(epochs=5, batch_size=2, early_stop_patience=2)
     record = train(detector, Squares(), recipe, watched=Squares(2))

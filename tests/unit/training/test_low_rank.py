@@ -11,11 +11,12 @@ from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.compact import LowRank
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.errors import ConfigError
-from dataset_culling.training.loop import predictions_of, train
-from dataset_culling.training.low_rank import compressible, factorise, rank_of, shrink_ranks
-from dataset_culling.training.prune import remove, silence
+from dataset_culling.training.data import predictions_of
+from dataset_culling.training.loop import train
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.wiring import wiring_of
+from dataset_culling.training.techniques.low_rank.ranks import compressible, factorise, rank_of, shrink_ranks
+from dataset_culling.training.techniques.pruning.neurons import remove, silence
+from dataset_culling.training.techniques.pruning.wiring import wiring_of
 from squares import Squares, student
 
 FC7 = "roi_heads.box_head.fc7"
@@ -110,7 +111,7 @@ def test_train__early_stop_judges_the_factorised_student(monkeypatch):
         judged.append(detector.layers())
         return predictions_of(detector, *given, **named)
 
-    monkeypatch.setattr("dataset_culling.training.loop.predictions_of", predict)
+    monkeypatch.setattr("dataset_culling.training.early_stop.predictions_of", predict)
     detector = student()
     recipe = Recipe(epochs=1, batch_size=2, low_rank=20.0, low_rank_energy=0.5)
     train(detector, Squares(2), recipe, watched=Squares(2))

@@ -12,9 +12,16 @@ from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.errors import ConfigError
 from dataset_culling.training.loop import train
-from dataset_culling.training.prune import dead, parameters_without, remove, shrink, silence, weakest
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.wiring import Wiring, walk, wiring_of
+from dataset_culling.training.techniques.pruning.neurons import (
+    dead,
+    parameters_without,
+    remove,
+    shrink,
+    silence,
+    weakest,
+)
+from dataset_culling.training.techniques.pruning.wiring import Wiring, walk, wiring_of
 from squares import Squares, student, weights
 
 
@@ -139,7 +146,7 @@ def test_train__pruned_and_equal_to_the_masked_student_of_the_same_training(monk
     masked, pruned = student(), student()
     whole = pruned.num_parameters()
     with monkeypatch.context() as patched:
-        patched.setattr("dataset_culling.training.compacting.remove", lambda *_: None)
+        patched.setattr("dataset_culling.training.techniques.pruning.technique.remove", lambda *_: None)
         train(masked, Squares(), recipe)
     record = train(pruned, Squares(), recipe)
     assert masked.num_parameters() == whole
@@ -186,11 +193,14 @@ def test_train__a_step_that_float16_leaves_out_prunes_nothing(monkeypatch):
 
 
 def test_train__prune_and_expand_together_are_refused():
-    with pytest.raises(ConfigError, match=r"recipe\.expand: expected 0 with prune"):
-        train(student(), Squares(), Recipe(epochs=1, prune=1.0).model_copy(update={"expand": 2}))  # not validated
+    both = Recipe(expand=2).techniques.model_copy(update={"pruning": Recipe(prune=1.0).techniques.of("pruning")})
+    clash = Recipe(epochs=1).model_copy(update={"techniques": both})
+    with pytest.raises(ConfigError, match=r"recipe\.techniques\.expand_nets: rate: expected 0 with pruning"):
+        train(student(), Squares(), clash)  # not validated
 
 
 @pytest.mark.parametrize("smaller", ["prune", "low_rank"])
 def test_recipe__what_is_expanded_stays_as_large(smaller):
-    with pytest.raises(ConfigError, match=r"expand expects 0 with prune or low_rank, .* found 2: set one of them to 0"):
+    said = r"expand_nets: rate: expected 0 with pruning or low_rank, .* found 2\. Set one of them to 0"
+    with pytest.raises(ConfigError, match=said):
         Recipe().replace(expand=2, **{smaller: 1.0})

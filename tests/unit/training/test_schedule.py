@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dataset_culling.training.recipe import PAPER, Recipe
-from dataset_culling.training.schedule import rate
+from dataset_culling.training.schedule import schedule_share, warmup_share
+from dataset_culling.training.techniques.table import hook_class
+from squares import Squares, student, training_of
 
-CYCLE = Recipe(schedule="cyclical", cycle_epochs=4, cycle_floor=0.25, warmup_steps=0)
+CYCLE = Recipe(techniques={"cyclical": {"enabled": True, "cycle_epochs": 4, "floor": 0.25}}, warmup_steps=0)
 """Ten steps an epoch: up in 20 steps, down in 20."""
 
 
@@ -30,4 +32,8 @@ CYCLE = Recipe(schedule="cyclical", cycle_epochs=4, cycle_floor=0.25, warmup_ste
     ],
 )
 def test_rate__worked_by_hand(recipe, step, wanted):
-    assert rate(step, 200, 10, recipe) == pytest.approx(wanted)
+    share = schedule_share(step, 200, 10, recipe)
+    if config := recipe.techniques.on().get("cyclical"):
+        cyclical = hook_class("cyclical")(config, training_of(student(), Squares(1), recipe))
+        share = cyclical.learning_rate_share(step, 10)
+    assert warmup_share(step, recipe) * share == pytest.approx(wanted)

@@ -6,15 +6,32 @@ import numpy as np
 import pytest
 import torch
 
+from dataset_culling.config import parse_config
 from dataset_culling.errors import ConfigError
+from dataset_culling.training.data import Loader
 from dataset_culling.training.loop import train
-from dataset_culling.training.recipe import Recipe, num_kept
-from dataset_culling.training.samples import Loader
-from dataset_culling.training.selective import Selector, draw, percentiles, selects, t_diff_s
-from dataset_culling.training.together import of_all
-from squares import Squares, student, weights
+from dataset_culling.training.recipe import Recipe
+from dataset_culling.training.techniques.selective_backprop.config import SelectiveBackpropConfig, num_kept
+from dataset_culling.training.techniques.selective_backprop.technique import (
+    SelectiveBackprop,
+    draw,
+    percentiles,
+    t_diff_s,
+)
+from squares import Squares, student, training_of, weights
 
-ON = Recipe(epochs=4, batch_size=4, selective_backprop=True)
+
+def on(epochs: int = 4, batch_size: int = 4, **options: object) -> Recipe:
+    """Return a recipe with Selective-Backprop."""
+    section = {"enabled": True, **options}
+    return parse_config(
+        Recipe,
+        {"epochs": epochs, "batch_size": batch_size, "techniques": {"selective_backprop": section}},
+        where="test",
+    )
+
+
+ON = on()
 
 
 def test_percentiles__worked_by_hand():
@@ -51,34 +68,34 @@ def test_num_kept__never_none():
 
 
 def test_selects__epochs_from_start_to_before_end():
-    recipe = ON.replace(epochs=30)
-    assert [epoch for epoch in range(30) if selects(recipe, epoch)] == list(range(15, 27))
-    assert not any(selects(recipe.replace(selective_backprop=False), epoch) for epoch in range(30))
+    config = SelectiveBackpropConfig(enabled=True)
+    assert [epoch for epoch in range(30) if config.selects(epoch, 30)] == list(range(15, 27))
+    assert not any(SelectiveBackpropConfig().selects(epoch, 30) for epoch in range(30))
 
 
 @pytest.mark.parametrize(("interrupt", "chosen"), [(2, [1, 3, 5]), (3, [1, 2, 4, 5]), (0, [0, 1, 2, 3, 4, 5])])
-def test_selector__every_so_many_batches_one_is_whole(interrupt, chosen):
-    selector = Selector(ON.replace(selective_interrupt=interrupt), 100)
+def test_chooses__every_so_many_batches_one_is_whole(interrupt, chosen):
+    config = SelectiveBackpropConfig(enabled=True, interrupt=interrupt)
+    selector = SelectiveBackprop(config, training_of(student(), Squares(100), ON))
     assert [batch for batch in range(6) if selector.chooses(2, batch, 4)] == chosen
     assert not any(selector.chooses(1, batch, 4) for batch in range(6))  # before the start
     assert not any(selector.chooses(2, batch, 1) for batch in range(6))  # a last batch of one
 
 
-def test_selector__remembers_an_epochs_losses_and_compares_with_them():
-    selector = Selector(ON.replace(batch_size=2), 3)
-    rng = np.random.default_rng(0)
-    selector.choose(np.array([5.0, 6.0]), rng)
+def test_choose__remembers_an_epochs_losses_and_compares_with_them():
+    selector = SelectiveBackprop(SelectiveBackpropConfig(enabled=True), training_of(student(), Squares(3), ON))
+    selector.choose(np.array([5.0, 6.0]))
     often = np.zeros(2)
     for _ in range(300):
         selector.history = np.array([7.0, 5.0, 6.0])
-        often[selector.choose(np.array([1.0, 2.0]), rng)] += 1
+        often[selector.choose(np.array([1.0, 2.0]))] += 1
     assert selector.history.tolist() == [6.0, 1.0, 2.0]
     assert often[1] / 300 == pytest.approx(0.75, abs=0.06)  # percentiles 1/6 and 3/6
 
 
 def test_selector__nothing_to_choose_is_refused():
     with pytest.raises(
-        ConfigError, match=r"recipe\.selective_backprop: .* selective_keep 0\.5 .* found batch_size 1\."
+        ConfigError, match=r"recipe\.techniques\.selective_backprop: .* keep 0\.5 .* found batch_size 1\."
     ):
         train(student(), Squares(2), ON.model_copy(update={"batch_size": 1}))  # not validated
 
@@ -86,46 +103,40 @@ def test_selector__nothing_to_choose_is_refused():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"batch_size": 1}, r"selective_backprop expects batches of which selective_keep 0\.5 .* found batch_size 1"),
-        ({"selective_keep": 0.9}, r"selective_keep 0\.9 leaves out an image, found batch_size 4"),
-        ({"selective_interrupt": 1}, r"selective_interrupt expects 0, or 2 and more, .* found 1"),
+        ({"batch_size": 1}, r"selective_backprop: expected batches of which keep 0\.5 .* found batch_size 1"),
+        ({"keep": 0.9}, r"keep 0\.9 leaves out an image, found batch_size 4"),
+        ({"interrupt": 1}, r"interrupt expects 0, or 2 and more, .* found 1"),
     ],
 )
 def test_recipe__selection_without_a_choice_is_refused(change, said):
     with pytest.raises(ConfigError, match=said):
-        ON.replace(**change)
-    assert ON.replace(selective_backprop=False, **change).batch_size  # off, as in the preset `paper`
+        on(**change)
+    assert on(**change, enabled=False).batch_size  # off, as in the preset `paper`
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"epochs": 1}, "none of the 1 epochs is between selective_start 0.5 and selective_end 0.9"),
-        ({"epochs": 2, "batch_size": 8}, "each was left whole by selective_interrupt"),  # the only batch is the 0th
+        ({"epochs": 1}, "none of the 1 epochs is between start 0.5 and end 0.9"),
+        ({"epochs": 2, "batch_size": 8}, "interrupt left each whole"),  # the only batch is the 0th
         ({"epochs": 2, "batch_size": 2}, ""),
     ],
 )
 def test_train__selection_that_came_to_nothing_is_noted(change, said):
-    notes = train(student(), Squares(4), ON.replace(**change)).notes
+    notes = train(student(), Squares(4), on(**change)).notes
     assert bool(notes) == bool(said)
     assert all(note.startswith("selective_backprop chose from no batch: ") and said in note for note in notes)
 
 
 def test_recipe__the_end_lies_behind_the_start():
-    with pytest.raises(ConfigError, match=r"selective_start must be below selective_end, found 0\.9 and 0\.5"):
-        Recipe().replace(selective_start=0.9, selective_end=0.5)
+    with pytest.raises(ConfigError, match=r"start must be below end, found 0\.9 and 0\.5"):
+        on(start=0.9, end=0.5)
 
 
 def test_t_diff_s__mean_outside_less_mean_inside():
-    assert t_diff_s(ON, [10.0, 8.0, 6.0, 5.0]) == pytest.approx(9.0 - 5.5)  # epochs 2 and 3 select
-    assert t_diff_s(ON.replace(selective_backprop=False), [1.0, 2.0]) == 0.0
-
-
-def test_of_all__values_go_to_their_places():
-    with torch.inference_mode():  # as losses are computed
-        seen, nothing = torch.tensor([3.0, 5.0]), torch.zeros(0)
-    assert of_all(seen, [2, 0], 4).tolist() == [5.0, 0.0, 3.0, 0.0]
-    assert of_all(nothing, [], 2).tolist() == [0.0, 0.0]  # a process for which no image is left
+    config = SelectiveBackpropConfig(enabled=True)
+    assert t_diff_s(config, 4, [10.0, 8.0, 6.0, 5.0]) == pytest.approx(9.0 - 5.5)  # epochs 2 and 3 select
+    assert t_diff_s(SelectiveBackpropConfig(), 2, [1.0, 2.0]) == 0.0
 
 
 def test_train__images_are_counted_and_the_batch_is_cut():
@@ -148,8 +159,7 @@ def test_train__images_are_counted_and_the_batch_is_cut():
 def test_train__until_it_starts_training_is_the_plain_one():
     chosen, whole = student(), student()
     record, plain = (
-        train(one, Squares(8), ON.replace(selective_backprop=on, selective_interrupt=0))
-        for one, on in ((chosen, True), (whole, False))
+        train(one, Squares(8), on(enabled=enabled, interrupt=0)) for one, enabled in ((chosen, True), (whole, False))
     )
     assert record.losses[:2] == plain.losses[:2]
     assert record.losses[2] != plain.losses[2]
@@ -161,7 +171,7 @@ def test_train__equal_seeds_choose_alike():
     found = []
     for _ in range(2):
         detector = student()
-        train(detector, Squares(8), ON.replace(batch_norm="train", soft_labels=0.5, selective_start=0.0))
+        train(detector, Squares(8), on(start=0.0).replace(batch_norm="train", soft_labels=0.5))
         found.append(weights(detector))
     assert torch.equal(*found)
 

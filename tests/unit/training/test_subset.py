@@ -7,7 +7,13 @@ import pytest
 from scipy import optimize
 from sklearn import linear_model
 
-from dataset_culling.training.subset import budget_of, by_lot, match_batches, matching_pursuit, nonnegative, sketch
+from dataset_culling.training.techniques.gradmatch.matching import (
+    match_batches,
+    matching_pursuit,
+    nonnegative,
+    sketch,
+)
+from dataset_culling.training.techniques.subsets import budget_of, random_rows
 
 
 def test_budget_of__is_rounded_up_and_never_nothing():
@@ -88,7 +94,7 @@ def test_nonnegative__is_scipys_from_wherever_it_starts(seed):
     np.testing.assert_allclose(nonnegative(tall.T @ tall, tall.T @ wanted, start=np.zeros(12)), theirs, atol=1e-8)
 
 
-def test_matching_pursuit__more_candidates_leave_less_error_than_as_many_by_lot():
+def test_matching_pursuit__more_candidates_leave_less_error_than_as_many_random_rows():
     random = np.random.default_rng(0)
     gradients = random.normal(size=(60, 80)) + random.normal(size=80)
     target = gradients.sum(axis=0)
@@ -97,7 +103,7 @@ def test_matching_pursuit__more_candidates_leave_less_error_than_as_many_by_lot(
         rows, weights = matching_pursuit(gradients, target, budget, regularisation=0)
         assert len(rows) == budget
         errors.append(np.linalg.norm(target - weights @ gradients[rows]))
-        drawn = by_lot(60, budget, random)
+        drawn = random_rows(60, budget, random)
         assert errors[-1] < np.linalg.norm(target - gradients[drawn].sum(axis=0) * 60 / budget)
     assert errors == sorted(errors, reverse=True)
 

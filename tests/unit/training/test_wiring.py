@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dataset_culling.detectors.base import DetectorRef
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.errors import ConfigError
-from dataset_culling.training.wiring import walk, wiring_of
+from dataset_culling.training.techniques.pruning.wiring import walk, wiring_of
 from squares import student
 
 

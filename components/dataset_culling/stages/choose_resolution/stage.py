@@ -18,6 +18,7 @@ from dataset_culling.artifacts.selection import read_selection
 from dataset_culling.detectors.table import load_trainable
 from dataset_culling.errors import InputError
 from dataset_culling.evaluation.coco import evaluate
+from dataset_culling.inference.detect import ScanLog, local_weights, scan
 from dataset_culling.resolution.scale import (
     ScaleChoice,
     choose_scale,
@@ -30,7 +31,6 @@ from dataset_culling.resolution.scale import (
 )
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
 from dataset_culling.stages.choose_resolution.config import ChooseResolutionConfig
-from dataset_culling.stages.detecting import ScanLog, local_weights, scan
 from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.strategies.base import Float64Array
 from dataset_culling.strategies.confidence_loss import ConfidenceConfig, frame_loss

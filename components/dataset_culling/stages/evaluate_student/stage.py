@@ -26,11 +26,11 @@ from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import ExportLosesAccuracy, InputError
 from dataset_culling.evaluation.coco import evaluate
 from dataset_culling.evaluation.flat_metrics import for_serving, intervals, objects, quality
+from dataset_culling.inference.detect import ScanLog, local_file, local_weights, scan
 from dataset_culling.inference.held_out import Student, detect_with, identity_map, load_student
 from dataset_culling.inference.replayed import Detect, replayed
 from dataset_culling.registry.models import open_registry
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
-from dataset_culling.stages.detecting import ScanLog, local_file, local_weights, scan
 from dataset_culling.stages.evaluate_student.config import EvaluateStudentConfig
 from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.types import ClassMap, Detections, IntArray, parse_classes

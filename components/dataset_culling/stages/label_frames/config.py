@@ -1,9 +1,9 @@
-"""Knobs of the label-frames stage."""
+"""Options of the label-frames stage."""
 
 from __future__ import annotations
 
-from dataset_culling.stages.labelling import Labelling
+from dataset_culling.labeling.config import LabelingConfig
 
 
-class LabelFramesConfig(Labelling):
-    """The teacher looks at the frames that a cull kept, or at all of them."""
+class LabelFramesConfig(LabelingConfig):
+    """Options of labeling the frames that a cull kept, or all of them."""

@@ -7,9 +7,9 @@ import numpy as np
 from dataset_culling.artifacts.detections import write_detections
 from dataset_culling.artifacts.frames import FrameReader, FrameTable
 from dataset_culling.detectors.table import load_trainable
+from dataset_culling.inference.detect import ScanLog, local_weights, scan
 from dataset_culling.inference.logged_detections import Logged, read_logged
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
-from dataset_culling.stages.detecting import ScanLog, local_weights, scan
 from dataset_culling.stages.score_frames.config import ScoreFramesConfig
 from dataset_culling.stopwatch import Stopwatch
 from dataset_culling.types import Detections, IntArray, parse_classes

@@ -1,6 +1,6 @@
-"""Control arm: a random set of the same size, from the same pool, labelled and learned from as the culled one was.
+"""Control arm: a random set of the same size from the same pool, labelled and trained on like the culled one.
 
-It is the only way to say what culling was worth on a camera: everything but the choice of frames is the same.
+It measures what culling was worth on a camera: everything but the choice of frames is the same.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from dataset_culling.artifacts.control import Control, write_control
 from dataset_culling.artifacts.frames import FrameReader
 from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
-from dataset_culling.detectors.torch_base import TorchDetector
+from dataset_culling.labeling.label import label_frames, student_boxes
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
-from dataset_culling.stages.rehearsal import start_of, with_replay
-from dataset_culling.stages.subsets import by_lot_instead
-from dataset_culling.stages.teaching import ask_teacher, student_boxes, teach_student
-from dataset_culling.stages.together import LabelledFrames
 from dataset_culling.stages.train_control.config import TrainControlConfig
-from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
 from dataset_culling.strategies.base import CullInput
 from dataset_culling.strategies.table import choose_frames
+from dataset_culling.training.fit import fit_student
+from dataset_culling.training.labeled_frames import LabelledFrames
+from dataset_culling.training.replay import start_of, with_replay
+from dataset_culling.training.subset_files import random_instead
 from dataset_culling.types import Detections, ImageDetections, IntArray
 
 
 def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: StageContext) -> StageReport:
-    """Read pool, culled set and resolution; draw as many frames; label, train, write. Nothing where not asked for."""
+    """Read pool, culled set and resolution; draw as many frames; label, train, write. Does nothing unless asked for."""
     origin = context.origin(config, inputs)
     if not config.control_arm:
         write_control(outputs["control"], origin, None, {})
@@ -33,42 +32,36 @@ def run(config: TrainControlConfig, inputs: Inputs, outputs: Outputs, context: S
     frames = FrameReader(inputs["frames"])
     side_px = read_resolution(inputs["resolution"]).side_px
     drawn = draw(frames, num=len(read_selection(inputs["selection"])), seed=config.seed)
-    taught = ask_teacher(
-        config.labelling, frames, drawn, device=context.device, progress=lambda done, total: None,
+    found = label_frames(
+        config.labelling,
+        frames,
+        drawn,
+        device=context.device,
+        progress=lambda done, total: None,
         student=student_boxes(config.labelling, inputs, frames),
-    )  # fmt: skip
-    training = config.training
-    notes: list[str] = []
-    if training.recipe.subset_replay:  # its frames are not those that the recorded subsets name
-        recipe = by_lot_instead(training.recipe)
-        training = training.replace(recipe=recipe)
-        notes.append(
-            f"the control arm has other frames than recipe.subset_replay names: it looked at "
-            f"{recipe.subset_share:g} of its batches by lot, drawn anew every {recipe.subset_every} epochs"
-        )
-    samples, num_replayed = with_replay(training, inputs, LabelledFrames(frames, taught.labels, np.arange(len(drawn))))
-    kept: list[tuple[StoredCheckpoint | None, bool]] = []
-
-    def checkpoints(student: TorchDetector) -> StoredCheckpoint | None:
-        kept.append(checkpoint_of(training, student, {**origin.inputs, "lot": str(config.seed)}))
-        return kept[-1][0]
-
+    )
+    recipe, note = random_instead(config.training.recipe)
+    training = config.training.replace(recipe=recipe)
+    samples, num_replayed = with_replay(training, inputs, LabelledFrames(frames, found.labels, np.arange(len(drawn))))
     start = start_of(training, inputs)
-    learned = teach_student(
-        training, samples,
-        side_px=side_px, device=context.device, progress=context.progress, checkpoints=checkpoints,
-        start=start.student, extra={"replayed": num_replayed, "parent": start.version},
-    )  # fmt: skip
-    num_boxes = int((~taught.labels.ignore).sum())
-    control = Control(learned.card, tuple(drawn.tolist()), num_boxes)
-    write_control(outputs["control"], origin, control, learned.student.state())
-    for checkpoint, ours_to_remove in kept:
-        if checkpoint is not None and ours_to_remove:
-            checkpoint.remove()
+    trained = fit_student(
+        training,
+        samples,
+        side_px=side_px,
+        device=context.device,
+        progress=context.progress,
+        start=start,
+        identity={**origin.inputs, "lot": str(config.seed)},
+        card={"replayed": num_replayed, "parent": start.version},
+    )
+    num_boxes = int((~found.labels.ignore).sum())
+    control = Control(trained.card, tuple(drawn.tolist()), num_boxes)
+    write_control(outputs["control"], origin, control, trained.student.state())
+    trained.remove_checkpoint()
     return StageReport(
-        counts={"frames": len(drawn), "teacher_boxes": num_boxes, "steps": learned.record.steps},
-        figures={} if taught.mended is None else {"linking_s": taught.linking_s},
-        notes=tuple(notes),
+        counts={"frames": len(drawn), "teacher_boxes": num_boxes, "steps": trained.record.steps},
+        figures={} if found.mended is None else {"linking_s": found.linking_s},
+        notes=(note,) if note else (),
     )
 
 

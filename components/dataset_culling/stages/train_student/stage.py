@@ -13,17 +13,13 @@ from dataset_culling.artifacts.labels import read_box_source, read_labels
 from dataset_culling.artifacts.model import write_model
 from dataset_culling.artifacts.resolution import read_resolution
 from dataset_culling.artifacts.selection import read_selection
-from dataset_culling.detectors.torch_base import TorchDetector
 from dataset_culling.errors import InputError
 from dataset_culling.stages.base import Inputs, Outputs, StageContext, StageReport
-from dataset_culling.stages.rehearsal import Joined, start_of, with_replay
-from dataset_culling.stages.subsets import read_recorded, record_of
-from dataset_culling.stages.teaching import teach_student
-from dataset_culling.stages.together import LabelledFrames
-from dataset_culling.stages.train_student.checkpoints import StoredCheckpoint, checkpoint_of
 from dataset_culling.stages.train_student.config import TrainStudentConfig
+from dataset_culling.training.fit import fit_student
+from dataset_culling.training.labeled_frames import Joined, LabelledFrames
 from dataset_culling.training.recipe import Recipe
-from dataset_culling.training.selective import t_diff_s
+from dataset_culling.training.replay import start_of, with_replay
 from dataset_culling.types import Detections, IntArray
 
 
@@ -32,38 +28,24 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
     material = read_material(config, inputs)
     watched = material.watched
     origin = context.origin(config, inputs)
-    recorded, recorded_digest = read_recorded(config.recipe)
-    checkpoint: StoredCheckpoint | None = None
-    ours_to_remove = False
-
-    def checkpoints(student: TorchDetector) -> StoredCheckpoint | None:
-        nonlocal checkpoint, ours_to_remove
-        checkpoint, ours_to_remove = checkpoint_of(config, student, {**origin.inputs, **recorded_digest})
-        return checkpoint
-
     start = start_of(config, inputs)
-    taught = teach_student(
+    trained = fit_student(
         config,
         material.samples,
         side_px=material.side_px,
         device=context.device,
         progress=context.progress,
-        checkpoints=checkpoints,
         watched=watched,
-        start=start.student,
-        extra={"replayed": material.num_replayed, "parent": start.version},
-        recorded=recorded,
+        start=start,
+        identity=origin.inputs,
+        card={"replayed": material.num_replayed, "parent": start.version},
     )
-    record = taught.record
-    write_model(outputs["model"], taught.card, taught.student.state(), origin, subsets=record_of(config.recipe, taught))
-    if checkpoint is not None and ours_to_remove:
-        checkpoint.remove()
-    seconds_per_step = (taught.seconds - record.choosing_s) / max(record.steps - record.resumed_at_step, 1)
-    notes = [
-        *([start.note] if start.note else []),
-        *record.notes,
-        *(checkpoint.notes if checkpoint is not None else ()),
-    ]
+    record = trained.record
+    write_model(outputs["model"], trained.card, trained.student.state(), origin, subsets=trained.subsets)
+    trained.remove_checkpoint()
+    trained_s = trained.seconds - record.figures.get("choosing_s", 0.0)
+    seconds_per_step = trained_s / max(record.steps - record.resumed_at_step, 1)
+    notes = list(trained.notes)
     if config.recipe.early_stop_share and watched is None:
         notes.append("no early stop: the frames that would be watched hold no sure box, so all are trained on")
     if record.best_epoch:
@@ -76,15 +58,14 @@ def run(config: TrainStudentConfig, inputs: Inputs, outputs: Outputs, context: S
             "replayed": material.num_replayed,
             "steps": record.steps,
             "images_backpropagated": sum(record.images_backpropagated),
-            "parameters": taught.student.num_parameters(),
+            "parameters": trained.student.num_parameters(),
         },
         figures={
             "seconds_per_step": seconds_per_step,
             "seconds_per_image": seconds_per_step / images_per_step(config.recipe, len(material.samples)),
             "loss_first_epoch": sum(record.losses[0].values()),
             "loss_last_epoch": sum(record.losses[-1].values()),
-            **({"choosing_s": record.choosing_s} if record.subsets else {}),
-            **({"t_diff_s": t_diff_s(config.recipe, record.epoch_s)} if config.recipe.selective_backprop else {}),
+            **record.figures,
         },
         notes=tuple(notes),
     )
@@ -97,7 +78,7 @@ def images_per_step(recipe: Recipe, num_samples: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a student is trained on."""
+    """Frames to train on and to watch."""
 
     samples: LabelledFrames | Joined
     num_replayed: int  # how many of them are of earlier nights
@@ -113,7 +94,7 @@ def read_material(config: TrainStudentConfig, inputs: Inputs) -> Material:
     """
     selection = read_selection(inputs["selection"])
     if len(selection) == 0:
-        raise InputError(f"{inputs['selection']}: expected frames to train on, found none. Raise the culls' budgets.")
+        raise InputError(f"{inputs['selection']}: the selection is empty. Raise the culls' budgets.")
     side_px = read_resolution(inputs["resolution"]).side_px
     labels = read_labels(inputs["labels"])
     share = config.recipe.early_stop_share

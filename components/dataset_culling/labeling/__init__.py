@@ -1,0 +1,1 @@
+"""The labels of a teacher: thresholds, ignore regions, self-consistency, tracks."""

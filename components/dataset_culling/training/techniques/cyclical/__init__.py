@@ -1,0 +1,1 @@
+"""Cyclical learning rates: a triangular schedule."""

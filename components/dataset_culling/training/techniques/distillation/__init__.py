@@ -1,0 +1,1 @@
+"""Feature distillation: the student's feature maps follow the teacher's."""

@@ -1,0 +1,1 @@
+"""ExpandNets: over-parameterised kernels while training."""

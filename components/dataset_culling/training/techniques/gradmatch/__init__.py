@@ -1,0 +1,1 @@
+"""Grad-Match: batches whose weighted gradients match those of all batches."""

@@ -1,0 +1,1 @@
+"""Compression-aware training: kernels of low rank."""

@@ -1,0 +1,1 @@
+"""Random subsets of fixed batches."""

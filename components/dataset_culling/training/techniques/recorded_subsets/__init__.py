@@ -1,0 +1,1 @@
+"""Replay of the subsets that another training recorded."""

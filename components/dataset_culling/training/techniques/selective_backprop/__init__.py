@@ -1,0 +1,1 @@
+"""Selective-Backprop: backward passes for images of high loss only."""
