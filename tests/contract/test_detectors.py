@@ -299,7 +299,7 @@ class Hostile:
 def test_load_detector__code_in_weights_is_refused_and_not_run(name, tmp_path):
     made = tmp_path / "made by the pickle"
     torch.save({"model": Hostile(made)}, tmp_path / "hostile.pth")
-    with pytest.raises(WeightsError, match="needs code to be run, which is refused"):
+    with pytest.raises(WeightsError, match="this pickle runs code when loaded, which is refused"):
         load_trainable(DetectorRef(name=name, weights=str(tmp_path / "hostile.pth")))
     assert not made.exists()
 

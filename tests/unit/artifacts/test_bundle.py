@@ -42,7 +42,7 @@ def test_bundle__folder_or_card_gives_the_detector(bundle: Path):
             {"score_thresholds": {"car": 4, "person": 1}}, ConfigError, "less than or equal to 1", id="above 1"
         ),
         pytest.param({"kind": "bundle/2"}, ConfigError, "'bundle/1'", id="another form"),
-        pytest.param({"colour": "RGB"}, ConfigError, "no known key", id="unknown key"),
+        pytest.param({"colour": "RGB"}, ConfigError, "an unknown key", id="unknown key"),
         pytest.param({"network_sha256": "00"}, WeightsError, "found another", id="another network"),
         pytest.param({"file": "gone.onnx"}, WeightsError, "Copy the bundle as a whole", id="no network"),
     ],

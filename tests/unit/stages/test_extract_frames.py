@@ -285,7 +285,7 @@ def test_run__a_stop_in_the_middle_ends_the_workers_and_leaves_no_header(tmp_pat
         ({"name_time_pattern": r"(?P<year>\d+)"}, "must have the groups"),
         ({"name_time_zone": "Mars/Olympus"}, "no time zone"),
         ({"on_grey": "ignore"}, "'skip' or 'keep'"),
-        ({"gap": 5}, "no known key"),
+        ({"gap": 5}, "an unknown key"),
     ],
 )
 def test_config__refuses(tmp_path: Path, settings: dict[str, Any], says: str) -> None:
