@@ -53,7 +53,10 @@ def assert_one_line(code: int, error: str, *, wanted_code: int, saying: str) -> 
             id="zero or too few frames at the asked rate",
         ),
         pytest.param(
-            ["--set", "extract_frames.heldout_share", "0.01"], 3, "held-out part: a share of 0.01", id="held-out part empty"
+            ["--set", "extract_frames.heldout_share", "0.01"],
+            3,
+            "held-out part: a share of 0.01",
+            id="held-out part empty",
         ),
         pytest.param(["--device", "cuda"], 2, "--device cuda: this machine has no CUDA device", id="no GPU"),
         pytest.param(["--tarrget", "5"], 2, "--tarrget", id="unknown option"),
