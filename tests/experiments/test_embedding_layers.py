@@ -68,5 +68,5 @@ def test_detect__features_of_some_maps_are_those_maps_means():
     width = len(whole) // 3
     assert np.array_equal(last, whole[2 * width :])
     assert np.array_equal(turned, np.concatenate([whole[2 * width :], whole[:width]]))
-    with pytest.raises(ConfigError, match=r"expected maps 0 to 2, which tiny gives, found 3"):
+    with pytest.raises(ConfigError, match=r"feature_maps: tiny has maps 0 to 2, not 3"):
         detector.detect(batch, min_score=0.5, features=(3,))
